@@ -1,0 +1,194 @@
+"""Settings: one frozen value, read once from the environment; docs/settings.rst lists them.
+
+Every problem is reported together, by the name of its environment variable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from lambda_builder.errors import BootError
+
+PREFIX = "LAMBDA_BUILDER_"
+HTTP_TAIL_SECONDS = 5
+"""Time that requests under way get to finish after SIGTERM, beside the drain."""
+CLOSING_SECONDS = 2.5
+"""Time that deliveries, the journal and telemetry get after the drain."""
+BUILD_EVENT_TYPE = "network.notifi.lambda.build.start"
+CANCEL_EVENT_TYPE = "network.notifi.lambda.build.cancel"
+
+_Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+_CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """The service's configuration; raises pydantic's ``ValidationError``, see ``load``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    worker_count: int = Field(5, ge=1, le=500)
+    """Worker threads from the start, and the least there are."""
+    worker_count_max: int = Field(20, ge=1, le=500)
+    """Most worker threads; equal to ``worker_count`` switches scaling off."""
+    http_threads: int = Field(16, ge=2, le=1000)
+    """gunicorn's threads, each answering one request at a time."""
+    queue_size: int = Field(100, ge=1, le=1_000_000)
+    """Builds that may wait, the delayed ones included."""
+    queue_discipline: Literal["fifo", "fair"] = "fifo"
+    """``fair`` takes turns over tenants (third-party ids) within a priority."""
+    result_ttl_seconds: float = Field(3600, gt=0, allow_inf_nan=False)
+    """Seconds that an outcome is remembered."""
+    result_max: int = Field(100_000, ge=1)
+    """Most outcomes remembered; beyond it the oldest go first."""
+    max_retries: int = Field(3, ge=0, le=100)
+    """Attempts beyond the first."""
+    retry_base_seconds: _Seconds = 0.5
+    """Upper bound of the first backoff; it doubles with each attempt."""
+    retry_max_seconds: _Seconds = 30
+    """Upper bound of any backoff."""
+    drain_seconds: float = Field(20, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds that queued builds get after SIGTERM."""
+    namespace: str = Field("knative-lambda", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    """Namespace of the build Jobs."""
+    kube_api_timeout_seconds: _Seconds = 10
+    """Longest wait for one answer of the Kubernetes API."""
+    journal_path: Path | None = None
+    """SQLite file that accepted builds are recorded in; empty keeps them in memory only."""
+    job_template: Path | None = None
+    """YAML file of a Job manifest; empty uses the built-in one."""
+    context_url: str = "s3://knative-lambda-builds/build-context/${parser_id}/context.tar.gz"
+    """Build context, unless the event has its own."""
+    image: str = (
+        "registry.knative-lambda.svc.cluster.local:5000/"
+        "knative-lambdas:${third_party_id_safe}-${parser_id_safe}-${hash}"
+    )
+    """Image to push, unless the event has its own."""
+    registry_secret: str = ""
+    """Name of a docker-config Secret, mounted into the build."""
+    service_account: str = ""
+    """ServiceAccount of the build pods; empty is the namespace's default."""
+    max_active_jobs: int = Field(0, ge=0)
+    """Most unfinished Jobs at a time; 0 is no cap."""
+    duplicate_policy: Literal["allow", "skip"] = "allow"
+    """``skip``: at most one unfinished Job per third party and parser."""
+    kueue_queue: str = ""
+    """Kueue LocalQueue of the Jobs; they are then created suspended."""
+    ack: Literal["accepted", "created"] = "accepted"
+    """When an event is answered: once it is recorded, or once its Job exists."""
+    ack_timeout_seconds: _Seconds = 10
+    """Longest wait of ``ack=created``."""
+    reply_mode: Literal["auto", "json", "empty"] = "auto"
+    """Body of an acceptance; ``auto`` follows the request's ``Prefer: reply``."""
+    handoff_url: str = ""
+    """Where builds left at shutdown are sent back to, usually the Broker."""
+    sink_url: str = Field("", validation_alias=AliasChoices(f"{PREFIX}SINK_URL", "K_SINK"))
+    """Where build events are sent."""
+    dead_letter_url: str = ""
+    """Where the events of builds that could not be made are sent."""
+    ce_overrides: SecretStr = Field(SecretStr(""), validation_alias="K_CE_OVERRIDES")
+    """Knative's JSON of extensions set on outgoing events."""
+    strict_cloudevents: bool = False
+    """Refuse events that lack a required attribute instead of filling it in."""
+    build_event_types: _CommaList = (BUILD_EVENT_TYPE,)
+    """CloudEvents types that start a build, comma-separated."""
+    max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
+    """Largest request body."""
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    port: int = Field(8080, ge=1, le=65535, validation_alias="PORT")
+    """Port that HTTP is served on."""
+    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    """Address that HTTP is served on."""
+
+    @field_validator("build_event_types", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not value:
+            raise ValueError("names no event type")
+        return value
+
+    @field_validator("log_level", "log_format", "queue_discipline", "ack", mode="before")
+    @classmethod
+    def _fold_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("handoff_url", "sink_url", "dead_letter_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an http:// or https:// URL")
+        return value
+
+    @field_validator("ce_overrides")
+    @classmethod
+    def _overrides(cls, value: SecretStr) -> SecretStr:
+        parse_ce_overrides(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        problems = []
+        if self.worker_count_max < self.worker_count:
+            problems.append("WORKER_COUNT_MAX must be at least WORKER_COUNT")
+        if self.retry_max_seconds < self.retry_base_seconds:
+            problems.append("RETRY_MAX_SECONDS must be at least RETRY_BASE_SECONDS")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def graceful_timeout(self) -> int:
+        """gunicorn's ``graceful_timeout``, in seconds: above HTTP tail + drain."""
+        return math.ceil(HTTP_TAIL_SECONDS + self.drain_seconds + CLOSING_SECONDS)
+
+    @property
+    def ce_override_extensions(self) -> dict[str, str]:
+        """Extensions that ``K_CE_OVERRIDES`` asks for on outgoing events."""
+        return parse_ce_overrides(self.ce_overrides.get_secret_value())
+
+
+def parse_ce_overrides(text: str) -> dict[str, str]:
+    """Read Knative's ``K_CE_OVERRIDES``: ``{"extensions": {name: value}}``.
+
+    Raises ``ValueError`` for anything else; empty is no overrides.
+    """
+    if not text.strip():
+        return {}
+    overrides = json.loads(text)
+    extensions = overrides.get("extensions") or {} if isinstance(overrides, dict) else None
+    if not isinstance(extensions, dict):
+        raise ValueError('must be JSON like {"extensions": {"name": "value"}}')
+    return {str(name).lower(): str(value) for name, value in extensions.items()}
+
+
+def load() -> Settings:
+    """Read the environment; raises ``BootError`` that lists every problem, one a line."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"  {_variable(problem['loc'])}{problem['msg']}" for problem in error.errors()]
+        raise BootError("\n".join(["invalid settings:", *lines])) from error
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return ""
+    name = str(location[0])
+    return f"{name.upper() if name.upper() == name else PREFIX + name.upper()}: "
