@@ -126,6 +126,22 @@ class BuildRequest:
         return cls(**{**known, "priority": Priority(known["priority"])})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """One accepted cancel event; its target is named in at least one of three ways."""
+
+    event_id: str
+    event_source: str
+    event_type: str
+    correlation_id: str
+    """The cancel event's own, not that of the builds it means."""
+    target_correlation_id: str | None = None
+    job_name: str | None = None
+    third_party_id: str | None = None
+    """Together with ``parser_id``."""
+    parser_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BuildError:
     """Why a build has no Job, or why its Job failed."""

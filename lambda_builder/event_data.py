@@ -1,0 +1,117 @@
+"""The data of build and cancel events: the models that validate, and that OpenAPI is made from.
+
+Types are strict: nothing is coerced, and an explicit null is an error. Fields that the models do
+not know are ignored here; the event keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from lambda_builder.errors import FieldProblem
+
+MAX_TEXT = 253
+"""Longest id or label-like value, in characters."""
+MAX_REFERENCE = 2048
+"""Longest ``context_url`` or ``image``, in characters."""
+MAX_ARG = 4096
+"""Longest value of a build argument, in characters."""
+MAX_ARGS = 100
+MAX_SHOWN = 64
+"""Characters of a sender's own field name that an answer repeats."""
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("blank", "must not be empty")
+    return value
+
+
+_Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_CONTROLS)]
+_Required = Annotated[
+    str, Field(min_length=1, max_length=MAX_TEXT, pattern=_NO_CONTROLS), AfterValidator(_not_blank)
+]
+_Reference = Annotated[str, Field(max_length=MAX_REFERENCE, pattern=_NO_CONTROLS)]
+_ArgName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=_NO_CONTROLS)]
+_ArgValue = Annotated[str, Field(max_length=MAX_ARG, pattern=_NO_CONTROLS)]
+
+
+class BuildData(BaseModel):
+    """Data of an event that asks for a build. An empty optional string counts as absent."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    parser_id: _Required
+    """What to build."""
+    third_party_id: _Text = ""
+    """Whose it is; by default the event's ``source`` without ``network.notifi.``."""
+    correlation_id: _Text = ""
+    """Used where neither a header nor an extension gives one."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    runtime: _Text = ""
+    context_url: _Reference = ""
+    image: _Reference = ""
+    content_hash: _Text = ""
+    build_args: Annotated[dict[_ArgName, _ArgValue], Field(max_length=MAX_ARGS)] = Field(
+        default_factory=dict
+    )
+
+
+class CancelData(BaseModel):
+    """Data of an event that cancels builds: the target, named in at least one of three ways."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    correlation_id: _Text = ""
+    job_name: _Text = ""
+    third_party_id: _Text = ""
+    """Together with ``parser_id``."""
+    parser_id: _Text = ""
+
+    @property
+    def names_a_target(self) -> bool:
+        """Whether there is anything to look a build up by."""
+        pair = self.third_party_id.strip() and self.parser_id.strip()
+        return bool(self.correlation_id.strip() or self.job_name.strip() or pair)
+
+
+def problems_of(error: ValidationError) -> list[FieldProblem]:
+    """Put pydantic's errors into the words of a problem answer, one for each field at fault."""
+    return [
+        FieldProblem(_field(problem["loc"]), _message(problem))
+        for problem in error.errors(include_url=False)
+    ]
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:MAX_SHOWN] for part in location if part != "[key]") or "data"
+
+
+def _message(problem: ErrorDetails) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "missing":
+        return "is required"
+    if problem["input"] is None:
+        return "must not be null"
+    return _MESSAGES.get(kind, problem["msg"]).format(**_numbers(context))
+
+
+def _numbers(context: dict[str, Any]) -> dict[str, Any]:
+    return {"max_length": context.get("max_length"), "expected": context.get("expected")}
+
+
+_MESSAGES = {
+    "blank": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a string",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_pattern_mismatch": "must not contain control characters",
+    "literal_error": "must be one of {expected}",
+    "dict_type": "must be an object of strings",
+    "too_long": "must have at most {max_length} entries",
+    "model_type": "must be a JSON object",
+}
