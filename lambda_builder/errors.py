@@ -46,6 +46,7 @@ class RefusalCode(StrEnum):
     NOT_RETRYABLE = "not_retryable"
     KUBERNETES_UNAVAILABLE = "kubernetes_unavailable"
     BUILD_FAILED = "build_failed"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
