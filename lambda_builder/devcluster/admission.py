@@ -1,0 +1,142 @@
+"""What stands between a request's body and the store: namespaces, quota, validation, defaults."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from typing import Protocol
+
+from .jobs import check_update, job_object, new_job
+from .objects import JOBS, LEASES, NAMESPACES, Json, Obj, Resource, dumps, timestamp
+from .statuses import Cause, forbidden, invalid, not_found
+from .store import Store
+from .validation import check_metadata
+
+# Metadata only the server writes.
+_OWN = ("uid", "creationTimestamp", "namespace", "name", "generateName", "deletionTimestamp",
+        "deletionGracePeriodSeconds", "generation")
+
+
+class Controller(Protocol):
+    """Who has to know of new and changed Jobs."""
+
+    def created(self, job: Obj) -> None: ...
+
+    def updated(self, job: Obj) -> None: ...
+
+
+class Admission:
+    """Makes storable objects of what clients send, or refuses."""
+
+    def __init__(self, store: Store, controller: Controller, job_quota: int | None) -> None:
+        self._store = store
+        self._controller = controller
+        self._job_quota = job_quota
+
+    def check_namespace(self, resource: Resource, namespace: str) -> None:
+        if resource.namespaced and self._store.of(NAMESPACES).get("", namespace) is None:
+            raise not_found(NAMESPACES, namespace)
+
+    def new(self, resource: Resource, value: Json, namespace: str) -> Obj:
+        name = value["metadata"]["name"]
+        if resource is not JOBS:
+            _refuse(resource, name, list(check_metadata(value["metadata"])))
+            return plain_object(resource, _new_plain(resource, value, namespace))
+        job, causes = new_job(value, namespace)
+        self._check_quota(namespace, name)
+        _refuse(resource, name, causes)
+        return job_object(job)
+
+    def changed(self, resource: Resource, before: Json, value: Json, subresource: str) -> Obj:
+        """What ``before`` becomes; a subresource changes its own part only."""
+        if subresource:
+            value = {**before, subresource: value.get(subresource, {})}
+        elif "status" in before:
+            value["status"] = before["status"]
+        _keep_own(before["metadata"], value["metadata"])
+        name = before["metadata"]["name"]
+        if value.get("spec") != before.get("spec") and resource is JOBS:
+            value["metadata"]["generation"] += 1
+        if resource is not JOBS:
+            _refuse(resource, name, list(check_metadata(value["metadata"])))
+            return plain_object(resource, value)
+        _refuse(resource, name, check_update(before, value))
+        return job_object(value, int(before["metadata"]["resourceVersion"]))
+
+    def created(self, obj: Obj) -> None:
+        if obj.resource is JOBS:
+            self._controller.created(obj)
+
+    def updated(self, obj: Obj) -> None:
+        if obj.resource is JOBS:
+            self._controller.updated(obj)
+
+    def _check_quota(self, namespace: str, name: str) -> None:
+        if self._job_quota is None:
+            return
+        used = self._store.of(JOBS).remaining(namespace, "")
+        if used >= self._job_quota:
+            raise forbidden(
+                JOBS, name,
+                f"exceeded quota: devcluster, requested: count/jobs.batch=1, "
+                f"used: count/jobs.batch={used}, limited: count/jobs.batch={self._job_quota}",
+            )
+
+
+def _refuse(resource: Resource, name: str, causes: list[Cause]) -> None:
+    if causes:
+        raise invalid(resource, name, causes)
+
+
+def _keep_own(before: Json, meta: Json) -> None:
+    for field in _OWN:
+        if field in before:
+            meta[field] = before[field]
+        else:
+            meta.pop(field, None)
+    meta["resourceVersion"] = before["resourceVersion"]
+    if "deletionTimestamp" in before and "finalizers" not in meta:
+        meta["finalizers"] = []
+
+
+def _new_plain(resource: Resource, value: Json, namespace: str) -> Json:
+    meta = {k: v for k, v in value["metadata"].items() if k not in _OWN}
+    meta |= {"name": value["metadata"]["name"], "uid": str(uuid.uuid4()),
+             "creationTimestamp": timestamp()}
+    if resource.namespaced:
+        meta["namespace"] = namespace
+    if resource is NAMESPACES:
+        meta["labels"] = {**meta.get("labels", {}), "kubernetes.io/metadata.name": meta["name"]}
+        value["spec"] = {"finalizers": ["kubernetes"]}
+        value["status"] = {"phase": "Active"}
+    elif resource is LEASES:
+        value.setdefault("spec", {})
+    return {**value, "metadata": meta}
+
+
+def plain_object(resource: Resource, value: Json) -> Obj:
+    """Encode an object of any kind but Job; its revision is that of its metadata."""
+    meta = {k: v for k, v in value["metadata"].items() if k != "resourceVersion"}
+    body = b"".join(
+        b"," + dumps(key) + b":" + dumps(item)
+        for key, item in value.items()
+        if key not in ("apiVersion", "kind", "metadata", "status")
+    )
+    labels = {sys.intern(k): v for k, v in meta.get("labels", {}).items()}
+    return Obj(
+        resource, meta.get("namespace", ""), meta["name"], meta["uid"], labels, dumps(meta),
+        (body,), dumps(value["status"]) if "status" in value else b"",
+        rv=int(value["metadata"].get("resourceVersion", 0)),
+        deleting="deletionTimestamp" in meta, fields=_fields(value),
+    )
+
+
+def _fields(value: Json) -> dict[str, str] | None:
+    about = value.get("involvedObject")
+    if not isinstance(about, dict):
+        return None
+    fields = {f"involvedObject.{key}": str(item) for key, item in about.items()}
+    source = value.get("source")
+    component = source.get("component", "") if isinstance(source, dict) else ""
+    return fields | {"reason": value.get("reason", ""), "type": value.get("type", ""),
+                     "source": component}

@@ -1,0 +1,284 @@
+"""The simulated Job controller and kubelet: takes Jobs from creation to their end.
+
+Every step is a call at a due time on one heap, so a Job that runs costs no thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from . import pods
+from .events import EventRecorder
+from .faults import Faults
+from .objects import JOBS, PODS, Json, Obj
+from .podlogs import PodLogs
+from .rest import generate_name
+from .runs import Run, condition, spec_of
+from .store import Store
+from .timers import Timers
+
+_RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
+
+
+class Kubelet:
+    """Runs Jobs.  On the server's thread only.
+
+    ``pending_seconds`` from a pod's creation to its start, ``run_seconds`` from there to its end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        timers: Timers,
+        faults: Faults,
+        recorder: EventRecorder,
+        logs: PodLogs,
+        expire: Callable[[float, Obj], None],
+        *,
+        run_seconds: float,
+        pending_seconds: float,
+    ) -> None:
+        self._store = store
+        self._timers = timers
+        self._faults = faults
+        self._recorder = recorder
+        self._logs = logs
+        self._expire = expire
+        self._run_seconds = run_seconds
+        self._pending_seconds = pending_seconds
+        self._runs: dict[str, Run] = {}
+
+    # -- what the API tells ---------------------------------------------------------------------
+
+    def created(self, job: Obj) -> None:
+        run = self._runs[job.key] = Run(job)
+        if run.suspended:
+            self._suspend(run)
+        else:
+            self._later(run, 0.0, self._begin)
+
+    def updated(self, job: Obj) -> None:
+        run = self._runs.get(job.key)
+        if run is None:
+            return
+        was_suspended = run.suspended
+        run.read(spec_of(job))
+        if run.suspended and not was_suspended:
+            self._suspend(run)
+        elif was_suspended and not run.suspended:
+            self._later(run, 0.0, self._begin)
+
+    def removed(self, obj: Obj) -> None:
+        """A Job or pod is gone; a Job whose pod was taken away gets another."""
+        if obj.resource is PODS:
+            self._logs.removed(obj.key)
+            run = self._runs.get(f"{obj.namespace}/{obj.labels.get('job-name', '')}")
+            if run is not None and run.pod == obj.name:
+                self._abandon_pod(run)
+                self._later(run, self._pending_seconds, self._begin)
+        elif obj.resource is JOBS:
+            run = self._runs.get(obj.key)
+            if run is not None and run.uid == obj.uid:
+                run.next_step()
+                del self._runs[obj.key]
+
+    def finish(self, key: str, succeeded: bool, exit_code: int, reason: str) -> bool:
+        """End a Job by hand, whatever it is doing; False where it is not under way."""
+        run = self._runs.get(key)
+        if run is None:
+            return False
+        if run.started is None:
+            run.started = time.time()
+        if run.pod is None:
+            self._create_pod(run)
+        if run.pod_started is None:
+            self._start_pod(run)
+        if reason == "DeadlineExceeded" and not succeeded:
+            self._deadline(run)
+        elif succeeded:
+            self._end_pod(run, 0, "Completed")
+            self._complete(run)
+        else:
+            self._end_pod(run, exit_code or 1, reason)
+            self._fail(run, "BackoffLimitExceeded")
+        return True
+
+    # -- the steps ------------------------------------------------------------------------------
+
+    def _later(self, run: Run, seconds: float, step: Callable[[Run], None]) -> None:
+        self._timers.after(seconds, partial(self._take_step, run, run.next_step(), step))
+
+    def _take_step(self, run: Run, number: int, step: Callable[[Run], None]) -> None:
+        if run.step == number:
+            step(run)
+
+    def _begin(self, run: Run) -> None:
+        if run.started is None:
+            run.started = time.time()
+            if run.deadline is not None:
+                self._timers.after(run.deadline, partial(self._check_deadline, run, run.started))
+        if not run.held():
+            run.held_by = self._faults.for_job("refuse_pods", run.name)
+        if run.held_by is not None:
+            self._refuse_pod(run, run.held_by.fault.message)
+            return
+        self._create_pod(run)
+        slow = self._faults.for_job("slow_pods", run.name)
+        extra = (slow.fault.seconds or 0.0) if slow else 0.0
+        self._later(run, self._pending_seconds + extra, self._pull)
+
+    def _refuse_pod(self, run: Run, message: str | None) -> None:
+        if run.event is not None:
+            self._recorder.again(run.event)
+        else:
+            name = generate_name(f"{run.name}-")
+            words = message or f'pods "{name}" is forbidden: refused by devcluster'
+            job = self._write(run, run.status())
+            run.event = self._record(job, "Warning", "FailedCreate", f"Error creating: {words}")
+        self._later(run, _RECHECK_SECONDS, self._begin)
+
+    def _create_pod(self, run: Run) -> None:
+        run.held_by = run.event = None
+        run.pod, run.pod_started = generate_name(f"{run.name}-"), None
+        job = self._write(run, run.status(active=1))
+        self._store.put(pods.new_pod(job, run.pod, run.containers))
+        self._record(job, "Normal", "SuccessfulCreate", f"Created pod: {run.pod}")
+
+    def _pull(self, run: Run) -> None:
+        if not run.held():
+            run.held_by = self._faults.for_job("image_pull", run.name)
+        if run.held_by is None:
+            self._start_pod(run)
+            self._later(run, self._run_seconds, self._exit)
+            return
+        image = run.containers.main[0][1]
+        words = run.held_by.fault.message or f'failed to pull image "{image}": not found'
+        if run.event is None:
+            pod = self._write_pod(run, "Pending", pods.waiting(
+                run.containers, "ErrImagePull", words))
+            text = f'Failed to pull image "{image}": {words}'
+            run.event = self._record(pod, "Warning", "Failed", text, "kubelet")
+        else:
+            words = f'Back-off pulling image "{image}": ErrImagePull: {words}'
+            pod = self._write_pod(run, "Pending", pods.waiting(
+                run.containers, "ImagePullBackOff", words))
+            if run.event.fields and run.event.fields["reason"] == "BackOff":
+                self._recorder.again(run.event)
+            else:
+                text = f'Back-off pulling image "{image}"'
+                run.event = self._record(pod, "Normal", "BackOff", text, "kubelet")
+        self._later(run, _RECHECK_SECONDS, self._pull)
+
+    def _start_pod(self, run: Run) -> None:
+        run.held_by = run.event = None
+        run.pod_started = time.time()
+        self._write_pod(run, "Running", pods.running(run.containers, run.pod_started))
+        self._logs.started(f"{run.namespace}/{run.pod}", run.name, self._run_seconds)
+        self._write(run, run.status(active=1, ready=1))
+
+    def _exit(self, run: Run) -> None:
+        fault = self._faults.for_job("fail", run.name)
+        if fault is None:
+            self._end_pod(run, 0, "Completed")
+            self._complete(run)
+            return
+        exit_code = fault.fault.exit_code or fault.fault.status or 1
+        self._end_pod(run, exit_code, "OOMKilled" if exit_code == 137 else "Error")
+        verdict = run.verdict(exit_code)
+        if verdict == "FailJob":
+            self._fail(run, "PodFailurePolicy", exit_code)
+        elif verdict != "Ignore" and run.failed > run.backoff_limit:
+            self._fail(run, "BackoffLimitExceeded")
+        else:
+            if verdict == "Ignore":
+                run.failed -= 1
+            run.pod = None
+            self._write(run, run.status())
+            self._later(run, self._pending_seconds, self._begin)
+
+    def _end_pod(self, run: Run, exit_code: int, reason: str) -> None:
+        now = time.time()
+        started = run.pod_started if run.pod_started is not None else now
+        status = pods.terminated(run.containers, started, now, exit_code, reason)
+        self._write_pod(run, status["phase"], status)
+        self._logs.ended(f"{run.namespace}/{run.pod}", exit_code)
+        if exit_code:
+            run.failed += 1
+
+    # -- the ends -------------------------------------------------------------------------------
+
+    def _complete(self, run: Run) -> None:
+        words = "Reached expected number of succeeded pods"
+        conditions = [
+            condition(kind, "CompletionsReached", words)
+            for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        job = self._write(run, run.status(succeeded=1, conditions=conditions, completed=True))
+        self._record(job, "Normal", "Completed", "Job completed")
+        self._ended(run, job)
+
+    def _fail(self, run: Run, reason: str, exit_code: int = 0) -> None:
+        words = {
+            "BackoffLimitExceeded": "Job has reached the specified backoff limit",
+            "DeadlineExceeded": "Job was active longer than specified deadline",
+            "PodFailurePolicy": f"Container {run.containers.main[0][0]} for pod "
+            f"{run.namespace}/{run.pod} failed with exit code {exit_code} matching FailJob rule "
+            "at index 0",
+        }[reason]
+        conditions = [condition(kind, reason, words) for kind in ("FailureTarget", "Failed")]
+        job = self._write(run, run.status(conditions=conditions))
+        self._record(job, "Warning", reason, words)
+        self._ended(run, job)
+
+    def _ended(self, run: Run, job: Obj) -> None:
+        run.next_step()
+        del self._runs[run.key]
+        if run.ttl is not None:
+            self._expire(run.ttl, job)
+
+    def _check_deadline(self, run: Run, started: float) -> None:
+        current = self._runs.get(run.key) is run and run.started == started
+        if current and not run.suspended:
+            self._deadline(run)
+
+    def _deadline(self, run: Run) -> None:
+        if run.pod is not None:
+            run.failed += 1
+        self._remove_pod(run)
+        self._fail(run, "DeadlineExceeded")
+
+    def _suspend(self, run: Run) -> None:
+        run.next_step()
+        self._remove_pod(run)
+        run.started = None
+        held = condition("Suspended", "JobSuspended", "Job suspended")
+        job = self._write(run, run.status(conditions=[held]))
+        self._record(job, "Normal", "Suspended", "Job suspended")
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _remove_pod(self, run: Run) -> None:
+        name, run.pod = run.pod, None
+        pod = self._store.of(PODS).get(run.namespace, name) if name else None
+        if pod is not None:
+            self.removed(self._store.remove(pod))
+
+    def _abandon_pod(self, run: Run) -> None:
+        run.pod = run.pod_started = run.event = None
+        self._write(run, run.status())
+
+    def _write(self, run: Run, status: Json) -> Obj:
+        job = self._store.of(JOBS).objects[run.key]
+        fields = {"status.successful": "1" if status.get("succeeded") else "0"}
+        return self._store.put(job.with_status(status, fields))
+
+    def _write_pod(self, run: Run, phase: str, status: Json) -> Obj:
+        pod = self._store.of(PODS).objects[f"{run.namespace}/{run.pod}"]
+        return self._store.put(pod.with_status(status, pods.fields(phase)))
+
+    def _record(
+        self, about: Obj, type: str, reason: str, message: str, component: str = "job-controller"
+    ) -> Obj:
+        return self._recorder.record(about, type, reason, message, component)

@@ -1,0 +1,133 @@
+"""Faults on demand: which request or Job is hit, and by what.
+
+Runs on the server's own thread; others add and clear faults through ``DevCluster``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from .objects import Json
+
+REQUEST_KINDS = frozenset(
+    {"latency", "hang", "status", "cut", "cut_after", "hang_after", "expire_watch"}
+)
+JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "slow_pods"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong, for the requests or Jobs it matches.
+
+    ``verb`` and ``resource`` are in Kubernetes terms (``create``, ``jobs``); ``name_prefix`` is of
+    the object's name, for kubelet faults of the Job's.  ``times`` bounds how many are hit (None:
+    all), each with ``probability``.  ``seconds`` is for ``latency`` and ``slow_pods``; ``status``
+    the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``retry_after`` whole
+    seconds.  Safe to share: it never changes.
+    """
+
+    kind: str
+    verb: str | None = None
+    resource: str | None = None
+    name_prefix: str | None = None
+    times: int | None = None
+    probability: float = 1.0
+    seconds: float | None = None
+    status: int | None = None
+    message: str | None = None
+    retry_after: int | None = None
+    exit_code: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in REQUEST_KINDS | JOB_KINDS:
+            known = ", ".join(sorted(REQUEST_KINDS | JOB_KINDS))
+            raise ValueError(f"unknown fault kind {self.kind!r}; known: {known}")
+
+    @classmethod
+    def from_json(cls, value: Any) -> Fault:
+        """Read one from its JSON fields; ValueError says what is wrong."""
+        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+            raise ValueError("a fault is an object with a kind")
+        unknown = set(value) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown fault fields: {', '.join(sorted(unknown))}")
+        for name in ("times", "probability", "seconds", "status", "retry_after", "exit_code"):
+            if not isinstance(value.get(name, 0), int | float | None):
+                raise ValueError(f"{name} must be a number")
+        return cls(**value)
+
+
+class ActiveFault:
+    """A fault that was added, with what is left of its ``times``."""
+
+    __slots__ = ("cleared", "fault", "left")
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.left = fault.times
+        self.cleared = False
+
+    def hits(self, name: str | None) -> bool:
+        """Whether this one strikes now; if it does, one of its times is used up."""
+        fault = self.fault
+        if self.left == 0:
+            return False
+        if fault.name_prefix is not None and not (name or "").startswith(fault.name_prefix):
+            return False
+        if fault.probability < 1.0 and random.random() >= fault.probability:
+            return False
+        if self.left is not None:
+            self.left -= 1
+        return True
+
+
+class Faults:
+    """All faults that are in force, in the order they were added."""
+
+    def __init__(self) -> None:
+        self._active: list[ActiveFault] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._active)
+
+    def add(self, fault: Fault) -> None:
+        self._active.append(ActiveFault(fault))
+
+    def clear(self) -> None:
+        for active in self._active:
+            active.cleared = True
+        self._active.clear()
+
+    def describe(self) -> list[Json]:
+        """The faults with what is left of their times."""
+        return [asdict(replace(active.fault, times=active.left)) for active in self._active]
+
+    def for_request(self, verb: str, resource: str, name: str | None) -> Iterator[Fault]:
+        """The faults that strike a request, in order."""
+        for active in tuple(self._active):
+            fault = active.fault
+            if fault.kind not in REQUEST_KINDS or fault.kind == "expire_watch":
+                continue
+            wanted = fault.verb in (None, verb) and fault.resource in (None, resource)
+            if wanted and active.hits(name):
+                yield fault
+
+    def for_watch(self, resource: str) -> Fault | None:
+        """The fault that ends a watch of ``resource``, if any."""
+        for active in self._active:
+            fault = active.fault
+            if fault.kind != "expire_watch" or fault.verb not in (None, "watch"):
+                continue
+            if fault.resource in (None, resource) and active.hits(None):
+                return fault
+        return None
+
+    def for_job(self, kind: str, job: str) -> ActiveFault | None:
+        """The kubelet fault of ``kind`` that strikes a Job; it holds until it is cleared."""
+        for active in self._active:
+            if active.fault.kind == kind and active.hits(job):
+                return active
+        return None

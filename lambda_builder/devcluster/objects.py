@@ -1,0 +1,171 @@
+"""What is kept: API resources and the objects stored under them.
+
+An object is immutable and made of JSON fragments that are already encoded, so that a new version
+of a Job shares its specification with the old one, a list is a join of bytes, and 50,000 of them
+stay small.  Nothing here knows of HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON; lone surrogates become ``?`` instead of an error."""
+    return _encode(value).encode("utf-8", "replace")
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """RFC 3339 in UTC with whole seconds, as ``metav1.Time`` writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object and where it lives in the API."""
+
+    plural: str
+    kind: str
+    group: str = ""
+    version: str = "v1"
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    indexed_fields: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ("create", "delete", "get", "list", "patch", "update", "watch")
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """The name error messages use: ``jobs.batch``, but plain ``pods`` for the core group."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified_kind(self) -> str:
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+
+JOBS = Resource(
+    "jobs", "Job", "batch", subresources=("status",),
+    verbs=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"),
+)
+PODS = Resource(
+    "pods", "Pod", short_names=("po",), subresources=("log", "status"),
+    verbs=("delete", "get", "list", "watch"),
+)
+EVENTS = Resource(
+    "events", "Event", short_names=("ev",),
+    indexed_fields=("involvedObject.name", "involvedObject.uid"),
+    verbs=("create", "delete", "get", "list", "watch"),
+)
+LEASES = Resource("leases", "Lease", "coordination.k8s.io")
+NAMESPACES = Resource(
+    "namespaces", "Namespace", namespaced=False, short_names=("ns",),
+    verbs=("create", "get", "list", "watch"),
+)
+RESOURCES = (JOBS, PODS, EVENTS, LEASES, NAMESPACES)
+
+
+class Obj:
+    """One version of one object.  Immutable: a change is a new Obj, which shares what it can.
+
+    ``meta`` is the encoded metadata without ``resourceVersion``; ``body`` is what follows the
+    metadata (each fragment with its leading comma); ``status`` is encoded JSON or empty.
+    """
+
+    __slots__ = (
+        "body",
+        "deleting",
+        "fields",
+        "labels",
+        "meta",
+        "name",
+        "namespace",
+        "resource",
+        "rv",
+        "status",
+        "uid",
+    )
+
+    def __init__(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        uid: str,
+        labels: Mapping[str, str],
+        meta: bytes,
+        body: tuple[bytes, ...] = (),
+        status: bytes = b"",
+        *,
+        fields: Mapping[str, str] | None = None,
+        rv: int = 0,
+        deleting: bool = False,
+    ) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self.name = name
+        self.uid = uid
+        self.labels = labels
+        self.meta = meta
+        self.body = body
+        self.status = status
+        self.fields = fields
+        self.rv = rv
+        self.deleting = deleting
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def at(self, rv: int) -> Obj:
+        """The same object as of revision ``rv``."""
+        return Obj(
+            self.resource, self.namespace, self.name, self.uid, self.labels, self.meta,
+            self.body, self.status, fields=self.fields, rv=rv, deleting=self.deleting,
+        )
+
+    def with_status(self, status: Json, fields: Mapping[str, str] | None = None) -> Obj:
+        return Obj(
+            self.resource, self.namespace, self.name, self.uid, self.labels, self.meta,
+            self.body, dumps(status), fields=self.fields if fields is None else fields,
+            rv=self.rv, deleting=self.deleting,
+        )
+
+    def with_meta(self, meta: Json) -> Obj:
+        """The same with other metadata, which must agree on name, namespace and uid."""
+        return Obj(
+            self.resource, self.namespace, self.name, self.uid, meta.get("labels", {}),
+            dumps({k: v for k, v in meta.items() if k != "resourceVersion"}), self.body,
+            self.status, fields=self.fields, rv=self.rv, deleting="deletionTimestamp" in meta,
+        )
+
+    def decode_meta(self) -> Json:
+        value: Json = json.loads(self.meta)
+        return value
+
+    def encode(self, *, typed: bool = True) -> bytes:
+        """The object as JSON; without ``kind`` and ``apiVersion`` where it is an item of a list."""
+        head = (
+            f'{{"kind":"{self.resource.kind}","apiVersion":"{self.resource.api_version}",'
+            if typed
+            else "{"
+        )
+        lead = f'{head}"metadata":{{"resourceVersion":"{self.rv}",'.encode()
+        status = (b',"status":', self.status) if self.status else ()
+        return b"".join((lead, self.meta[1:], *self.body, *status, b"}"))
+
+    def decode(self) -> Json:
+        value: Json = json.loads(self.encode())
+        return value

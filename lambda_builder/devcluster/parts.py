@@ -1,0 +1,98 @@
+"""What a cluster is made of, and how it is put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+
+from .admin import Admin, Control
+from .admission import Admission
+from .controller import Kubelet
+from .deletion import Deletion
+from .dispatch import Dispatcher
+from .events import EventRecorder
+from .faults import Fault, Faults
+from .listener import Listener
+from .objects import JOBS, NAMESPACES, Obj
+from .podlogs import PodLogs
+from .requestlog import RequestLog
+from .rest import Rest
+from .store import Store
+from .timers import Timers
+
+_MAX_EVENTS = 20_000
+
+
+class Parts:
+    """The parts of one cluster.  After construction on the server's thread only."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        host: str,
+        namespaces: Iterable[str],
+        *,
+        run_seconds: float,
+        pending_seconds: float,
+        job_quota: int | None,
+        token: str | None,
+        deletion_seconds: float,
+        bookmark_seconds: float,
+        history: int,
+    ) -> None:
+        self.store = Store(history)
+        self.log = RequestLog()
+        self.faults = Faults()
+        self.kubelet_timers = Timers(loop)
+        self._other_timers = Timers(loop)
+        self.pod_logs = PodLogs()
+        self.kubelet = Kubelet(
+            self.store, self.kubelet_timers, self.faults,
+            EventRecorder(self.store, _MAX_EVENTS), self.pod_logs, self._expire_job,
+            run_seconds=run_seconds, pending_seconds=pending_seconds,
+        )
+        self.deletion = Deletion(
+            self.store, self._other_timers, deletion_seconds, self.kubelet.removed
+        )
+        admission = Admission(self.store, self.kubelet, job_quota)
+        names = ["default", *namespaces]
+        for name in dict.fromkeys(names):
+            value = {"metadata": {"name": name}}
+            self.store.put(admission.new(NAMESPACES, value, ""))
+        control = Control(
+            self.faults.describe, self.add_fault, self.clear_faults, self._outage,
+            self.kubelet.finish,
+        )
+        admin = Admin(self.store, self.log, control, names[min(1, len(names) - 1)])
+        rest = Rest(self.store, admission, self.deletion)
+        self.dispatcher = Dispatcher(
+            loop, rest, lambda where, request: None, self.faults, self.log, admin, token
+        )
+        self.listener = Listener(loop, host, self.dispatcher.handle)
+        self._loop = loop
+
+    def add_fault(self, fault: Fault) -> None:
+        self.faults.add(fault)
+
+    def clear_faults(self) -> None:
+        self.faults.clear()
+        self.dispatcher.release()
+
+    def close(self) -> None:
+        self.listener.close()
+        self.kubelet_timers.cancel()
+        self._other_timers.cancel()
+
+    def _outage(self, seconds: float) -> None:
+        # Not before the answer to the request that asks for it is on its way.
+        self._loop.call_later(0.01, self.listener.close, seconds)
+
+    def _expire_job(self, seconds: float, job: Obj) -> None:
+        self._other_timers.after(seconds, partial(self._delete_if_same, job.namespace, job.name,
+                                                  job.uid))
+
+    def _delete_if_same(self, namespace: str, name: str, uid: str) -> None:
+        job = self.store.of(JOBS).get(namespace, name)
+        if job is not None and job.uid == uid:
+            self.deletion.delete(job, {"propagationPolicy": "Background"})

@@ -1,0 +1,114 @@
+"""Pods as the simulated kubelet shows them."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from dataclasses import dataclass
+
+from .jobs import pod_template
+from .objects import PODS, Json, Obj, dumps, timestamp
+
+NODE = "devcluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Containers:
+    """The (name, image) pairs of a Job's pods."""
+
+    init: tuple[tuple[str, str], ...]
+    main: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, pod_spec: Json) -> Containers:
+        def pairs(field: str) -> tuple[tuple[str, str], ...]:
+            return tuple((c["name"], c["image"]) for c in pod_spec.get(field, ()))
+
+        return cls(pairs("initContainers"), pairs("containers"))
+
+
+def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
+    """A pending pod of a Job."""
+    template, spec = pod_template(job)
+    labels = {sys.intern(k): v for k, v in template["labels"].items()}
+    meta = {
+        "name": name, "generateName": f"{job.name}-", "namespace": job.namespace,
+        "uid": str(uuid.uuid4()), "creationTimestamp": timestamp(), "labels": labels,
+        "ownerReferences": [{
+            "apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid,
+            "controller": True, "blockOwnerDeletion": True,
+        }],
+    }
+    if template.get("annotations"):
+        meta["annotations"] = template["annotations"]
+    lead = f',"spec":{{"nodeName":"{NODE}",'.encode()
+    return Obj(
+        PODS, job.namespace, name, str(meta["uid"]), labels, dumps(meta),
+        (lead, spec), dumps(waiting(containers, "ContainerCreating", "")),
+        fields=fields("Pending"),
+    )
+
+
+def fields(phase: str) -> dict[str, str]:
+    """What field selectors on pods see."""
+    return {"status.phase": phase, "spec.nodeName": NODE}
+
+
+def waiting(containers: Containers, reason: str, message: str) -> Json:
+    state = {"reason": reason, "message": message} if message else {"reason": reason}
+    return _status("Pending", containers, {"waiting": state}, ready=False)
+
+
+def running(containers: Containers, started: float) -> Json:
+    state = {"running": {"startedAt": timestamp(started)}}
+    return _status("Running", containers, state, ready=True, started=started)
+
+
+def terminated(
+    containers: Containers, started: float, ended: float, exit_code: int, reason: str
+) -> Json:
+    state = {"terminated": {
+        "exitCode": exit_code, "reason": reason, "startedAt": timestamp(started),
+        "finishedAt": timestamp(ended), "containerID": "devcluster://build",
+    }}
+    phase = "Failed" if exit_code else "Succeeded"
+    return _status(phase, containers, state, ready=False, started=started)
+
+
+def _status(
+    phase: str, containers: Containers, state: Json, *, ready: bool, started: float = 0.0
+) -> Json:
+    now = timestamp()
+    initialized = phase != "Pending"
+    conditions = [
+        ("PodScheduled", True), ("Initialized", initialized or not containers.init),
+        ("ContainersReady", ready), ("Ready", ready),
+    ]
+    status: Json = {
+        "phase": phase,
+        "conditions": [
+            {"type": kind, "status": str(holds), "lastProbeTime": None, "lastTransitionTime": now}
+            for kind, holds in conditions
+        ],
+        "hostIP": "127.0.0.1", "podIP": "127.0.0.1", "qosClass": "Burstable",
+        "startTime": timestamp(started) if started else now,
+        "containerStatuses": [
+            _container(name, image, state, ready, phase == "Running")
+            for name, image in containers.main
+        ],
+    }
+    if containers.init:
+        done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": now}}
+        early = {"waiting": {"reason": "PodInitializing"}}
+        status["initContainerStatuses"] = [
+            _container(name, image, done if initialized else early, initialized, False)
+            for name, image in containers.init
+        ]
+    return status
+
+
+def _container(name: str, image: str, state: Json, ready: bool, started: bool) -> Json:
+    return {
+        "name": name, "image": image, "imageID": "", "ready": ready, "started": started,
+        "restartCount": 0, "state": state, "lastState": {},
+    }

@@ -1,0 +1,280 @@
+"""The verbs on stored objects: get, list, create, patch, update, delete."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import decoding
+from .admission import Admission
+from .deletion import Deletion
+from .objects import JOBS, Json, Obj, Resource
+from .routing import Route
+from .selectors import Selector, parse
+from .server import Exchange, Request
+from .statuses import (
+    already_exists,
+    bad_request,
+    conflict,
+    expired,
+    invalid,
+    method_not_allowed,
+    not_found,
+    required,
+    unsupported_media_type,
+)
+from .store import Store
+
+_PATCH_TYPES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer to a request."""
+
+    code: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Reply = Answer | Callable[[Exchange], None]
+
+
+class Rest:
+    """Answers requests for objects.  On the server's thread only."""
+
+    def __init__(self, store: Store, admission: Admission, deletion: Deletion) -> None:
+        self._store = store
+        self._admission = admission
+        self._deletion = deletion
+
+    def answer(self, route: Route, request: Request, resource: Resource) -> Answer:
+        if route.verb not in resource.verbs:
+            raise method_not_allowed()
+        if route.verb == "create":
+            return self._create(route, request, resource)
+        if route.verb == "list":
+            return self._list(route, request, resource)
+        if route.verb == "get":
+            return Answer(200, self.find(route, resource).encode())
+        if route.verb == "patch":
+            return self._patch(route, request, resource)
+        if route.verb == "update":
+            return self._update(route, request, resource)
+        return self._delete(route, request, resource)
+
+    def find(self, route: Route, resource: Resource) -> Obj:
+        obj = self._store.of(resource).get(route.namespace, route.name)
+        if obj is None:
+            raise not_found(resource, route.name)
+        return obj
+
+    # -- create ---------------------------------------------------------------------------------
+
+    def _create(self, route: Route, request: Request, resource: Resource) -> Answer:
+        if route.name:
+            raise method_not_allowed()
+        value = _body(request, resource)
+        headers = _strictness(request, resource, decoding.decode(value, resource))
+        meta = value["metadata"]
+        self._admission.check_namespace(resource, route.namespace)
+        if (meta.get("namespace") or route.namespace) != route.namespace:
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
+            )
+        if not meta.get("name"):
+            meta["name"] = _generated_name(meta.get("generateName") or "", resource)
+        obj = self._admission.new(resource, value, route.namespace)
+        old = self._store.of(resource).get(route.namespace, obj.name)
+        if old is not None:
+            raise already_exists(resource, obj.name, deleting=old.deleting)
+        if request.query.get("dryRun"):
+            return Answer(201, obj.encode(), headers=headers)
+        obj = self._store.put(obj)
+        self._admission.created(obj)
+        return Answer(201, obj.encode(), headers=headers)
+
+    # -- list -----------------------------------------------------------------------------------
+
+    def _list(self, route: Route, request: Request, resource: Resource) -> Answer:
+        query = request.query
+        selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        limit = _number(query.get("limit", ""), "limit")
+        rv, after = self._continue(query.get("continue", ""), resource)
+        items: list[Obj] = []
+        more = False
+        for obj in self._store.of(resource).select(route.namespace, selector, after):
+            if limit and len(items) == limit:
+                more = True
+                break
+            items.append(obj)
+        meta: Json = {"resourceVersion": str(rv)}
+        if more:
+            meta["continue"] = _token(rv, items[-1].key)
+            if selector.empty:
+                remaining = self._store.of(resource).remaining(route.namespace, items[-1].key)
+                meta["remainingItemCount"] = remaining
+        return Answer(200, encode_list(resource, meta, items))
+
+    def _continue(self, token: str, resource: Resource) -> tuple[int, str]:
+        if not token:
+            return self._store.rv, ""
+        try:
+            found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+            rv, after = int(found["rv"]), str(found["start"])
+        except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+            raise bad_request("continue key is not valid: " + str(exc)) from exc
+        if rv < self._store.of(resource).forgotten_rv:
+            raise expired(
+                "The provided continue parameter is too old to display a consistent list result. "
+                "You can start a new list without the continue parameter."
+            )
+        return rv, after
+
+    # -- change ---------------------------------------------------------------------------------
+
+    def _patch(self, route: Route, request: Request, resource: Resource) -> Answer:
+        if request.media_type not in _PATCH_TYPES:
+            raise unsupported_media_type(_PATCH_TYPES)
+        old = self.find(route, resource)
+        value = old.decode()
+        before = old.decode()
+        merge(value, decoding.read_json(request.body, resource.kind))
+        return self._change(route, request, resource, old, before, value)
+
+    def _update(self, route: Route, request: Request, resource: Resource) -> Answer:
+        value = _body(request, resource)
+        meta = value["metadata"]
+        if not isinstance(meta, dict) or meta.setdefault("name", route.name) != route.name:
+            raise bad_request(
+                f"the name of the object does not match the name on the URL ({route.name})"
+            )
+        old = self._store.of(resource).get(route.namespace, route.name)
+        if old is None and resource.plural == "leases" and not meta.get("resourceVersion"):
+            return self._create(
+                Route("create", resource.plural, resource, route.namespace), request, resource
+            )
+        old = old or self.find(route, resource)
+        if not meta.get("resourceVersion") and resource is not JOBS:
+            cause = required("metadata.resourceVersion", "must be specified for an update")
+            raise invalid(resource, route.name, [cause])
+        return self._change(route, request, resource, old, old.decode(), value)
+
+    def _change(
+        self, route: Route, request: Request, resource: Resource, old: Obj, before: Json,
+        value: Json,
+    ) -> Answer:
+        headers = _strictness(request, resource, decoding.decode(value, resource))
+        meta = value.setdefault("metadata", {})
+        if meta.get("resourceVersion") not in (None, "", str(old.rv)):
+            raise conflict(resource, route.name)
+        uid = meta.get("uid")
+        if uid not in (None, "", old.uid):
+            raise conflict(
+                resource, route.name,
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}",
+            )
+        new = self._admission.changed(resource, before, value, route.subresource)
+        if new.encode() == old.encode() or request.query.get("dryRun"):
+            return Answer(200, new.encode(), headers=headers)
+        new = self._store.put(new)
+        if not self._deletion.finalized(new):
+            self._admission.updated(new)
+        return Answer(200, new.encode(), headers=headers)
+
+    # -- delete ---------------------------------------------------------------------------------
+
+    def _delete(self, route: Route, request: Request, resource: Resource) -> Answer:
+        options = decoding.read_json(request.body, "DeleteOptions") if request.body else {}
+        options = {**options, **{k: v for k, v in request.query.items() if k in _DELETE_QUERY}}
+        if route.verb == "deletecollection":
+            query = request.query
+            selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+            return self._delete_all(route, resource, selector, options)
+        body, headers = self._deletion.delete(self.find(route, resource), options)
+        return Answer(200, body, headers=headers)
+
+    def _delete_all(
+        self, route: Route, resource: Resource, selector: Selector, options: Json
+    ) -> Answer:
+        objs = list(self._store.of(resource).select(route.namespace, selector))
+        for obj in objs:
+            self._deletion.delete(obj, options)
+        return Answer(200, encode_list(resource, {"resourceVersion": str(self._store.rv)}, objs))
+
+
+_DELETE_QUERY = ("propagationPolicy", "gracePeriodSeconds", "dryRun", "orphanDependents")
+
+
+def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
+    head = (
+        f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'
+        f'"metadata":{json.dumps(meta)},"items":['
+    )
+    return b"".join(
+        (head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}")
+    )
+
+
+def merge(value: Json, patch: Json) -> None:
+    """RFC 7396: objects are merged, null removes, everything else replaces."""
+    for key, item in patch.items():
+        if item is None:
+            value.pop(key, None)
+        elif isinstance(item, dict):
+            if not isinstance(value.get(key), dict):
+                value[key] = {}
+            merge(value[key], item)
+        else:
+            value[key] = item
+
+
+def _body(request: Request, resource: Resource) -> Json:
+    if request.media_type not in ("application/json", ""):
+        raise unsupported_media_type(("application/json",))
+    value = decoding.read_json(request.body, resource.kind)
+    if value.get("metadata") is None:
+        value["metadata"] = {}
+    return value
+
+
+def _strictness(
+    request: Request, resource: Resource, unknown: list[str]
+) -> tuple[tuple[str, str], ...]:
+    mode = request.query.get("fieldValidation", "Warn")
+    if not unknown or mode == "Ignore":
+        return ()
+    if mode == "Strict":
+        raise decoding.refuse_unknown(resource, unknown)
+    return tuple(("Warning", f'299 - "unknown field \\"{path}\\""') for path in unknown)
+
+
+def _generated_name(base: str, resource: Resource) -> str:
+    if not base:
+        raise invalid(
+            resource, "", [required("metadata.name", "name or generateName is required")]
+        )
+    return generate_name(base)
+
+
+def generate_name(base: str) -> str:
+    """A base of at most 58 characters and five random ones, as the API server makes names."""
+    return base[:58] + "".join(random.choices(_SUFFIX, k=5))
+
+
+def _number(text: str, name: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text or 0)
+
+
+def _token(rv: int, key: str) -> str:
+    text = json.dumps({"v": "meta.k8s.io/v1", "rv": rv, "start": key})
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

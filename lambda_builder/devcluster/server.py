@@ -1,0 +1,277 @@
+"""A lean HTTP/1.1 server: keep-alive, late answers, chunked streams.  Knows no Kubernetes.
+
+One asyncio loop on one thread serves every connection, so a request that hangs or a watch that
+waits costs a small object and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+from urllib.parse import parse_qsl, unquote
+
+MAX_BODY = 3 * 1024 * 1024  # what the API server takes
+MAX_HEAD = 64 * 1024
+MAX_UNREAD = 64 * 1024 * 1024  # a stream whose reader is further behind is cut
+
+_PHRASES = {int(s): s.phrase for s in http.HTTPStatus}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came in.  Header names are lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @cached_property
+    def path(self) -> str:
+        path = self.target.partition("?")[0]
+        return unquote(path) if "%" in path else path
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        text = self.target.partition("?")[2]
+        return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, "").lower() in ("true", "1")
+
+
+class BadHttp(Exception):
+    """What came in is no HTTP request this server can read."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Exchange:
+    """One request and its answer, now or later, whole or as a stream.
+
+    Once the connection is gone every method is a no-op, and ``on_close`` has been called.
+    """
+
+    __slots__ = ("_connection", "_keep_alive", "_streaming", "on_close", "request")
+
+    def __init__(self, request: Request, connection: Connection, keep_alive: bool) -> None:
+        self.request = request
+        self.on_close: Callable[[], None] | None = None
+        self._connection: Connection | None = connection
+        self._keep_alive = keep_alive
+        self._streaming = False
+
+    @property
+    def open(self) -> bool:
+        return self._connection is not None
+
+    def respond(
+        self,
+        code: int,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        if not self._keep_alive:
+            extra += "Connection: close\r\n"
+        head = (
+            f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\n{extra}\r\n"
+        )
+        connection.send(head.encode("latin-1", "replace") + body)
+        self._finish(connection)
+
+    def start_stream(self, content_type: str) -> None:
+        if self._connection is None:
+            return
+        self._streaming = True
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
+            "Transfer-Encoding: chunked\r\nCache-Control: no-cache, private\r\n\r\n"
+        )
+        self._connection.send(head.encode())
+
+    def write(self, data: bytes) -> None:
+        """Send a chunk of the stream."""
+        if self._connection is not None and data:
+            self._connection.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def end_stream(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.send(b"0\r\n\r\n")
+            self._finish(connection)
+
+    def cut(self) -> None:
+        """Close the connection without an answer."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._connection = None
+        if self.on_close is not None:
+            self.on_close()
+
+    def _finish(self, connection: Connection) -> None:
+        self._connection = None
+        connection.exchange_done(self._keep_alive)
+
+
+Handler = Callable[[Exchange], None]
+
+
+class Connection(asyncio.Protocol):
+    """One client connection: requests are read and answered one after the other."""
+
+    def __init__(self, handler: Handler, connections: set[Connection]) -> None:
+        self._handler = handler
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._exchange: Exchange | None = None
+        self._continued = False
+        self._pumping = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._pump()
+
+    def send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(data)
+        unread = transport.get_write_buffer_size() - len(data)  # one long list is no slow reader
+        if unread > MAX_UNREAD:
+            transport.abort()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        self._exchange = None
+        if not keep_alive and self._transport is not None:
+            self._transport.close()
+        self._pump()
+
+    def _pump(self) -> None:
+        # An answer given inside the handler comes back here: the outer loop goes on instead.
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._exchange is None and self._buffer and self._transport is not None:
+                exchange = self._read_exchange()
+                if exchange is None:
+                    break
+                self._exchange = exchange
+                self._handler(exchange)
+        finally:
+            self._pumping = False
+
+    def _read_exchange(self) -> Exchange | None:
+        try:
+            request = self._read_request()
+        except BadHttp as bad:
+            self._buffer.clear()
+            exchange = Exchange(Request("", "", {}, b""), self, keep_alive=False)
+            self._exchange = exchange
+            exchange.respond(bad.code, b"", "text/plain")
+            return None
+        if request is None:
+            return None
+        keep_alive = request.headers.get("connection", "").lower() != "close"
+        return Exchange(request, self, keep_alive)
+
+    def _read_request(self) -> Request | None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD:
+                raise BadHttp(431)
+            return None
+        method, target, headers = _parse_head(bytes(self._buffer[:end]))
+        chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            raise BadHttp(400)
+        if int(length) > MAX_BODY or (chunked and len(self._buffer) > 2 * MAX_BODY):
+            raise BadHttp(413)
+        if headers.get("expect", "").lower() == "100-continue" and not self._continued:
+            self._continued = True
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        start = end + 4
+        if chunked:
+            whole = _read_chunks(self._buffer, start)
+            if whole is None:
+                return None
+            body, stop = whole
+        else:
+            stop = start + int(length)
+            if len(self._buffer) < stop:
+                return None
+            body = bytes(self._buffer[start:stop])
+        del self._buffer[:stop]
+        self._continued = False
+        return Request(method, target, headers, body)
+
+
+def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
+    lines = head.decode("latin-1").split("\r\n")
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        raise BadHttp(400)
+    headers = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise BadHttp(400)
+        headers[name.lower()] = value.strip()
+    return parts[0], parts[1], headers
+
+
+def _read_chunks(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
+    """A chunked body and where it ends; None while some of it is missing."""
+    body = bytearray()
+    while True:
+        line_end = buffer.find(b"\r\n", start)
+        if line_end < 0:
+            return None
+        try:
+            size = int(buffer[start:line_end].split(b";")[0], 16)
+        except ValueError:
+            raise BadHttp(400) from None
+        start = line_end + 2
+        if size == 0:
+            end = buffer.find(b"\r\n", start)
+            return None if end < 0 else (bytes(body), end + 2)
+        if len(buffer) < start + size + 2:
+            return None
+        body += buffer[start:start + size]
+        start += size + 2
