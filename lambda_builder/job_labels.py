@@ -1,0 +1,54 @@
+"""Names of the labels and annotations on our Jobs, and values that a label can hold."""
+
+from __future__ import annotations
+
+import re
+
+from lambda_builder.builds import netstring_digest
+
+PREFIX = "build.notifi.network/"
+NAME_LABEL = "app.kubernetes.io/name"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+APP = "lambda-builder"
+"""Value of both."""
+THIRD_PARTY_ID = f"{PREFIX}third-party-id"
+"""As a label the safe form of the id, as an annotation the exact one."""
+PARSER_ID = f"{PREFIX}parser-id"
+"""As a label the safe form of the id, as an annotation the exact one."""
+EVENT_HASH_LABEL = f"{PREFIX}event-hash"
+CORRELATION_HASH_LABEL = f"{PREFIX}correlation-hash"
+EVENT_ID = f"{PREFIX}event-id"
+EVENT_SOURCE = f"{PREFIX}event-source"
+EVENT_TYPE = f"{PREFIX}event-type"
+CORRELATION_ID = f"{PREFIX}correlation-id"
+TRACEPARENT = f"{PREFIX}traceparent"
+IMAGE = f"{PREFIX}image"
+ACCEPTED_AT = f"{PREFIX}accepted-at"
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+OUR_JOBS = f"{MANAGED_BY_LABEL}={APP}"
+"""Label selector of every Job of ours."""
+
+_HASH_DIGITS = 32
+_SAFE_LENGTH = 50
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_AN_END = "._-"
+
+
+def safe(value: str) -> str:
+    """Return ``value`` as a label value, an image tag or a path segment can hold it.
+
+    At most 50 characters, first and last a letter or digit, runs of others than
+    ``[A-Za-z0-9._-]`` one dash; nothing left is ``x``.
+    """
+    cleaned = _UNSAFE.sub("-", value).lstrip(_NOT_AN_END)
+    return cleaned[:_SAFE_LENGTH].rstrip(_NOT_AN_END) or "x"
+
+
+def event_hash_label(event_hash: str) -> str:
+    """Return the label's value for the identity of an event."""
+    return event_hash[:_HASH_DIGITS]
+
+
+def correlation_hash_label(correlation_id: str) -> str:
+    """Return the label's value for a correlation ID, which may be longer than a label."""
+    return netstring_digest(correlation_id)[:_HASH_DIGITS]

@@ -1,0 +1,252 @@
+"""One HTTP request to the Kubernetes API, raw: dicts go out, dicts come back, errors are ours.
+
+The official client's typed methods would rebuild every body as models, at a price, and drop
+fields that they do not know; its ``ApiClient`` alone sends what it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes.client import ApiClient
+
+from lambda_builder import __version__
+from lambda_builder.errors import (
+    BootError,
+    FailureReason,
+    LambdaBuilderError,
+    Permanent,
+    Transient,
+    Unreachable,
+)
+from lambda_builder.kube.api_errors import translate
+from lambda_builder.kube.connection_errors import CONNECTION_ERRORS, unreachable
+from lambda_builder.kube.credentials import load_configuration
+from lambda_builder.kube.streams import ByteStream
+from lambda_builder.settings import Settings
+
+PROBE_PATH = "/livez"
+"""Open to every authenticated user, and fails when etcd does."""
+PROBE_TIMEOUT_SECONDS = 2.0
+MERGE_PATCH = "application/merge-patch+json"
+_SPARE_CONNECTIONS = 8
+"""Connections kept for those that are no workers: reads over HTTP, the probe, the watch."""
+_LEAST_TIMEOUT_SECONDS = 0.05
+
+Observe = Callable[[str, str, float], None]
+"""Told of every request: operation, code (an HTTP status or ``error``), seconds."""
+Query = Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    operation: str
+    method: str
+    path: str
+    query: Query | None = None
+    body: Mapping[str, Any] | None = None
+    content_type: str = "application/json"
+    timeout: float | None = None
+    streamed: bool = False
+
+
+def _unobserved(operation: str, code: str, seconds: float) -> None:
+    del operation, code, seconds
+
+
+class KubeClient:
+    """Connection to one Kubernetes API. Thread-safe.
+
+    Every request ends after ``KUBE_API_TIMEOUT_SECONDS`` at the latest, and by the deadline once
+    one is set. Nothing is retried, but for one 401: credentials are read again before.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        *,
+        timeout_seconds: float,
+        observe: Observe = _unobserved,
+    ) -> None:
+        """Connect as the ``Configuration`` that ``load`` returns says; ``load`` is called again
+        when it may have changed. Raises ``BootError`` where ``load`` does."""
+        self._load = load
+        self._timeout = timeout_seconds
+        self._observe = observe
+        self._deadline: float | None = None
+        self._reloading = threading.Lock()
+        self._api = self._connect()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, observe: Observe = _unobserved) -> KubeClient:
+        """Connect by KUBECONFIG, the default kubeconfig or the pod's service account.
+
+        Raises ``BootError`` that says what was tried. Nothing is sent yet.
+        """
+        pool_size = settings.worker_count_max + _SPARE_CONNECTIONS
+        return cls(
+            lambda: load_configuration(pool_size=pool_size),
+            timeout_seconds=settings.kube_api_timeout_seconds,
+            observe=observe,
+        )
+
+    @property
+    def host(self) -> str:
+        """URL of the API."""
+        return str(self._api.configuration.host)
+
+    def set_deadline(self, deadline: float) -> None:
+        """Let requests that begin from now on end by ``deadline``, on the monotonic clock."""
+        self._deadline = deadline
+
+    def close(self) -> None:
+        """Close the connections that are idle; harmless twice."""
+        self._api.close()
+
+    def request(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Send one request and return the object that answers it.
+
+        ``operation`` names it in metrics and messages. Raises ``Transient`` (``Unreachable``,
+        ``Conflict``, ``Gone``) or ``Permanent`` (``NotFound``).
+        """
+        data = self._exchange(
+            _Request(operation, method, path, query, body, content_type, timeout)
+        ).data
+        try:
+            answer: dict[str, Any] = json.loads(data)
+        except ValueError as error:
+            raise Transient(
+                FailureReason.API_ERROR, f"{operation}: the answer is no JSON: {data[:80]!r}"
+            ) from error
+        return answer
+
+    def read(self, operation: str, path: str, *, query: Query | None = None) -> bytes:
+        """Return the body of a ``GET`` as it is, for what is no JSON; raises as ``request``."""
+        data: bytes = self._exchange(_Request(operation, "GET", path, query)).data
+        return data
+
+    def stream(
+        self, operation: str, path: str, query: Query | None = None, *, read_timeout: float
+    ) -> ByteStream:
+        """Send a ``GET`` whose answer is read as it comes.
+
+        ``read_timeout`` is the longest silence, in seconds. Raises as ``request``.
+        """
+        request = _Request(operation, "GET", path, query, timeout=read_timeout, streamed=True)
+        return ByteStream(operation, self._exchange(request).response)
+
+    def probe(self, timeout: float = PROBE_TIMEOUT_SECONDS) -> bool:
+        """Ask whether the API is there: any answer below 500 says so, a refusal too."""
+        try:
+            self._exchange(_Request("probe", "GET", PROBE_PATH, timeout=timeout))
+        except Permanent:
+            return True
+        except Unreachable:
+            return False
+        except Transient as error:
+            return error.reason is not FailureReason.SERVER_ERROR
+        return True
+
+    def _exchange(self, request: _Request) -> Any:
+        """Send with the credentials at hand and, where they are refused, with those of now."""
+        api = self._api
+        try:
+            return self._observed(api, request)
+        except Permanent as refusal:
+            if refusal.reason is not FailureReason.UNAUTHORIZED:
+                raise
+            problem = self._reload(api)
+            if problem is not None:
+                message = f"{refusal}; reading the credentials again failed: {problem}"
+                raise Permanent(refusal.reason, message) from refusal
+        except Unreachable as error:
+            if error.reason is FailureReason.CONNECTION:
+                # The next request finds an API that moved, or changed its certificates.
+                self._reload(api)
+            raise
+        return self._observed(self._api, request)
+
+    def _observed(self, api: Any, request: _Request) -> Any:
+        operation = request.operation
+        started = time.monotonic()
+        code = "error"
+        try:
+            response = self._send(api, request)
+            success = 200 <= response.status < 300
+            if not (request.streamed and success):
+                response.read()
+            code = str(response.status)
+        except CONNECTION_ERRORS as error:
+            raise unreachable(operation, error) from error
+        finally:
+            self._observe(operation, code, time.monotonic() - started)
+        if not success:
+            raise translate(
+                operation, response.status, response.headers, response.data, now=time.time()
+            )
+        return response
+
+    def _send(self, api: Any, request: _Request) -> Any:
+        headers = {"Accept": "application/json, */*;q=0.5"}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        serialized = api.param_serialize(
+            request.method,
+            request.path,
+            query_params=[(name, _text(value)) for name, value in (request.query or {}).items()],
+            header_params=headers,
+            body=request.body,
+            auth_settings=["BearerToken"],
+        )
+        return api.call_api(*serialized, _request_timeout=self._time_left(request))
+
+    def _time_left(self, request: _Request) -> float:
+        seconds = self._timeout if request.timeout is None else request.timeout
+        if self._deadline is not None:
+            seconds = min(seconds, self._deadline - time.monotonic())
+        if seconds < _LEAST_TIMEOUT_SECONDS:
+            raise Unreachable(
+                FailureReason.TIMEOUT, f"{request.operation}: not sent: the service is stopping"
+            )
+        return seconds
+
+    def _connect(self) -> Any:
+        api = ApiClient(self._load())
+        api.user_agent = f"lambda-builder/{__version__}"
+        return api
+
+    def _reload(self, used: Any) -> LambdaBuilderError | None:
+        """Read the configuration again unless another thread did since ``used`` was taken.
+
+        Returns what is wrong with it, in which case the old one stays. Connections of the old one
+        that are in use end with their requests, the idle ones with its garbage collection.
+        """
+        with self._reloading:
+            if self._api is not used:
+                return None
+            try:
+                self._api = self._connect()
+            except BootError as error:
+                return error
+        return None
+
+
+def _text(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

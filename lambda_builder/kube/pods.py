@@ -1,0 +1,56 @@
+"""What a Job's pods say of themselves: status, logs, events. Dicts, as the API has them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from lambda_builder.kube.client import KubeClient, Query
+from lambda_builder.kube.streams import ByteStream
+
+LOG_SILENCE_SECONDS = 3600.0
+"""Longest silence of a log that is followed, in seconds."""
+
+Pod = dict[str, Any]
+Event = dict[str, Any]
+
+
+class PodReader:
+    """Pods, logs and events in ``namespace``. Thread-safe; raises as ``KubeClient.request``."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = f"/api/v1/namespaces/{namespace}"
+
+    def pods_of(self, job_name: str) -> list[Pod]:
+        """Return the Job's pods, oldest first."""
+        query = {"labelSelector": f"job-name={job_name}"}
+        answer = self._client.request("list_pods", "GET", f"{self._namespace}/pods", query=query)
+        pods: list[Pod] = answer.get("items") or []
+        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+    def read_log(self, pod: str, container: str, *, tail_lines: int) -> str:
+        """Return the last lines of a container's log; ``Permanent`` while it has not started."""
+        query: Query = {"container": container, "tailLines": tail_lines}
+        data = self._client.read("read_log", self._log_path(pod), query=query)
+        return data.decode("utf-8", "replace")
+
+    def stream_log(self, pod: str, container: str, *, follow: bool) -> ByteStream:
+        """Return a container's log from its beginning, and what comes as long as it runs."""
+        return self._client.stream(
+            "stream_log",
+            self._log_path(pod),
+            {"container": container, "follow": follow},
+            read_timeout=LOG_SILENCE_SECONDS,
+        )
+
+    def list_events(self, field_selector: str, *, limit: int = 100) -> list[Event]:
+        """Return events, such as those with ``involvedObject.uid=…``."""
+        query: Query = {"fieldSelector": field_selector, "limit": limit}
+        answer = self._client.request(
+            "list_events", "GET", f"{self._namespace}/events", query=query
+        )
+        return answer.get("items") or []
+
+    def _log_path(self, pod: str) -> str:
+        return f"{self._namespace}/pods/{quote(pod, safe='')}/log"

@@ -1,0 +1,75 @@
+"""An answer that is read while it comes: a watch, or a followed log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from lambda_builder.kube.connection_errors import CONNECTION_ERRORS, unreachable
+
+_CHUNK = 65_536
+
+
+class ByteStream:
+    """The body of an answer, by lines or as it comes; a context manager.
+
+    One thread reads; ``close`` may be called from any other and ends a read that blocks. Reading
+    raises ``Unreachable`` when the connection breaks or stays silent for longer than the read
+    timeout, and just ends after ``close``.
+    """
+
+    def __init__(self, operation: str, response: Any) -> None:
+        self._operation = operation
+        self._response = response
+        self._reading = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> ByteStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield whole lines without their end, and at the end what is left of one."""
+        rest = b""
+        for chunk in self.chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what has come so far, as soon as there is something."""
+        while chunk := self._read():
+            yield chunk
+
+    def _read(self) -> bytes:
+        with self._reading:
+            if self._closed:
+                return b""
+            try:
+                data: bytes = self._response.read1(_CHUNK)
+            except CONNECTION_ERRORS as error:
+                if self._closed:
+                    return b""
+                raise unreachable(self._operation, error) from error
+            return data
+
+    def close(self) -> None:
+        """End the stream and give its connection up; harmless twice."""
+        self._closed = True
+        # Closing alone would wait for the reader, which waits for the other side. It fails where
+        # the answer was read to its end or closed before.
+        with suppress(ValueError, RuntimeError, OSError):
+            self._response.shutdown()
+        with self._reading:
+            self._response.close()
