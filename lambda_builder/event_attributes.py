@@ -23,6 +23,7 @@ from cloudevents.core.exceptions import (
 from cloudevents.core.v1.event import CloudEvent
 
 from lambda_builder.errors import FieldProblem
+from lambda_builder.event_data import MAX_SHOWN
 from lambda_builder.http_binding import RawEvent, decode_attribute, decode_text
 
 SPECVERSION = "1.0"
@@ -30,7 +31,6 @@ UNKNOWN_SOURCE = "unknown"
 REQUIRED = ("specversion", "id", "source", "type")
 MAX_BYTES = 1024
 """Longest ``id``, ``source`` or ``type``, in bytes of UTF-8."""
-MAX_SHOWN = 64
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _NAME = re.compile(r"[a-z0-9]+")
@@ -42,7 +42,7 @@ _RFC3339 = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """An event's attributes, the required ones first, then by name; and what is wrong with them."""
+    """An event's attributes in the order of their names, and what is wrong with them."""
 
     values: Mapping[str, Any]
     problems: tuple[FieldProblem, ...]
@@ -68,8 +68,7 @@ def read_attributes(raw: RawEvent, *, strict: bool) -> Attributes:
             problems.setdefault(name, message)
     for name, message in _sdk_problems(values):
         problems.setdefault(name, message)
-    ordered = {name: values[name] for name in REQUIRED if name in values}
-    ordered.update(sorted(values.items()) if len(values) > len(ordered) else ())
+    ordered = dict(sorted(values.items()))
     return Attributes(ordered, tuple(FieldProblem(*problem) for problem in problems.items()))
 
 
@@ -150,3 +149,8 @@ def parse_time(text: str) -> datetime | None:
         return datetime.fromisoformat(f"{date}T{clock}{seconds}{fraction or ''}{zone.upper()}")
     except ValueError:
         return None
+
+
+def as_text(value: Any) -> str:
+    """Return an attribute's canonical string: what a header would say, before its encoding."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,7 +6,6 @@ Knows no Flask and no threads. See docs/http-api.rst for what is accepted and wh
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +20,13 @@ from lambda_builder.builds import (
     netstring_digest,
 )
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
-from lambda_builder.event_attributes import CONTROLS, UNKNOWN_SOURCE, read_attributes
-from lambda_builder.event_data import MAX_TEXT, BuildData, CancelData, problems_of
+from lambda_builder.event_attributes import REQUIRED, UNKNOWN_SOURCE, read_attributes
+from lambda_builder.event_context import sent_correlation_id, traceparent_of
+from lambda_builder.event_data import BuildData, CancelData, problems_of
 from lambda_builder.http_binding import (
     ContentMode,
     Message,
     RawEvent,
-    decode_text,
     dump_json,
     is_json,
     load_json,
@@ -42,10 +41,6 @@ MAX_PROBLEMS = 100
 """Most entries of one answer's ``errors``."""
 _SPOKEN = 5
 """Problems that ``detail`` spells out."""
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
-
 _Problem = tuple[RefusalCode, FieldProblem]
 
 
@@ -95,7 +90,7 @@ class EventReader:
         attributes = read_attributes(raw, strict=self._strict)
         values = attributes.values
         problems = [(RefusalCode.INVALID_EVENT, problem) for problem in attributes.problems]
-        correlation_id, at_fault = _sent_correlation_id(message, values)
+        correlation_id, at_fault = sent_correlation_id(message, values)
         problems += _as(RefusalCode.INVALID_EVENT, at_fault)
         kind = values.get("type")
         model = BuildData if kind in self._build_types else CancelData
@@ -110,7 +105,7 @@ class EventReader:
         problems += _as(RefusalCode.INVALID_DATA, at_fault)
         if problems or fields is None:
             return problems
-        traceparent = _traceparent(message, values)
+        traceparent = traceparent_of(message, values)
         if isinstance(fields, BuildData):
             return self._build(values, data, fields, correlation_id, traceparent, now)
         return _cancel(values, fields, correlation_id)
@@ -130,8 +125,7 @@ class EventReader:
         now: float,
     ) -> BuildRequest:
         event_id, source = values["id"], values["source"]
-        third_party_id = fields.third_party_id.strip() and fields.third_party_id
-        third_party_id = third_party_id or third_party_of(source)
+        third_party_id = _known(fields.third_party_id) or third_party_of(source)
         event_hash = netstring_digest(source, event_id)
         target = (third_party_id, fields.parser_id)
         return BuildRequest(
@@ -146,10 +140,10 @@ class EventReader:
                 *target, netstring_digest(*target) if self._name_by_target else event_hash
             ),
             priority=Priority(fields.priority),
-            runtime=fields.runtime or None,
-            context_url=fields.context_url or None,
-            image=fields.image or None,
-            content_hash=fields.content_hash or None,
+            runtime=_known(fields.runtime),
+            context_url=_known(fields.context_url),
+            image=_known(fields.image),
+            content_hash=_known(fields.content_hash),
             build_args=fields.build_args,
             event=_event_json(values, data),
             traceparent=traceparent,
@@ -170,17 +164,24 @@ def _cancel(values: Mapping[str, Any], fields: CancelData, correlation_id: str) 
         correlation_id=correlation_id or values["id"],
         target_correlation_id=fields.correlation_id.strip() or None,
         job_name=fields.job_name.strip() or None,
-        third_party_id=fields.third_party_id or None,
-        parser_id=fields.parser_id or None,
+        third_party_id=_known(fields.third_party_id),
+        parser_id=_known(fields.parser_id),
     )
 
 
+def _known(text: str) -> str | None:
+    return text if text.strip() else None
+
+
 def _event_json(values: Mapping[str, Any], data: dict[str, Any]) -> str:
+    """Return the event in one order of attributes, however it came."""
     content_type = values.get("datacontenttype", "")
-    if not is_json(content_type):
-        # It was read as JSON, so it is passed on as JSON.
-        values = {**values, "datacontenttype": "application/json"}
-    return dump_json({**values, "data": data})
+    event = {name: values[name] for name in REQUIRED}
+    # What was read as JSON is passed on as JSON.
+    event["datacontenttype"] = content_type if is_json(content_type) else "application/json"
+    event.update(item for item in values.items() if item[0] not in event)
+    event["data"] = data
+    return dump_json(event)
 
 
 def _declares_json(raw: RawEvent, values: Mapping[str, Any]) -> bool:
@@ -221,39 +222,6 @@ def _decoded_data(raw: RawEvent) -> Any:
         except ValueError as error:
             raise ValueError(f"data_base64 must hold JSON: {error}") from None
     return load_json(raw.data) if isinstance(raw.data, bytes) else raw.data
-
-
-def _sent_correlation_id(
-    message: Message, values: Mapping[str, Any]
-) -> tuple[str, list[FieldProblem]]:
-    """Return what the header, else the extension says; empty where neither says anything.
-
-    The header is about one event, so in a batch it is about none.
-    """
-    field, value = "correlationid", _canonical(values.get("correlationid", ""))
-    if message.mode != "batch" and message.correlation_id and message.correlation_id.strip():
-        field = "X-Correlation-ID"
-        try:
-            value = decode_text(message.correlation_id)
-        except ValueError:
-            return "", [FieldProblem(field, "must be UTF-8")]
-    value = value.strip()
-    if len(value) > MAX_TEXT:
-        return "", [FieldProblem(field, f"must be at most {MAX_TEXT} characters long")]
-    if field == "X-Correlation-ID" and CONTROLS.search(value):
-        return "", [FieldProblem(field, "must not contain control characters")]
-    return value, []
-
-
-def _canonical(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _traceparent(message: Message, values: Mapping[str, Any]) -> str | None:
-    for candidate in (message.traceparent, values.get("traceparent")):
-        if isinstance(candidate, str) and _TRACEPARENT.fullmatch(candidate.strip()):
-            return candidate.strip()
-    return None
 
 
 def _as(code: RefusalCode, problems: Iterable[FieldProblem]) -> list[_Problem]:

@@ -63,7 +63,7 @@ def read_message(headers: Mapping[str, str], body: bytes) -> Message:
     object, ``INVALID_BATCH`` for a batch that is no array of 1 to 100 objects.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    content_type = lowered.get("content-type", "").strip()
+    content_type = lowered.get("content-type", "").strip(" \t")
     media = media_type(content_type)
     mode, events = _split(media, content_type, lowered, body)
     return Message(mode, events, lowered.get("x-correlation-id"), lowered.get("traceparent"))
