@@ -24,7 +24,7 @@ from lambda_builder.job_labels import (
 )
 from lambda_builder.kube.api_errors import Conflict, NotFound
 from lambda_builder.kube.client import MERGE_PATCH, KubeClient, Query
-from lambda_builder.kube.job_status import is_finished
+from lambda_builder.kube.job_status import event_hash_of, is_finished
 from lambda_builder.kube.times import parse_time
 
 Job = dict[str, Any]
@@ -45,6 +45,19 @@ class CreatedJob:
     """Seconds since the epoch, by the API's clock."""
     existed: bool
     event_hash: str
+    """As much of it as the Job's label holds."""
+
+    @classmethod
+    def from_job(cls, job: Job, *, existed: bool) -> CreatedJob:
+        """Read what the API says of the Job."""
+        metadata = job["metadata"]
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            created_at=parse_time(metadata.get("creationTimestamp")),
+            existed=existed,
+            event_hash=event_hash_of(job),
+        )
 
 
 class NameConflict(Permanent):
@@ -73,7 +86,7 @@ class JobManager:
             job = self._client.request("create_job", "POST", self._jobs, body=manifest)
         except Conflict as conflict:
             return self._existing(manifest, conflict)
-        return _created(job, existed=False)
+        return CreatedJob.from_job(job, existed=False)
 
     def _existing(self, manifest: Mapping[str, Any], conflict: Conflict) -> CreatedJob:
         name = manifest["metadata"]["name"]
@@ -90,9 +103,9 @@ class JobManager:
             raise conflict
         if "deletionTimestamp" in job["metadata"]:
             raise deleted from conflict
-        if _label(job, EVENT_HASH_LABEL) != manifest["metadata"]["labels"][EVENT_HASH_LABEL]:
+        if event_hash_of(job) != manifest["metadata"]["labels"][EVENT_HASH_LABEL]:
             raise NameConflict(_conflict_message(job), job) from conflict
-        return _created(job, existed=True)
+        return CreatedJob.from_job(job, existed=True)
 
     def dry_run(self, manifest: Mapping[str, Any]) -> None:
         """Let the API check ``manifest``, its admission included, without keeping it.
@@ -213,27 +226,12 @@ class JobManager:
         return f"{self._jobs}/{quote(name, safe='')}"
 
 
-def _created(job: Job, *, existed: bool) -> CreatedJob:
-    metadata = job["metadata"]
-    return CreatedJob(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        created_at=parse_time(metadata.get("creationTimestamp")),
-        existed=existed,
-        event_hash=_label(job, EVENT_HASH_LABEL),
-    )
-
-
 def _conflict_message(job: Job) -> str:
     name = job["metadata"]["name"]
     event_id, source = _annotation(job, EVENT_ID), _annotation(job, EVENT_SOURCE)
     if not event_id:
         return f"Job {name} exists and was not made for an event of this service"
     return f"Job {name} exists for another event: id {event_id!r}, source {source!r}"
-
-
-def _label(job: Job, name: str) -> str:
-    return str((job["metadata"].get("labels") or {}).get(name, ""))
 
 
 def _annotation(job: Job, name: str) -> str:

@@ -39,6 +39,11 @@ Job = dict[str, Any]
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+def event_hash_of(job: Job) -> str:
+    """Return the label that tells which event the Job was made for; empty where it has none."""
+    return str((job["metadata"].get("labels") or {}).get(EVENT_HASH_LABEL, ""))
+
+
 def is_finished(job: Job) -> bool:
     """Whether the Job succeeded or failed."""
     return _condition(job, "Complete") is not None or _condition(job, "Failed") is not None
