@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     """The service's configuration; raises pydantic's ``ValidationError``, see ``load``."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
     worker_count: int = Field(5, ge=1, le=500)
@@ -96,11 +96,15 @@ class Settings(BaseSettings):
     """Body of an acceptance; ``auto`` follows the request's ``Prefer: reply``."""
     handoff_url: str = ""
     """Where builds left at shutdown are sent back to, usually the Broker."""
-    sink_url: str = Field("", validation_alias=AliasChoices(f"{PREFIX}SINK_URL", "K_SINK"))
-    """Where build events are sent."""
+    sink_url: str = ""
+    """Where build events are sent; empty is ``k_sink``."""
+    k_sink: str = Field("", validation_alias=AliasChoices("K_SINK", "k_sink"))
+    """Sink that a Knative SinkBinding injects."""
     dead_letter_url: str = ""
     """Where the events of builds that could not be made are sent."""
-    ce_overrides: SecretStr = Field(SecretStr(""), validation_alias="K_CE_OVERRIDES")
+    k_ce_overrides: SecretStr = Field(
+        SecretStr(""), validation_alias=AliasChoices("K_CE_OVERRIDES", "k_ce_overrides")
+    )
     """Knative's JSON of extensions set on outgoing events."""
     strict_cloudevents: bool = False
     """Refuse events that lack a required attribute instead of filling it in."""
@@ -110,7 +114,7 @@ class Settings(BaseSettings):
     """Largest request body."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    port: int = Field(8080, ge=1, le=65535, validation_alias="PORT")
+    port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))
     """Port that HTTP is served on."""
     host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that HTTP is served on."""
@@ -129,14 +133,14 @@ class Settings(BaseSettings):
     def _fold_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("handoff_url", "sink_url", "dead_letter_url")
+    @field_validator("handoff_url", "sink_url", "k_sink", "dead_letter_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must be an http:// or https:// URL")
         return value
 
-    @field_validator("ce_overrides")
+    @field_validator("k_ce_overrides")
     @classmethod
     def _overrides(cls, value: SecretStr) -> SecretStr:
         parse_ce_overrides(value.get_secret_value())
@@ -159,9 +163,14 @@ class Settings(BaseSettings):
         return math.ceil(HTTP_TAIL_SECONDS + self.drain_seconds + CLOSING_SECONDS)
 
     @property
+    def effective_sink_url(self) -> str:
+        """``SINK_URL``, else Knative's ``K_SINK``; empty sends nothing."""
+        return self.sink_url or self.k_sink
+
+    @property
     def ce_override_extensions(self) -> dict[str, str]:
         """Extensions that ``K_CE_OVERRIDES`` asks for on outgoing events."""
-        return parse_ce_overrides(self.ce_overrides.get_secret_value())
+        return parse_ce_overrides(self.k_ce_overrides.get_secret_value())
 
 
 def parse_ce_overrides(text: str) -> dict[str, str]:
@@ -190,5 +199,6 @@ def load() -> Settings:
 def _variable(location: tuple[int | str, ...]) -> str:
     if not location:
         return ""
-    name = str(location[0])
-    return f"{name.upper() if name.upper() == name else PREFIX + name.upper()}: "
+    name = str(location[0]).upper()
+    bare = name.startswith(PREFIX) or name in ("PORT", "K_SINK", "K_CE_OVERRIDES")
+    return f"{name if bare else PREFIX + name}: "

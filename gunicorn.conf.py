@@ -1,0 +1,3 @@
+"""gunicorn -c gunicorn.conf.py wsgi:app; the settings and hooks are in the package."""
+
+from lambda_builder.gunicorn_config import *  # noqa: F403

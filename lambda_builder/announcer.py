@@ -1,0 +1,86 @@
+"""Announcer: which outgoing messages follow from what became of a build. Sends nothing itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState
+from lambda_builder.journal import OutboxMessage
+from lambda_builder.outgoing_events import (
+    BuildNews,
+    HTTPMessage,
+    build_event,
+    dead_letter,
+    handoff,
+    rejected_event,
+)
+
+
+class Announcer:
+    """Makes messages for the outbox; immutable, so it may be shared by threads.
+
+    A destination without a URL gets no messages, so nothing piles up for it.
+    """
+
+    def __init__(
+        self, *, source: str, overrides: Mapping[str, str], sink: bool, dead_letters: bool
+    ) -> None:
+        """``source`` is the CloudEvents source of what we send; the flags say who listens."""
+        self._source = source
+        self._overrides = dict(overrides)
+        self._sink = sink
+        self._dead_letters = dead_letters
+
+    def accepted(self, result: BuildResult) -> list[OutboxMessage]:
+        """Return what tells that an event was accepted."""
+        return self._news("accepted", result)
+
+    def ended(self, result: BuildResult) -> list[OutboxMessage]:
+        """Return what tells of the end of a build that has no Job, or lost it to a cancel."""
+        if result.state is BuildState.CANCELLED:
+            return self._news("cancelled", result)
+        if result.state is not BuildState.DEAD:
+            return []
+        return [*self._news("failed", result), *self.dead_letter(result)]
+
+    def dead_letter(self, result: BuildResult) -> list[OutboxMessage]:
+        """Return the original event for the dead letters, with what went wrong."""
+        if not self._dead_letters:
+            return []
+        code = result.error.code if result.error else "unknown"
+        message = dead_letter(result.request, error=code, attempts=result.attempts)
+        return [_outgoing("dead_letter", result.request.event_hash, message)]
+
+    def rejected(self, code: str, detail: str, excerpt: str, body: bytes) -> list[OutboxMessage]:
+        """Return what tells that an event was refused with a 4xx."""
+        if not self._sink:
+            return []
+        message = rejected_event(
+            code,
+            detail,
+            excerpt,
+            body=body,
+            source=self._source,
+            time=time.time(),
+            overrides=self._overrides,
+        )
+        return [_outgoing("sink", message.headers["ce-id"], message)]
+
+    def handoff(self, request: BuildRequest) -> HTTPMessage:
+        """Return the original event for another replica."""
+        return handoff(request)
+
+    def _news(self, kind: BuildNews, result: BuildResult) -> list[OutboxMessage]:
+        if not self._sink:
+            return []
+        message = build_event(
+            kind, result, source=self._source, time=time.time(), overrides=self._overrides
+        )
+        return [_outgoing("sink", result.request.event_hash, message)]
+
+
+def _outgoing(destination: str, key: str, message: HTTPMessage) -> OutboxMessage:
+    return OutboxMessage(
+        destination=destination, key=key, headers=dict(message.headers), body=message.body
+    )

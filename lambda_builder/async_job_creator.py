@@ -1,0 +1,198 @@
+"""AsyncJobCreator: takes builds, answers at once, and has a pool of workers create their Jobs.
+
+Ties queue, pool, journal and results together, from start through replay to the drain.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from lambda_builder.acceptance import Acceptance, Receipt, entry_for
+from lambda_builder.build_queue import BuildQueue, QueueClosed
+from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.builds import BuildRequest
+from lambda_builder.counts import Counts
+from lambda_builder.kube.health import ApiHealth
+from lambda_builder.periodic import Periodic
+from lambda_builder.telemetry.metrics import Readings
+from lambda_builder.worker_pool import WorkerPool
+
+_REPLAY_PAGE = 500
+_SWEEP_SECONDS = 5.0
+
+Stats = dict[str, int | float | bool | None]
+
+
+class AsyncJobCreator:
+    """Creates Jobs in the background; every method is thread-safe."""
+
+    def __init__(
+        self,
+        build_queue: BuildQueue[Build],
+        pool: WorkerPool[Build],
+        records: BuildRecords,
+        acceptance: Acceptance,
+        health: ApiHealth,
+        counts: Counts,
+    ) -> None:
+        self.queue = build_queue
+        self.records = records
+        self.counts = counts
+        self._pool = pool
+        self._acceptance = acceptance
+        self._health = health
+        self._closing = threading.Event()
+        self._started = threading.Event()
+        self._replay_thread = threading.Thread(target=self._replay, name="replay", daemon=True)
+        self._last_row = 0
+        self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, records.results.sweep)
+
+    # -- the way in ----------------------------------------------------------------------------
+
+    def create_job_async(self, request: BuildRequest) -> Receipt:
+        """Accept one event; raises ``Refused``."""
+        return self._acceptance.accept([request])[0]
+
+    def create_jobs_async(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
+        """Accept all of ``requests`` or none; raises ``Refused``."""
+        return self._acceptance.accept(requests)
+
+    def count_rejected(self, code: str) -> None:
+        """Count an event that was refused before it became a build."""
+        self.counts.add("rejected", code)
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the journal, begin the replay, start the workers. Harmless twice.
+
+        Raises ``BootError`` when the journal cannot be used.
+        """
+        if self._started.is_set() or self._closing.is_set():
+            return
+        journal = self.records.journal
+        report = journal.open()
+        if report.open_rows:
+            self._last_row = report.last_seq
+            self.queue.expect(report.open_rows)
+            structlog.get_logger().info("replay_started", builds=report.open_rows)
+            self._replay_thread.start()
+        for result in journal.finished(states=("dead", "cancelled"), limit=10_000):
+            self.records.results.put(result)
+        self._sweeper.start()
+        self._pool.start()
+        self._started.set()
+
+    def close_intake(self) -> None:
+        """Refuse new events from now on; what was accepted is still worked off."""
+        self._closing.set()
+        self.queue.close()
+
+    def drain(self, deadline: float) -> list[Build]:
+        """Work off the queue until ``deadline`` (monotonic), then stop the workers.
+
+        Returns the builds that are left, in their order. Raises nothing.
+        """
+        self.close_intake()
+        self.queue.wait_finished(max(0.0, deadline - time.monotonic()))
+        self.queue.halt()
+        alive = self._pool.stop(max(1.0, deadline - time.monotonic()))
+        alive += self._sweeper.stop(1.0)
+        if self._replay_thread.ident is not None:
+            self._replay_thread.join(1.0)
+        if alive:
+            structlog.get_logger().warning("threads_still_alive", threads=alive)
+        return [entry.item for entry in self.queue.halt()]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether events are taken and at least one worker lives."""
+        return self._started.is_set() and not self._closing.is_set() and self._pool.size > 0
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether the intake is closed."""
+        return self._closing.is_set()
+
+    # -- replay --------------------------------------------------------------------------------
+
+    def _replay(self) -> None:
+        """Queue what the journal holds, oldest first, as room allows."""
+        journal, after, replayed = self.records.journal, 0, 0
+        try:
+            while rows := journal.open_builds(
+                after_seq=after, up_to_seq=self._last_row, limit=_REPLAY_PAGE
+            ):
+                for row in rows:
+                    build = self.records.adopt(row.request, row.attempts)
+                    self.queue.put_expected(entry_for(build))
+                    after, replayed = row.seq, replayed + 1
+        except QueueClosed:
+            structlog.get_logger().info("replay_cut_short", builds=replayed)
+            return
+        except Exception:  # noqa: BLE001 - without the replay the service still takes events
+            structlog.get_logger().exception("replay_failed", builds=replayed)
+            return
+        structlog.get_logger().info("replay_finished", builds=replayed)
+
+    # -- numbers -------------------------------------------------------------------------------
+
+    def get_stats(self) -> Stats:
+        """Return the counts of contract section 2, all from one instant."""
+        minimum, maximum = self._pool.bounds
+        size, ended = self._pool.size, self.records.results.ended_count
+        with self.queue.frozen() as queue:
+            counts = self.counts.snapshot()
+        outcomes = queue.outcomes
+        return {
+            "worker_count": size,
+            "busy_workers": queue.held,
+            "min_workers": minimum,
+            "max_workers": maximum,
+            "queue_size": queue.depth,
+            "max_queue_size": queue.capacity,
+            "delayed": queue.delayed,
+            "oldest_queued_seconds": round(queue.oldest_queued_seconds, 3),
+            "results_count": ended,
+            "accepted_total": queue.accepted,
+            "created_total": outcomes["created"],
+            "dead_total": outcomes["dead"],
+            "cancelled_total": outcomes["cancelled"],
+            "skipped_total": outcomes["skipped"],
+            "failed_total": 0,
+            "retried_total": counts["retried"].total(),
+            "rejected_total": counts["rejected"].total(),
+            "duplicates_total": counts["duplicates"].total(),
+            "panics_total": counts["panics"].total(),
+            "api_available": self._health.available,
+            "is_shutdown": self.is_shutdown,
+        }
+
+    def readings(self) -> Readings:
+        """Return the same counts for a Prometheus scrape."""
+        stats = self.get_stats()
+        with self.queue.frozen() as queue:
+            counts = self.counts.snapshot()
+        journal = self.records.journal.stats()
+        return Readings(
+            gauges={
+                "async_job_queue_depth": queue.depth,
+                "async_job_queue_capacity": queue.capacity,
+                "async_job_oldest_queued_seconds": queue.oldest_queued_seconds,
+                "async_worker_count": float(stats["worker_count"] or 0),
+                "async_worker_busy": queue.held,
+                "kubernetes_api_available": float(self._health.available),
+                "journal_available": float(self.records.journal.available),
+                "journal_open_builds": journal.get("open", 0),
+            },
+            queue_full=queue.full,
+            outcomes=queue.outcomes,
+            retried=counts["retried"],
+            rejected=counts["rejected"],
+            duplicates=counts["duplicates"].total(),
+            panics=counts["panics"].total(),
+        )

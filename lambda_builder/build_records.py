@@ -1,0 +1,244 @@
+"""BuildRecords: one place that tells everybody what became of a build.
+
+A change of state goes to the result store, the journal, the log, the outgoing events and, at the
+end, to whoever waits on the build's Future. Knows no queue and no threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from lambda_builder.announcer import Announcer
+from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.kube.job_manager import CreatedJob
+from lambda_builder.results import ResultStore
+
+
+@dataclass(slots=True, eq=False)
+class Build:
+    """A build that waits for its Job: what the queue holds and the workers pass on."""
+
+    request: BuildRequest
+    future: Future[BuildResult] = field(default_factory=Future)
+    attempts: int = 0
+    cancelled: bool = False
+    """Somebody asked to cancel it; set by ``BuildRecords`` only, and never after ``settled``."""
+    settled: bool = False
+    """Its outcome is decided; set by ``BuildRecords`` only."""
+
+
+class BuildRecords:
+    """Live builds and their changes of state; thread-safe."""
+
+    def __init__(
+        self,
+        results: ResultStore,
+        journal: Journal | NoJournal,
+        announcer: Announcer,
+        *,
+        namespace: str,
+    ) -> None:
+        self.results = results
+        self.journal = journal
+        self._announcer = announcer
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._live: dict[str, Build] = {}
+        self._targets: dict[tuple[str, str], int] = {}
+
+    # -- which builds are alive ----------------------------------------------------------------
+
+    def live(self, event_hash: str) -> Build | None:
+        """Return a build that still waits for its Job."""
+        with self._lock:
+            return self._live.get(event_hash)
+
+    def target_is_live(self, third_party_id: str, parser_id: str) -> bool:
+        """Whether a build for this target still waits for its Job."""
+        with self._lock:
+            return (third_party_id, parser_id) in self._targets
+
+    def ask_to_cancel(self, build: Build) -> bool:
+        """Mark a live build as cancelled; False when its outcome was decided meanwhile."""
+        with self._lock:
+            build.cancelled = not build.settled
+            return build.cancelled
+
+    def adopt(self, request: BuildRequest, attempts: int) -> Build:
+        """Return the live build of a journal's row, made if it is not known yet."""
+        with self._lock:
+            build = self._live.get(request.event_hash)
+            if build is None:
+                build = Build(request, attempts=attempts)
+                self._add_live(build)
+        if self.results.by_event(request.event_hash) is None:
+            self.results.put(
+                BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
+            )
+        return build
+
+    # -- changes of state ----------------------------------------------------------------------
+
+    def accepted(self, builds: Sequence[Build]) -> None:
+        """Builds were recorded and are about to be queued."""
+        with self._lock:
+            for build in builds:
+                self._add_live(build)
+        for build in builds:
+            result = BuildResult(request=build.request, state=BuildState.QUEUED)
+            self.results.put(result)
+            self._log(result)
+
+    def creating(self, build: Build, image: str) -> None:
+        """A worker begins an attempt."""
+        self._change(
+            build, state=BuildState.CREATING, attempts=build.attempts, image=image, error=None
+        )
+
+    def retrying(self, build: Build, error: BuildError, delay: float) -> None:
+        """An attempt failed and another follows after ``delay`` seconds."""
+        self._change(
+            build,
+            {"delay_seconds": round(delay, 3)},
+            state=BuildState.RETRYING,
+            attempts=build.attempts,
+            error=error,
+        )
+
+    def created(self, build: Build, job: CreatedJob) -> bool:
+        """The build's Job exists; False, and nothing is told, where the build was cancelled."""
+        with self._lock:
+            if build.cancelled:
+                return False
+            build.settled = True
+        self._end(
+            build,
+            state=BuildState.CREATED,
+            attempts=build.attempts,
+            error=None,
+            job_uid=job.uid,
+            namespace=self._namespace,
+            created_at=job.created_at or time.time(),
+        )
+        return True
+
+    def dead(self, build: Build, error: BuildError) -> None:
+        """No Job could be made; the event goes to the dead letters."""
+        self._end(
+            build,
+            state=BuildState.DEAD,
+            attempts=build.attempts,
+            error=error,
+            finished_at=time.time(),
+        )
+
+    def cancelled(self, build: Build, message: str = "cancelled before its Job was made") -> None:
+        """The build was taken back and has no Job."""
+        self._end(
+            build,
+            state=BuildState.CANCELLED,
+            error=BuildError("cancelled", message),
+            finished_at=time.time(),
+        )
+
+    def skipped(self, build: Build, job_name: str) -> None:
+        """Another event's Job for the same target is active, so the build got none."""
+        self._end(
+            build,
+            state=BuildState.CANCELLED,
+            attempts=build.attempts,
+            error=BuildError("skipped", f"job {job_name} for the same target is active"),
+            finished_at=time.time(),
+        )
+
+    def job_cancelled(self, result: BuildResult) -> BuildResult:
+        """The build's Job was deleted because somebody asked for it."""
+        ended = result.but(
+            state=BuildState.CANCELLED,
+            error=BuildError("cancelled", "its Job was deleted"),
+            finished_at=time.time(),
+        )
+        self.results.put(ended)
+        self._log(ended)
+        self.journal.finish(ended, self._announcer.ended(ended))
+        return ended
+
+    def reopened(self, result: BuildResult) -> Build:
+        """A dead or failed build goes again; raises ``Refused`` when it cannot be recorded."""
+        request = replace(result.request, accepted_at=time.time())
+        self.journal.reopen(request)
+        build = Build(request)
+        with self._lock:
+            self._add_live(build)
+        again = BuildResult(request=request, state=BuildState.QUEUED)
+        self.results.put(again)
+        self._log(again, again=True)
+        return build
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _change(
+        self, build: Build, extra: dict[str, Any] | None = None, **changes: Any
+    ) -> BuildResult:
+        result = self.results.change(build.request.event_hash, lambda old: old.but(**changes))
+        if result is None:
+            result = BuildResult(request=build.request, **changes)
+            self.results.put(result)
+        self._log(result, **(extra or {}))
+        return result
+
+    def _end(self, build: Build, **changes: Any) -> None:
+        with self._lock:
+            build.settled = True
+        result = self._change(build, **changes)
+        self.journal.finish(result, self._announcer.ended(result))
+        with self._lock:
+            self._drop_live(build)
+        if not build.future.done():
+            build.future.set_result(result)
+
+    def _log(self, result: BuildResult, **extra: Any) -> None:
+        request = result.request
+        fields: dict[str, Any] = {
+            "state": result.state.value,
+            "correlation_id": request.correlation_id,
+            "job_name": request.job_name,
+            "event_id": request.event_id,
+            "third_party_id": request.third_party_id,
+            "parser_id": request.parser_id,
+            "attempts": result.attempts,
+            **extra,
+        }
+        if request.traceparent:
+            fields["trace_id"] = request.traceparent.split("-")[1]
+        if result.error:
+            fields["error_code"] = result.error.code
+            fields["error"] = result.error.message
+        log = structlog.get_logger()
+        level = log.error if result.state is BuildState.DEAD else log.info
+        level("build_state", **fields)
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _add_live(self, build: Build) -> None:
+        request = build.request
+        self._live[request.event_hash] = build
+        target = (request.third_party_id, request.parser_id)
+        self._targets[target] = self._targets.get(target, 0) + 1
+
+    def _drop_live(self, build: Build) -> None:
+        request = build.request
+        if self._live.pop(request.event_hash, None) is None:
+            return
+        target = (request.third_party_id, request.parser_id)
+        self._targets[target] -= 1
+        if not self._targets[target]:
+            del self._targets[target]

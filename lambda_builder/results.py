@@ -1,0 +1,150 @@
+"""ResultStore: what became of each build, by event, Job name and correlation ID.
+
+A build that waits or runs is held until it ends; only ended ones live in the cache that forgets.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from cachetools import TTLCache
+
+from lambda_builder.builds import BuildResult
+
+_Entry = tuple[int, BuildResult]
+"""A build with its number in the order it became known."""
+
+
+class _Ended(TTLCache[str, _Entry]):
+    """TTLCache that says which entries it lets go, so that no index outlives them."""
+
+    def __init__(
+        self, maxsize: int, ttl: float, timer: Callable[[], float], gone: Callable[[_Entry], None]
+    ) -> None:
+        super().__init__(maxsize, ttl, timer)
+        self._gone = gone
+
+    def expire(self, time: float | None = None) -> Any:
+        expired = super().expire(time)
+        for _key, entry in expired:
+            self._gone(entry)
+        return expired
+
+    def popitem(self) -> tuple[str, _Entry]:
+        key, entry = super().popitem()
+        self._gone(entry)
+        return key, entry
+
+
+class ResultStore:
+    """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
+
+    ``ttl_seconds`` runs from a build's end; beyond ``maximum`` ended builds the oldest goes.
+    """
+
+    def __init__(
+        self, *, ttl_seconds: float, maximum: int, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lock = threading.Lock()
+        self._active: dict[str, _Entry] = {}
+        self._ended = _Ended(maximum, ttl_seconds, timer, self._unindex)
+        self._index: dict[str, list[str]] = {}
+        self._number = 0
+
+    def put(self, result: BuildResult) -> None:
+        """Remember the present state of a build, new or known."""
+        key = result.request.event_hash
+        with self._lock:
+            known = self._pop(key)
+            if known is None:
+                self._number += 1
+            self._insert(key, (known[0] if known else self._number, result))
+
+    def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
+        """Replace a build by ``change`` of it, at once for all readers; None where unknown.
+
+        ``change`` runs under the lock: it must be quick and call nothing of the store.
+        """
+        with self._lock:
+            known = self._active.get(key) or self._ended.get(key)
+            if known is None:
+                return None
+            changed = change(known[1])
+            if changed is not known[1]:
+                self._pop(key)
+                self._insert(key, (known[0], changed))
+            return changed
+
+    def discard(self, key: str) -> None:
+        """Forget a build that was in the end not accepted."""
+        with self._lock:
+            entry = self._pop(key)
+            if entry is not None:
+                self._unindex(entry)
+
+    def by_event(self, event_hash: str) -> BuildResult | None:
+        """Return the build of an event."""
+        with self._lock:
+            entry = self._active.get(event_hash) or self._ended.get(event_hash)
+            return entry[1] if entry else None
+
+    def by_id(self, build_id: str) -> list[BuildResult]:
+        """Return the builds with this Job name or correlation ID, newest first."""
+        with self._lock:
+            keys = self._index.get(build_id, ())
+            found = [self._active.get(key) or self._ended.get(key) for key in keys]
+        known = sorted((entry for entry in found if entry), key=_number, reverse=True)
+        return [result for _, result in known]
+
+    def newest(self, *, before: int | None = None) -> Iterator[tuple[int, BuildResult]]:
+        """Iterate over (number, build), newest first, over the builds known at this moment."""
+        with self._lock:
+            self._ended.expire()
+            entries: Iterable[_Entry] = [*self._active.values(), *self._ended.values()]
+        kept = (entry for entry in entries if before is None or entry[0] < before)
+        return iter(sorted(kept, key=_number, reverse=True))
+
+    def sweep(self) -> None:
+        """Free what has expired, with every index entry to it."""
+        with self._lock:
+            self._ended.expire()
+
+    @property
+    def ended_count(self) -> int:
+        """Builds held with an outcome."""
+        with self._lock:
+            self._ended.expire()
+            return len(self._ended)
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _pop(self, key: str) -> _Entry | None:
+        self._ended.expire()  # else an expired entry would later take the new one's index along
+        return self._active.pop(key, None) or self._ended.pop(key, None)
+
+    def _insert(self, key: str, entry: _Entry) -> None:
+        request = entry[1].request
+        for build_id in {request.job_name, request.correlation_id}:
+            keys = self._index.setdefault(build_id, [])
+            if key not in keys:
+                keys.append(key)
+        if entry[1].state.waits:
+            self._active[key] = entry
+        else:
+            self._ended[key] = entry
+
+    def _unindex(self, entry: _Entry) -> None:
+        request = entry[1].request
+        for build_id in {request.job_name, request.correlation_id}:
+            keys = self._index.get(build_id, [])
+            if request.event_hash in keys:
+                keys.remove(request.event_hash)
+            if not keys:
+                self._index.pop(build_id, None)
+
+
+def _number(entry: _Entry) -> int:
+    return entry[0]

@@ -1,0 +1,161 @@
+"""Service: the running whole: what starts, in which order, and what a shutdown does.
+
+Shutdown order: intake, workers, deliveries, journal, telemetry; one deadline for all of it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from lambda_builder.announcer import Announcer
+from lambda_builder.async_job_creator import AsyncJobCreator
+from lambda_builder.build_records import Build
+from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.health import ApiHealth
+from lambda_builder.sink import Sink
+from lambda_builder.telemetry.tracing import Exporter
+
+_CALL_MARGIN_SECONDS = 0.5
+"""API calls end this long before the drain does, so that their builds can be put away."""
+
+
+class Part(Protocol):
+    """Something with threads of its own."""
+
+    def start(self) -> None:
+        """Start the threads. Harmless twice."""
+
+    def stop(self, timeout: float) -> list[str]:
+        """End them within ``timeout`` seconds; returns the names of those still alive."""
+
+
+class Service:
+    """Starts and stops everything; every method is thread-safe and harmless twice."""
+
+    def __init__(
+        self,
+        *,
+        creator: AsyncJobCreator,
+        announcer: Announcer,
+        sink: Sink,
+        client: KubeClient,
+        health: ApiHealth,
+        parts: Sequence[Part],
+        streams_closed: Callable[[], None],
+        handoff_url: str,
+        drain_seconds: float,
+        closing_seconds: float,
+        exporter: Exporter | None,
+    ) -> None:
+        """``parts`` run beside the workers and stop after them; ``streams_closed`` ends streams."""
+        self.creator = creator
+        self._announcer = announcer
+        self._sink = sink
+        self._client = client
+        self._health = health
+        self._parts = parts
+        self._close_streams = streams_closed
+        self._handoff_url = handoff_url
+        self._drain_seconds = drain_seconds
+        self._closing_seconds = closing_seconds
+        self._exporter = exporter
+        self._asked = threading.Event()
+        self._stopper = threading.Thread(target=self._run_shutdown, name="shutdown", daemon=True)
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start everything; raises ``BootError`` when it cannot."""
+        self.creator.start()
+        self._sink.start()
+        for part in self._parts:
+            part.start()
+        with self._lock:
+            if self._stopper.ident is None:
+                self._stopper.start()
+        structlog.get_logger().info("service_started", kubernetes=self._client.host)
+
+    def begin_shutdown(self) -> None:
+        """Close the intake and begin the drain; returns at once. Safe in a signal handler."""
+        self._asked.set()
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """Whether a shutdown was asked for."""
+        return self._asked.is_set()
+
+    def shutdown(self) -> None:
+        """Begin the shutdown if need be, and wait for its end, within its own deadline."""
+        self.begin_shutdown()
+        if self._stopper.ident is not None:
+            self._stopper.join(self._drain_seconds + self._closing_seconds + 1.0)
+
+    # -- the shutdown thread -------------------------------------------------------------------
+
+    def _run_shutdown(self) -> None:
+        self._asked.wait()
+        log = structlog.get_logger()
+        begun = time.monotonic()
+        drained_by = begun + self._drain_seconds
+        log.info("shutdown_started", drain_seconds=self._drain_seconds)
+        try:
+            self.creator.close_intake()
+            self._close_streams()
+            self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
+            left = self.creator.drain(drained_by)
+            self._close(left, drained_by + self._closing_seconds)
+        except Exception:  # noqa: BLE001 - the process ends in any case; it must say why
+            log.exception("shutdown_failed")
+            return
+        log.info("shutdown_finished", left=len(left), seconds=round(time.monotonic() - begun, 2))
+
+    def _close(self, left: Sequence[Build], deadline: float) -> None:
+        self._put_away(left, deadline)
+        alive = [name for part in self._parts for name in part.stop(_until(deadline) / 2)]
+        alive += self._sink.stop(_until(deadline) * 0.8)
+        if not self.creator.records.journal.close(max(0.2, _until(deadline))):
+            alive.append("journal")
+        self._health.stop()
+        self._client.close()
+        if alive:
+            structlog.get_logger().warning("threads_still_alive", threads=alive)
+        if self._exporter:
+            self._exporter.shutdown()
+
+    def _put_away(self, left: Sequence[Build], deadline: float) -> None:
+        """Say what becomes of the builds that the drain could not finish, one by one."""
+        journal = self.creator.records.journal
+        for build in left:
+            handed_off = self._hand_off(build, deadline)
+            structlog.get_logger().warning(
+                "build_left",
+                job_name=build.request.job_name,
+                correlation_id=build.request.correlation_id,
+                handed_off=handed_off,
+                in_journal=journal.durable,
+                event=None if handed_off or journal.durable else build.request.event,
+            )
+            if not handed_off and not journal.durable:
+                self.creator.records.abandoned(build)
+
+    def _hand_off(self, build: Build, deadline: float) -> bool:
+        seconds = _until(deadline) - 0.5
+        if not self._handoff_url or seconds <= 0:
+            return False
+        message = self._announcer.handoff(build.request)
+        problem = self._sink.post(self._handoff_url, message, timeout=min(2.0, seconds))
+        if problem is not None:
+            structlog.get_logger().warning(
+                "hand_off_failed", job_name=build.request.job_name, error=problem
+            )
+            return False
+        self.creator.records.handed_off(build)
+        return True
+
+
+def _until(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

@@ -1,0 +1,134 @@
+"""Sink: delivers the outbox's CloudEvents over HTTP, again and again until each is taken.
+
+Per build the order is kept; no delivery holds up a worker, and a receiver that is away costs a
+bounded number of tries a minute.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import requests
+import structlog
+from requests.adapters import HTTPAdapter
+
+from lambda_builder.journal import Outbox, OutboxEntry
+from lambda_builder.outgoing_events import HTTPMessage
+
+_BATCH = 64
+_CONCURRENCY = 8
+_IDLE_SECONDS = 0.5
+_FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 60.0
+_TIMEOUT = (3.05, 10.0)
+"""Seconds to connect, and to wait for the answer."""
+
+
+class Sink:
+    """Delivers to one URL per destination; ``start`` and ``stop`` are harmless twice."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        urls: Mapping[str, str],
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are."""
+        self._outbox = outbox
+        self._urls = {name: url for name, url in urls.items() if url}
+        self._rng = rng or random.Random()
+        self._session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONCURRENCY * 2)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._loop, args=(name,), name=f"deliver-{name}", daemon=True)
+            for name in self._urls
+        ]
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        for thread in self._threads:
+            if thread.ident is None and not self._stopping.is_set():
+                thread.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """Give what is due one more try within ``timeout`` seconds, then end.
+
+        Returns the names of threads still alive. What is not delivered stays in the outbox.
+        """
+        deadline = time.monotonic() + timeout
+        self._stopping.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        if not alive:
+            self._session.close()
+        return alive
+
+    def post(self, url: str, message: HTTPMessage, *, timeout: float) -> str | None:
+        """Send one message now; returns None when it was taken, else what went wrong."""
+        return self._post(url, message.headers, message.body, (min(3.05, timeout), timeout))
+
+    def _loop(self, destination: str) -> None:
+        url = self._urls[destination]
+        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix=f"post-{destination}") as posts:
+            last_round = False
+            while True:
+                last_round = self._stopping.is_set()
+                try:
+                    busy = self._round(destination, url, posts)
+                except Exception:  # noqa: BLE001 - the outbox may be back in the next round
+                    structlog.get_logger().exception("delivery_failed", destination=destination)
+                    busy = False
+                if last_round:
+                    return
+                if not busy:
+                    self._stopping.wait(_IDLE_SECONDS)
+
+    def _round(self, destination: str, url: str, posts: ThreadPoolExecutor) -> bool:
+        due = self._outbox.due(time.time(), _BATCH, destination)
+        for entry, problem in zip(
+            due, posts.map(lambda e: self._deliver(url, e), due), strict=True
+        ):
+            if problem is None:
+                self._outbox.delivered(entry.id)
+            else:
+                self._put_off(destination, entry, problem)
+        return bool(due)
+
+    def _deliver(self, url: str, entry: OutboxEntry) -> str | None:
+        return self._post(url, entry.headers, entry.body, _TIMEOUT)
+
+    def _put_off(self, destination: str, entry: OutboxEntry, problem: str) -> None:
+        bound = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**entry.attempts)
+        delay = self._rng.uniform(bound / 2, bound)
+        structlog.get_logger().warning(
+            "event_not_delivered",
+            destination=destination,
+            error=problem,
+            attempts=entry.attempts + 1,
+            retry_in_seconds=round(delay, 1),
+        )
+        self._outbox.failed(entry.id, time.time() + delay)
+
+    def _post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: tuple[float, float]
+    ) -> str | None:
+        try:
+            answer = self._session.post(
+                url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False
+            )
+            answer.close()
+        except requests.RequestException as error:
+            return f"{type(error).__name__}: {error}"[:300]
+        if answer.ok and answer.status_code < 300:
+            return None
+        return f"HTTP {answer.status_code}"

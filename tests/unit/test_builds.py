@@ -1,0 +1,98 @@
+"""Names and identities of builds."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_builder.builds import (
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    Priority,
+    job_name,
+    netstring_digest,
+)
+
+DIGEST = netstring_digest("network.notifi.customer-1", "id-1")
+
+
+def test_the_hash_of_an_event_is_that_of_its_netstrings() -> None:
+    assert DIGEST[:10] == "5377b83a48"
+
+
+def test_source_and_id_cannot_be_shifted_into_each_other() -> None:
+    assert netstring_digest("ab", "c") != netstring_digest("a", "bc")
+
+
+@pytest.mark.parametrize(
+    ("third_party_id", "parser_id", "expected"),
+    [
+        ("customer-1", "parser-1", "build-customer-1-parser-1-5377b83a48"),
+        ("Customer_1", "PARSER..1", "build-customer-1-parser-1-5377b83a48"),
+        ("", "---", "build-x-x-5377b83a48"),
+        ("☃", "日本", "build-x-x-5377b83a48"),
+        ("a" * 60, "b" * 5, f"build-{'a' * 40}-bbbbb-5377b83a48"),
+        ("a" * 5, "b" * 60, f"build-aaaaa-{'b' * 40}-5377b83a48"),
+        ("a" * 60, "b" * 60, f"build-{'a' * 22}-{'b' * 22}-5377b83a48"),
+        ("a" * 21 + "-zzz", "b" * 60, f"build-{'a' * 21}-{'b' * 22}-5377b83a48"),
+    ],
+)
+def test_job_names_follow_the_contract(third_party_id: str, parser_id: str, expected: str) -> None:
+    assert job_name(third_party_id, parser_id, DIGEST) == expected
+
+
+@given(st.text(), st.text())
+def test_every_job_name_is_a_dns_label_of_at_most_63_characters(first: str, second: str) -> None:
+    name = job_name(first, second, DIGEST)
+    assert len(name) <= 63
+    assert re.fullmatch(r"build-[a-z0-9]+(-[a-z0-9]+)+", name)
+
+
+@given(
+    st.builds(
+        BuildRequest,
+        event_id=st.text(),
+        event_source=st.text(),
+        event_type=st.text(),
+        parser_id=st.text(),
+        third_party_id=st.text(),
+        correlation_id=st.text(),
+        event_hash=st.text(),
+        job_name=st.text(),
+        priority=st.sampled_from(Priority),
+        build_args=st.dictionaries(st.text(), st.text()),
+        image=st.none() | st.text(),
+    )
+)
+def test_a_request_survives_the_journal(request: BuildRequest) -> None:
+    assert BuildRequest.from_json(request.to_json()) == request
+
+
+def test_a_request_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    text = (
+        '{"event_id":"1","event_source":"s","event_type":"t","parser_id":"p","priority":"high",'
+        '"third_party_id":"c","correlation_id":"1","event_hash":"h","job_name":"j","new":1}'
+    )
+    assert BuildRequest.from_json(text).priority is Priority.HIGH
+
+
+def test_absent_values_are_null_and_times_are_rfc_3339_in_utc() -> None:
+    request = BuildRequest(
+        event_id="1",
+        event_source="s",
+        event_type="t",
+        parser_id="p",
+        third_party_id="c",
+        correlation_id="1",
+        event_hash="h",
+        job_name="j",
+        accepted_at=1.5,
+    )
+    shown = BuildResult(request=request, state=BuildState.QUEUED).to_dict()
+    assert shown["accepted_at"] == "1970-01-01T00:00:01.500Z"
+    assert shown["error"] is None
+    assert shown["finished_at"] is None

@@ -1,0 +1,86 @@
+"""Settings: defaults of the contract, and every problem reported at once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lambda_builder.errors import BootError
+from lambda_builder.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("LAMBDA_BUILDER_", "K_")) or name == "PORT":
+            monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load()
+    assert (settings.worker_count, settings.worker_count_max, settings.http_threads) == (5, 20, 16)
+    assert (settings.queue_size, settings.queue_discipline) == (100, "fifo")
+    assert (settings.result_ttl_seconds, settings.result_max) == (3600, 100_000)
+    assert (settings.max_retries, settings.retry_base_seconds) == (3, 0.5)
+    assert (settings.retry_max_seconds, settings.drain_seconds) == (30, 20)
+    assert (settings.namespace, settings.kube_api_timeout_seconds) == ("knative-lambda", 10)
+    assert (settings.journal_path, settings.port, settings.max_body_bytes) == (None, 8080, 1 << 20)
+    assert settings.build_event_types == ("network.notifi.lambda.build.start",)
+
+
+def test_every_problem_is_reported_together_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_WORKER_COUNT", "many")
+    monkeypatch.setenv("LAMBDA_BUILDER_QUEUE_SIZE", "0")
+    monkeypatch.setenv("LAMBDA_BUILDER_SINK_URL", "ftp://sink")
+    monkeypatch.setenv("K_CE_OVERRIDES", "[1]")
+    monkeypatch.setenv("PORT", "0")
+    with pytest.raises(BootError) as problem:
+        load()
+    for name in ("WORKER_COUNT", "QUEUE_SIZE", "SINK_URL", "K_CE_OVERRIDES", "PORT"):
+        assert name in str(problem.value)
+
+
+def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_WORKER_COUNT", "30")
+    with pytest.raises(BootError, match="WORKER_COUNT_MAX must be at least WORKER_COUNT"):
+        load()
+
+
+def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_PATH", "")
+    monkeypatch.setenv("LAMBDA_BUILDER_QUEUE_SIZE", "")
+    assert (load().journal_path, load().queue_size) == (None, 100)
+
+
+def test_the_sink_is_knatives_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K_SINK", "http://broker")
+    assert load().effective_sink_url == "http://broker"
+    monkeypatch.setenv("LAMBDA_BUILDER_SINK_URL", "http://other")
+    assert load().effective_sink_url == "http://other"
+
+
+def test_knatives_overrides_become_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K_CE_OVERRIDES", '{"extensions": {"Team": "blue"}}')
+    assert load().ce_override_extensions == {"team": "blue"}
+
+
+def test_event_types_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_BUILD_EVENT_TYPES", "a.b, c.d ,")
+    assert load().build_event_types == ("a.b", "c.d")
+
+
+def test_the_service_variables_that_kubernetes_injects_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("LAMBDA_BUILDER_SERVICE_HOST", "10.0.0.1")
+    assert load().port == 8080
+
+
+@pytest.mark.parametrize("drain", [0.0, 0.5, 20.0, 120.0])
+def test_the_drain_always_fits_into_gunicorns_graceful_timeout(drain: float) -> None:
+    assert Settings(drain_seconds=drain).graceful_timeout > 5 + drain
+    assert Settings().graceful_timeout < 30

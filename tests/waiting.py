@@ -1,0 +1,22 @@
+"""Waiting for a condition, with a deadline: no test sleeps for a guess."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+WAIT_SECONDS = 10.0
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "the condition", timeout: float = WAIT_SECONDS
+) -> None:
+    """Wait for ``condition`` to be true; fails the test after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout} s for {what}")
+        threading.Event().wait(0.005)
