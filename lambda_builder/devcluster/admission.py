@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from typing import Protocol
 
 from .jobs import check_update, job_object, new_job
-from .objects import JOBS, LEASES, NAMESPACES, Json, Obj, Resource, dumps, timestamp
+from .objects import JOBS, LEASES, NAMESPACES, Json, Obj, Resource, dumps, interned, timestamp
 from .statuses import Cause, forbidden, invalid, not_found
 from .store import Store
 from .validation import check_metadata
@@ -122,10 +121,10 @@ def plain_object(resource: Resource, value: Json) -> Obj:
         for key, item in value.items()
         if key not in ("apiVersion", "kind", "metadata", "status")
     )
-    labels = {sys.intern(k): v for k, v in meta.get("labels", {}).items()}
     return Obj(
-        resource, meta.get("namespace", ""), meta["name"], meta["uid"], labels, dumps(meta),
-        (body,), dumps(value["status"]) if "status" in value else b"",
+        resource, meta.get("namespace", ""), meta["name"], meta["uid"],
+        interned(meta.get("labels", {})), dumps(meta), (body,),
+        dumps(value["status"]) if "status" in value else b"",
         rv=int(value["metadata"].get("resourceVersion", 0)),
         deleting="deletionTimestamp" in meta, fields=_fields(value),
     )

@@ -27,9 +27,9 @@ class DevCluster:
 
     ``run_seconds`` is how long a build container runs, ``pending_seconds`` how long its pod waits
     before, ``deletion_seconds`` how long a foreground deletion shows, ``bookmark_seconds`` how
-    often watches that ask for it get a bookmark.  ``job_quota`` bounds the Jobs of a namespace,
-    ``token`` is the bearer token clients must show, ``history`` how many changes of each resource
-    a watch can go back.
+    often a watch that asks for bookmarks gets one.  ``job_quota`` bounds the Jobs of a namespace,
+    ``token`` is the bearer token clients must show, ``history`` how many changes of Jobs a
+    watch can go back (a fifth of it for the rest).
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from functools import partial
 from . import pods
 from .events import EventRecorder
 from .faults import Faults
+from .jobs import job_fields
 from .objects import JOBS, PODS, Json, Obj
 from .podlogs import PodLogs
 from .rest import generate_name
@@ -118,7 +119,9 @@ class Kubelet:
         if run.started is None:
             run.started = time.time()
             if run.deadline is not None:
-                self._timers.after(run.deadline, partial(self._check_deadline, run, run.started))
+                # By name: the run itself must not live on as long as its deadline's timer.
+                check = partial(self._check_deadline, run.key, run.uid, run.started)
+                self._timers.after(run.deadline, check)
         if not run.held():
             run.held_by = self._faults.for_job("refuse_pods", run.name)
         if run.held_by is not None:
@@ -238,9 +241,9 @@ class Kubelet:
         if run.ttl is not None:
             self._expire(run.ttl, job)
 
-    def _check_deadline(self, run: Run, started: float) -> None:
-        current = self._runs.get(run.key) is run and run.started == started
-        if current and not run.suspended:
+    def _check_deadline(self, key: str, uid: str, started: float) -> None:
+        run = self._runs.get(key)
+        if run is not None and run.uid == uid and run.started == started and not run.suspended:
             self._deadline(run)
 
     def _deadline(self, run: Run) -> None:
@@ -271,8 +274,7 @@ class Kubelet:
 
     def _write(self, run: Run, status: Json) -> Obj:
         job = self._store.of(JOBS).objects[run.key]
-        fields = {"status.successful": "1" if status.get("succeeded") else "0"}
-        return self._store.put(job.with_status(status, fields))
+        return self._store.put(job.with_status(status, job_fields(status)))
 
     def _write_pod(self, run: Run, phase: str, status: Json) -> Obj:
         pod = self._store.of(PODS).objects[f"{run.namespace}/{run.pod}"]

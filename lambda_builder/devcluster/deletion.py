@@ -53,6 +53,7 @@ class Deletion:
         meta |= {"finalizers": finalizers, "deletionTimestamp": timestamp(),
                  "deletionGracePeriodSeconds": 0}
         obj = self._store.put(obj.with_meta(meta))
+        self._removed(obj)
         if policy == "Foreground":
             self._timers.after(self._seconds, partial(self._collect, obj))
         elif policy == "Background":
@@ -77,6 +78,7 @@ class Deletion:
         self.finalized(obj)
 
     def _remove(self, obj: Obj, policy: str) -> None:
+        self._removed(self._store.remove(obj))
         if obj.resource is JOBS and policy == "Orphan":
             for pod in self._pods_of(obj):
                 meta = pod.decode_meta()
@@ -84,7 +86,6 @@ class Deletion:
                 self._store.put(pod.with_meta(meta))
         elif obj.resource is JOBS:
             self._remove_pods(obj)
-        self._removed(self._store.remove(obj))
 
     def _remove_pods(self, job: Obj) -> None:
         for pod in self._pods_of(job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import openapi
 from .objects import RESOURCES, Json, Resource, dumps
 from .rest import Answer
 from .server import Request
@@ -13,7 +14,7 @@ _HEALTH = ("/livez", "/readyz", "/healthz")
 def answer(request: Request) -> Answer | None:
     """The answer to a path outside of the resource API; None where there is nothing."""
     path = request.path.rstrip("/")
-    if request.method not in ("GET", "HEAD"):
+    if request.method != "GET":
         return None
     if path.startswith(_HEALTH):
         return Answer(200, b"ok", "text/plain; charset=utf-8")
@@ -25,6 +26,10 @@ def _document(path: str) -> Json | None:
     groups = {r.group: r.version for r in RESOURCES if r.group}
     if path == "/version":
         return _version()
+    if path == "/openapi/v3":
+        return openapi.index()
+    if path.startswith("/openapi/v3/"):
+        return openapi.document(path.removeprefix("/openapi/v3/"))
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if path == "/apis":

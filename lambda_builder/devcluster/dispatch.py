@@ -112,11 +112,11 @@ class Dispatcher:
             if found is None:
                 raise no_such_path()
             return found
+        if where.subresource and where.subresource not in where.resource.subresources:
+            raise no_such_path()
         stream = self._streams(where, request)
         if stream is not None:
             return stream
-        if where.subresource and where.subresource not in where.resource.subresources:
-            raise no_such_path()
         return self._rest.answer(where, request, where.resource)
 
     def _send(self, exchange: Exchange, reply: Reply, entry: LogEntry | None = None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import uuid
+from collections.abc import Mapping
+from functools import cache
 
-from .objects import JOBS, Json, Obj, dumps, timestamp
+from .objects import JOBS, Json, Obj, dumps, interned, timestamp
 from .statuses import Cause, invalid_value
 from .validation import check_job
 
@@ -116,14 +117,23 @@ def job_object(job: Json, rv: int = 0) -> Obj:
     template = job["spec"]["template"]
     lead = b',"spec":' + dumps(spec)[:-1] + b',"template":{"metadata":'
     pod_spec = dumps(template["spec"])[1:]
-    labels = {sys.intern(k): v for k, v in meta.get("labels", {}).items()}
     status = job.get("status") or {}
     return Obj(
-        JOBS, meta["namespace"], meta["name"], meta["uid"], labels, dumps(meta),
+        JOBS, meta["namespace"], meta["name"], meta["uid"], interned(meta.get("labels", {})),
+        dumps(meta),
         (lead, dumps(template["metadata"]), b',"spec":{', pod_spec, b"}}"), dumps(status),
-        fields={"status.successful": str(status.get("succeeded", 0))}, rv=rv,
-        deleting="deletionTimestamp" in meta,
+        fields=job_fields(status), rv=rv, deleting="deletionTimestamp" in meta,
     )
+
+
+@cache
+def _fields(successful: str) -> Mapping[str, str]:
+    return {"status.successful": successful}
+
+
+def job_fields(status: Json) -> Mapping[str, str]:
+    """What field selectors on Jobs see."""
+    return _fields(str(status.get("succeeded", 0)))
 
 
 def pod_template(job: Obj) -> tuple[Json, bytes]:

@@ -8,6 +8,7 @@ stay small.  Nothing here knows of HTTP.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,11 @@ NAMESPACES = Resource(
     verbs=("create", "get", "list", "watch"),
 )
 RESOURCES = (JOBS, PODS, EVENTS, LEASES, NAMESPACES)
+
+
+def interned(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels whose strings are shared: thousands of objects have the same ones."""
+    return {sys.intern(str(key)): sys.intern(str(value)) for key, value in labels.items()}
 
 
 class Obj:
@@ -146,7 +152,8 @@ class Obj:
     def with_meta(self, meta: Json) -> Obj:
         """The same with other metadata, which must agree on name, namespace and uid."""
         return Obj(
-            self.resource, self.namespace, self.name, self.uid, meta.get("labels", {}),
+            self.resource, self.namespace, self.name, self.uid,
+            interned(meta.get("labels", {})),
             dumps({k: v for k, v in meta.items() if k != "resourceVersion"}), self.body,
             self.status, fields=self.fields, rv=self.rv, deleting="deletionTimestamp" in meta,
         )

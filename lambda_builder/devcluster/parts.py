@@ -14,12 +14,16 @@ from .dispatch import Dispatcher
 from .events import EventRecorder
 from .faults import Fault, Faults
 from .listener import Listener
+from .logstream import LogStreams
 from .objects import JOBS, NAMESPACES, Obj
 from .podlogs import PodLogs
 from .requestlog import RequestLog
 from .rest import Rest
 from .store import Store
+from .streams import Streams
+from .tables import Tables
 from .timers import Timers
+from .watching import Watches
 
 _MAX_EVENTS = 20_000
 
@@ -66,14 +70,17 @@ class Parts:
         )
         admin = Admin(self.store, self.log, control, names[min(1, len(names) - 1)])
         rest = Rest(self.store, admission, self.deletion)
+        self.watches = Watches(loop, self.store, self.faults, bookmark_seconds)
+        streams = Streams(rest, self.watches, LogStreams(loop, self.pod_logs), Tables())
         self.dispatcher = Dispatcher(
-            loop, rest, lambda where, request: None, self.faults, self.log, admin, token
+            loop, rest, streams.answer, self.faults, self.log, admin, token
         )
         self.listener = Listener(loop, host, self.dispatcher.handle)
         self._loop = loop
 
     def add_fault(self, fault: Fault) -> None:
         self.faults.add(fault)
+        self.watches.strike()
 
     def clear_faults(self) -> None:
         self.faults.clear()

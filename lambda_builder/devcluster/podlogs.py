@@ -20,19 +20,30 @@ class PodRun:
         self.followers: list[Callable[[], None]] | None = None
 
     def lines(self) -> list[str]:
-        """The lines written so far."""
+        """The lines written so far.  The last one is kept for a build that succeeds."""
         planned = build_lines(self.job)
-        until = self.ended if self.ended is not None else time.monotonic()
-        elapsed = until - self.started
         if self.ended is None or self.exit_code:
-            share = min(1.0, elapsed / self.seconds) if self.seconds > 0 else 1.0
-            planned = planned[: max(1, int(share * (len(planned) - 1)))]
+            planned = planned[: self._written(len(planned) - 1)]
         if self.ended is not None and self.exit_code:
             planned.append(
                 "error building image: error building stage: failed to execute command: waiting "
                 f"for process to exit: exit status {self.exit_code}"
             )
         return planned
+
+    def next_line_in(self) -> float | None:
+        """Seconds until another line is due; None when nothing is due before the end."""
+        last = len(build_lines(self.job)) - 1
+        written = self._written(last)
+        if written >= last:
+            return None
+        due = self.started + self.seconds * (written + 1) / last
+        return max(0.001, due - time.monotonic() + 0.001)
+
+    def _written(self, count: int) -> int:
+        until = self.ended if self.ended is not None else time.monotonic()
+        share = (until - self.started) / self.seconds if self.seconds > 0 else 1.0
+        return max(1, int(min(1.0, share) * count))
 
 
 class PodLogs:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from .jobs import pod_template
-from .objects import PODS, Json, Obj, dumps, timestamp
+from .objects import PODS, Json, Obj, dumps, interned, timestamp
 
 NODE = "devcluster"
 
@@ -30,7 +31,7 @@ class Containers:
 def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
     """A pending pod of a Job."""
     template, spec = pod_template(job)
-    labels = {sys.intern(k): v for k, v in template["labels"].items()}
+    labels = interned(template.get("labels", {}))
     meta = {
         "name": name, "generateName": f"{job.name}-", "namespace": job.namespace,
         "uid": str(uuid.uuid4()), "creationTimestamp": timestamp(), "labels": labels,
@@ -49,7 +50,8 @@ def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
     )
 
 
-def fields(phase: str) -> dict[str, str]:
+@cache
+def fields(phase: str) -> Mapping[str, str]:
     """What field selectors on pods see."""
     return {"status.phase": phase, "spec.nodeName": NODE}
 

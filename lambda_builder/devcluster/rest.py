@@ -104,6 +104,12 @@ class Rest:
     # -- list -----------------------------------------------------------------------------------
 
     def _list(self, route: Route, request: Request, resource: Resource) -> Answer:
+        return Answer(200, encode_list(resource, *self.select(route, request, resource)))
+
+    def select(
+        self, route: Route, request: Request, resource: Resource
+    ) -> tuple[Json, list[Obj]]:
+        """What a list request asks for, and the metadata of its list."""
         query = request.query
         selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         limit = _number(query.get("limit", ""), "limit")
@@ -121,7 +127,7 @@ class Rest:
             if selector.empty:
                 remaining = self._store.of(resource).remaining(route.namespace, items[-1].key)
                 meta["remainingItemCount"] = remaining
-        return Answer(200, encode_list(resource, meta, items))
+        return meta, items
 
     def _continue(self, token: str, resource: Resource) -> tuple[int, str]:
         if not token:

@@ -45,7 +45,7 @@ def route(request: Request) -> Route:
 
 def _verb(request: Request, name: str) -> str:
     method = request.method
-    if method in ("GET", "HEAD"):
+    if method == "GET":
         if request.flag("watch"):
             return "watch"
         return "get" if name else "list"

@@ -92,7 +92,8 @@ class Exchange:
             f"HTTP/1.1 {code} {_PHRASES.get(code, '')}\r\nContent-Type: {content_type}\r\n"
             f"Content-Length: {len(body)}\r\n{extra}\r\n"
         )
-        connection.send(head.encode("latin-1", "replace") + body)
+        sent = b"" if self.request.method == "HEAD" else body
+        connection.send(head.encode("latin-1", "replace") + sent)
         self._finish(connection)
 
     def start_stream(self, content_type: str) -> None:

@@ -6,14 +6,16 @@ Everything here runs on the server's own thread; others get at it through ``DevC
 from __future__ import annotations
 
 import bisect
+import time
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
-from .objects import RESOURCES, Obj, Resource
+from .objects import JOBS, RESOURCES, Obj, Resource
 from .selectors import Selector
 from .statuses import expired
 
 _rv = attrgetter("rv")
+_EPOCH = 1_577_836_800_000  # 2020, in milliseconds
 
 
 class Change:
@@ -48,12 +50,12 @@ def watch_line(type: str, obj: Obj) -> bytes:
 class Collection:
     """All objects of one resource, in the order of ``namespace/name`` as etcd keeps them."""
 
-    def __init__(self, resource: Resource, history: int) -> None:
+    def __init__(self, resource: Resource, history: int, rv: int) -> None:
         self.resource = resource
         self.objects: dict[str, Obj] = {}
         self.keys: list[str] = []
         self.history: list[Change] = []
-        self.forgotten_rv = 0
+        self.forgotten_rv = rv
         self.listeners: list[Callable[[Change], None]] = []
         self._history_limit = history
         # One name, or several as a dict: most label values belong to a single object.
@@ -188,8 +190,13 @@ class Store:
     """Every collection, and the one revision counter they share."""
 
     def __init__(self, history: int) -> None:
-        self.rv = 1
-        self._collections = {r.plural: Collection(r, history) for r in RESOURCES}
+        # From the clock, so that after a restart a revision of the earlier run is too old (410)
+        # and never one that is yet to come.
+        self.rv = time.time_ns() // 1_000_000 - _EPOCH
+        self._collections = {
+            r.plural: Collection(r, history if r is JOBS else history // 5, self.rv)
+            for r in RESOURCES
+        }
 
     def of(self, resource: Resource) -> Collection:
         return self._collections[resource.plural]

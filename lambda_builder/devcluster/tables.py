@@ -1,0 +1,128 @@
+"""Tables: the columns ``kubectl get`` prints, made by the server."""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Callable
+from typing import Any
+
+from .admin import job_state
+from .objects import Json, Obj, Resource, dumps
+from .rest import Answer, Rest
+from .routing import Route
+from .server import Request
+from .store import Change
+
+_Row = Callable[[Json, Obj], list[Any]]
+
+
+class Tables:
+    """Turns objects into tables for clients that ask for them."""
+
+    def wanted(self, request: Request) -> bool:
+        return "as=Table" in request.headers.get("accept", "")
+
+    def answer(self, where: Route, request: Request, resource: Resource, rest: Rest) -> Answer:
+        if where.verb == "get":
+            obj = rest.find(where, resource)
+            meta: Json = {"resourceVersion": str(obj.rv)}
+            return Answer(200, dumps(_table(resource, meta, [obj])))
+        return Answer(200, dumps(_table(resource, *rest.select(where, request, resource))))
+
+    def watch_encoder(self) -> Callable[[str, Obj, Change | None], bytes]:
+        def encode(type: str, obj: Obj, change: Change | None) -> bytes:
+            meta = {"resourceVersion": str(obj.rv)}
+            table = _table(obj.resource, meta, [obj])
+            return dumps({"type": type, "object": table}) + b"\n"
+
+        return encode
+
+
+def _table(resource: Resource, meta: Json, items: list[Obj]) -> Json:
+    names, row = _COLUMNS.get(resource.plural, _DEFAULT)
+    return {
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+        "columnDefinitions": [
+            {"name": name, "type": "string", "format": "name" if name == "Name" else "",
+             "description": "", "priority": 0}
+            for name in names
+        ],
+        "rows": [_row(obj, row) for obj in items],
+    }
+
+
+def _row(obj: Obj, cells: _Row) -> Json:
+    value = obj.decode()
+    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+               "metadata": value["metadata"]}
+    return {"cells": cells(value, obj), "object": partial}
+
+
+def _job(value: Json, obj: Obj) -> list[Any]:
+    words = {"succeeded": "Complete", "failed": "Failed", "suspended": "Suspended",
+             "deleting": "Terminating"}
+    status = value.get("status", {})
+    done = f"{status.get('succeeded', 0)}/{value['spec'].get('completions', 1)}"
+    start, end = status.get("startTime"), status.get("completionTime")
+    duration = _span(_seconds(end) - _seconds(start) if end else _since(start)) if start else ""
+    return [obj.name, words.get(job_state(obj), "Running"), done, duration, _age(value)]
+
+
+def _pod(value: Json, obj: Obj) -> list[Any]:
+    status = value["status"]
+    containers = status.get("containerStatuses", [])
+    shown = status["phase"]
+    for container in containers:
+        for state in container["state"].values():
+            shown = state.get("reason", shown)
+    ready = sum(container["ready"] for container in containers)
+    return [obj.name, f"{ready}/{len(containers)}", shown, "0", _age(value)]
+
+
+def _event(value: Json, obj: Obj) -> list[Any]:
+    about = value["involvedObject"]
+    where = f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+    seen = _span(_since(value.get("lastTimestamp")))
+    return [seen, value.get("type"), value.get("reason"), where, value.get("message")]
+
+
+def _lease(value: Json, obj: Obj) -> list[Any]:
+    return [obj.name, value.get("spec", {}).get("holderIdentity", ""), _age(value)]
+
+
+def _namespace(value: Json, obj: Obj) -> list[Any]:
+    return [obj.name, value["status"]["phase"], _age(value)]
+
+
+_DEFAULT: tuple[tuple[str, ...], _Row] = (
+    ("Name", "Age"), lambda value, obj: [obj.name, _age(value)],
+)
+_COLUMNS: dict[str, tuple[tuple[str, ...], _Row]] = {
+    "jobs": (("Name", "Status", "Completions", "Duration", "Age"), _job),
+    "pods": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
+    "events": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
+    "leases": (("Name", "Holder", "Age"), _lease),
+    "namespaces": (("Name", "Status", "Age"), _namespace),
+}
+
+
+def _age(value: Json) -> str:
+    return _span(_since(value["metadata"].get("creationTimestamp")))
+
+
+def _since(text: str | None) -> float:
+    return time.time() - _seconds(text) if text else 0.0
+
+
+def _seconds(text: str) -> float:
+    return float(timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole}s"
+    if whole < 3 * 3600:
+        return f"{whole // 60}m"
+    return f"{whole // 3600}h" if whole < 48 * 3600 else f"{whole // 86400}d"
