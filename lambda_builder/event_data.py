@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lambda_builder.errors import FieldProblem
@@ -31,6 +31,13 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _few(value: Any) -> Any:
+    # Counted first: judging each of a hundred thousand entries would hold up everyone else.
+    if isinstance(value, dict) and len(value) > MAX_ARGS:
+        raise PydanticCustomError("too_long", "too long", {"max_length": MAX_ARGS})
+    return value
+
+
 _Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=_NO_CONTROLS)]
 _Required = Annotated[
     str, Field(min_length=1, max_length=MAX_TEXT, pattern=_NO_CONTROLS), AfterValidator(_not_blank)
@@ -38,12 +45,15 @@ _Required = Annotated[
 _Reference = Annotated[str, Field(max_length=MAX_REFERENCE, pattern=_NO_CONTROLS)]
 _ArgName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=_NO_CONTROLS)]
 _ArgValue = Annotated[str, Field(max_length=MAX_ARG, pattern=_NO_CONTROLS)]
+_Args = Annotated[dict[_ArgName, _ArgValue], Field(max_length=MAX_ARGS), BeforeValidator(_few)]
 
 
 class BuildData(BaseModel):
     """Data of an event that asks for a build. An empty optional string counts as absent."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     parser_id: _Required
     """What to build."""
@@ -52,25 +62,33 @@ class BuildData(BaseModel):
     correlation_id: _Text = ""
     """Used where neither a header nor an extension gives one."""
     priority: Literal["low", "normal", "high"] = "normal"
+    """Builds of higher priority leave the queue first."""
     runtime: _Text = ""
+    """For the Job template."""
     context_url: _Reference = ""
+    """Build context, instead of the one that is configured."""
     image: _Reference = ""
+    """Image to push, instead of the one that is configured."""
     content_hash: _Text = ""
-    build_args: Annotated[dict[_ArgName, _ArgValue], Field(max_length=MAX_ARGS)] = Field(
-        default_factory=dict
-    )
+    """For the Job template."""
+    build_args: _Args = Field(default_factory=dict)
+    """Arguments of the image build, by name."""
 
 
 class CancelData(BaseModel):
     """Data of an event that cancels builds: the target, named in at least one of three ways."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     correlation_id: _Text = ""
+    """That of the builds, not of the cancel event."""
     job_name: _Text = ""
     third_party_id: _Text = ""
     """Together with ``parser_id``."""
     parser_id: _Text = ""
+    """Together with ``third_party_id``."""
 
     @property
     def names_a_target(self) -> bool:

@@ -171,7 +171,7 @@ def load_json(raw: bytes) -> Any:
         raise ValueError("is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not valid JSON: {error}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep([value]):
         raise ValueError("is nested too deeply")
     return value
 
@@ -183,17 +183,16 @@ def dump_json(value: Any) -> str:
 
 def _too_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for node in level for child in _children(node)]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
         if not level:
             return False
     return True
-
-
-def _children(node: Any) -> Any:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
 
 
 def _no_constant(name: str) -> Never:

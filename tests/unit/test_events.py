@@ -124,7 +124,13 @@ def test_curls_default_form_content_type_is_read_as_json():
 
 @pytest.mark.parametrize(
     "content_type",
-    ["Application/JSON", "application/json ; charset=utf-8", "text/json", "application/x+json"],
+    [
+        "Application/JSON",
+        "application/json ; charset=utf-8",
+        'application/json; profile="a%20b"',
+        "text/json",
+        "application/x+json",
+    ],
 )
 def test_a_json_content_type_is_known_in_any_case_and_with_parameters(content_type):
     request = build({**BINARY, "Content-Type": content_type}, strict=True)
@@ -363,6 +369,11 @@ def test_a_long_name_is_not_repeated_whole():
 def test_a_datacontenttype_header_does_not_contradict_the_content_type():
     request = build({**BINARY, "Ce-Datacontenttype": "text/plain"}, strict=True)
     assert json.loads(request.event)["datacontenttype"] == "application/json"
+
+
+def test_a_datacontenttype_header_does_not_stand_in_for_the_content_type():
+    headers = {**without(BINARY, "Content-Type"), "Ce-Datacontenttype": "application/json"}
+    assert fields(refusal(headers, strict=True)) == ["datacontenttype"]
 
 
 @pytest.mark.parametrize("value", [5, -1, True, "text"])
