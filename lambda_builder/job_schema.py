@@ -31,7 +31,7 @@ _POD = {
     "spec": {
         "containers": [_CONTAINER],
         "initContainers": [_CONTAINER],
-        "volumes": [{"name": str}],
+        "volumes": [{"name": str, "secret": dict}],
         "restartPolicy": str,
         "serviceAccountName": str,
         "automountServiceAccountToken": bool,
@@ -107,7 +107,8 @@ def _incomplete(manifest: Mapping[str, Any]) -> Iterator[str]:
     spec = manifest.get("spec") or {}
     if "selector" in spec or "manualSelector" in spec:
         yield "spec.selector must be left out: Kubernetes sets it"
-    pod = (spec.get("template") or {}).get("spec") or {}
+    template = spec.get("template") or {}
+    pod = template.get("spec") or {}
     where = "spec.template.spec"
     if pod.get("restartPolicy") not in ("Never", "OnFailure"):
         yield f"{where}.restartPolicy must be Never or OnFailure"
@@ -121,7 +122,7 @@ def _incomplete(manifest: Mapping[str, Any]) -> Iterator[str]:
         for index, container in enumerate(pod.get(field) or ()):
             path = f"{where}.{field}[{index}]"
             yield from _incomplete_container(container, volumes, names, path)
-    for owner, path in ((manifest, "metadata"), (spec["template"], "spec.template.metadata")):
+    for owner, path in ((manifest, "metadata"), (template, "spec.template.metadata")):
         for name, value in ((owner.get("metadata") or {}).get("labels") or {}).items():
             if "$" not in value and not _LABEL_VALUE.fullmatch(value):
                 yield f"{path}.labels.{name}: {value!r} is no label value"

@@ -79,7 +79,7 @@ class JobTemplate:
         """
         name = str(settings.job_template or BUILT_IN)
         try:
-            return cls(_parse(_read(name)), settings)
+            return cls(_parse(_read(name), name), settings)
         except (OSError, UnicodeError, yaml.YAMLError, TreeError, BootError) as error:
             if str(error).startswith(PREFIX):
                 raise
@@ -155,8 +155,9 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
-def _parse(text: str) -> Manifest:
+def _parse(text: str, name: str) -> Manifest:
     loader = _StrictLoader(text)
+    loader.name = name
     try:
         manifest = plain_tree(loader.get_single_data())
     finally:

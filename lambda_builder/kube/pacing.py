@@ -30,11 +30,6 @@ class Pacer:
         self._raised = self._lowered = float("-inf")
         self._done: deque[float] = deque(maxlen=int(FREE_RATE))
 
-    @property
-    def free(self) -> bool:
-        """Whether calls go out as they come."""
-        return self.rate is None and self._next == 0.0
-
     def restart(self, now: float) -> None:
         """Begin slowly: the API was away and many wait for it."""
         self.rate, self._raised = FIRST_RATE, now
