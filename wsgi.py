@@ -1,6 +1,5 @@
 """The WSGI application, configured by the environment."""
 
-from lambda_builder.settings import load
-from lambda_builder.wiring import create_app
+from lambda_builder.wiring import create_app_from_environment
 
-app = create_app(load())
+app = create_app_from_environment()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
-from lambda_builder.journal import OutboxMessage
+from lambda_builder.journal import Destination, OutboxMessage
 from lambda_builder.outgoing_events import (
     BuildNews,
     HTTPMessage,
@@ -50,7 +51,8 @@ class Announcer:
             return []
         code = result.error.code if result.error else "unknown"
         message = dead_letter(result.request, error=code, attempts=result.attempts)
-        return [_outgoing("dead_letter", result.request.event_hash, message)]
+        event_hash = result.request.event_hash
+        return [_outgoing("dead_letter", event_hash, event_hash, message)]
 
     def rejected(self, code: str, detail: str, excerpt: str, body: bytes) -> list[OutboxMessage]:
         """Return what tells that an event was refused with a 4xx."""
@@ -65,7 +67,8 @@ class Announcer:
             time=time.time(),
             overrides=self._overrides,
         )
-        return [_outgoing("sink", message.headers["ce-id"], message)]
+        key = f"{code}-{hashlib.sha256(body).hexdigest()}"
+        return [_outgoing("sink", key, key, message)]
 
     def handoff(self, request: BuildRequest) -> HTTPMessage:
         """Return the original event for another replica."""
@@ -77,10 +80,17 @@ class Announcer:
         message = build_event(
             kind, result, source=self._source, time=time.time(), overrides=self._overrides
         )
-        return [_outgoing("sink", result.request.event_hash, message)]
+        event_hash = result.request.event_hash
+        return [_outgoing("sink", event_hash, f"{event_hash}-{kind}", message)]
 
 
-def _outgoing(destination: str, key: str, message: HTTPMessage) -> OutboxMessage:
+def _outgoing(
+    destination: Destination, key: str, identity: str, message: HTTPMessage
+) -> OutboxMessage:
     return OutboxMessage(
-        destination=destination, key=key, headers=dict(message.headers), body=message.body
+        destination=destination,
+        key=key,
+        headers=dict(message.headers),
+        body=message.body,
+        id=f"{destination}-{identity}",
     )

@@ -16,6 +16,8 @@ from lambda_builder.build_queue import BuildQueue, QueueClosed
 from lambda_builder.build_records import Build, BuildRecords
 from lambda_builder.builds import BuildRequest
 from lambda_builder.counts import Counts
+from lambda_builder.errors import Refused
+from lambda_builder.journal import Destination
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.periodic import Periodic
 from lambda_builder.telemetry.metrics import Readings
@@ -23,6 +25,11 @@ from lambda_builder.worker_pool import WorkerPool
 
 _REPLAY_PAGE = 500
 _SWEEP_SECONDS = 5.0
+_REMEMBERED = ("dead", "cancelled")
+"""Outcomes that nothing but the journal knows after a restart: these builds have no Job."""
+_REMEMBERED_MAX = 10_000
+
+_DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter", "handoff")
 
 Stats = dict[str, int | float | bool | None]
 
@@ -81,7 +88,7 @@ class AsyncJobCreator:
             self.queue.expect(report.open_rows)
             structlog.get_logger().info("replay_started", builds=report.open_rows)
             self._replay_thread.start()
-        for result in journal.finished(states=("dead", "cancelled"), limit=10_000):
+        for result in reversed(journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)):
             self.records.results.put(result)
         self._sweeper.start()
         self._pool.start()
@@ -177,7 +184,6 @@ class AsyncJobCreator:
         stats = self.get_stats()
         with self.queue.frozen() as queue:
             counts = self.counts.snapshot()
-        journal = self.records.journal.stats()
         return Readings(
             gauges={
                 "async_job_queue_depth": queue.depth,
@@ -187,7 +193,7 @@ class AsyncJobCreator:
                 "async_worker_busy": queue.held,
                 "kubernetes_api_available": float(self._health.available),
                 "journal_available": float(self.records.journal.available),
-                "journal_open_builds": journal.get("open", 0),
+                "journal_open_builds": self._journal_open(),
             },
             queue_full=queue.full,
             outcomes=queue.outcomes,
@@ -195,4 +201,18 @@ class AsyncJobCreator:
             rejected=counts["rejected"],
             duplicates=counts["duplicates"].total(),
             panics=counts["panics"].total(),
+            outbox=self._outbox_pending(),
         )
+
+    def _journal_open(self) -> int:
+        try:
+            return self.records.journal.stats().get("open", 0)
+        except Refused:
+            return 0
+
+    def _outbox_pending(self) -> dict[str, int]:
+        outbox = self.records.journal.outbox
+        try:
+            return {name: outbox.pending(name) for name in _DESTINATIONS}
+        except Refused:
+            return {}

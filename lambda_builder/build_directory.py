@@ -18,9 +18,8 @@ from lambda_builder.build_logs import BuildLogs
 from lambda_builder.build_queue import BuildQueue, QueueClosed
 from lambda_builder.build_records import Build, BuildRecords
 from lambda_builder.build_runner import BuildRunner
-from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.builds import BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
-from lambda_builder.events import CancelRequest
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.kube.job_status import job_result
@@ -29,6 +28,9 @@ _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
 _DELETE_SECONDS = 10.0
 """Longest wait for an old Job to be gone before a retry."""
+
+
+Results = list[BuildResult]
 
 
 class BuildDirectory:
@@ -64,7 +66,7 @@ class BuildDirectory:
         correlation_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> tuple[list[BuildResult], str | None]:
+    ) -> tuple[Results, str | None]:
         """Return the builds this replica knows, newest first, and the cursor of the next page."""
         newest = self._records.results.newest(before=_read_cursor(cursor))
         matching = (
@@ -74,7 +76,7 @@ class BuildDirectory:
             and third_party_id in (None, result.request.third_party_id)
             and correlation_id in (None, result.request.correlation_id)
         )
-        page = list(islice(matching, limit + 1))
+        page = [*islice(matching, limit + 1)]
         more = len(page) > limit
         return [result for _, result in page[:limit]], _cursor(page[limit - 1][0]) if more else None
 
@@ -82,7 +84,7 @@ class BuildDirectory:
         """Stream the build container's log; waits for the pod when ``follow``."""
         return self._logs.open(self.get(build_id), follow=follow)
 
-    def _find(self, build_id: str) -> list[BuildResult]:
+    def _find(self, build_id: str) -> Results:
         found = self._records.results.by_id(build_id)
         found = found or self._records.journal.find_by_id(build_id) or self._find_jobs(build_id)
         if not found:
@@ -92,7 +94,7 @@ class BuildDirectory:
             )
         return found
 
-    def _find_jobs(self, build_id: str) -> list[BuildResult]:
+    def _find_jobs(self, build_id: str) -> Results:
         if not self._health.available:
             raise _kubernetes_away("cannot look the build up")
         try:
@@ -120,7 +122,7 @@ class BuildDirectory:
                 if refusal.code is not RefusalCode.ALREADY_FINISHED:
                     raise
 
-    def _meant(self, request: CancelRequest) -> list[BuildResult]:
+    def _meant(self, request: CancelRequest) -> Results:
         ids = [i for i in (request.job_name, request.target_correlation_id) if i]
         if not ids:
             return [
@@ -136,7 +138,7 @@ class BuildDirectory:
             return []
         return [result for result in found if not result.state.final]
 
-    def _only(self, results: list[BuildResult], build_id: str) -> BuildResult:
+    def _only(self, results: Results, build_id: str) -> BuildResult:
         if not results:
             raise Refused(RefusalCode.ALREADY_FINISHED, f"build {build_id!r} has already finished")
         if len(results) > 1:

@@ -73,16 +73,19 @@ class BuildRecords:
             return build.cancelled
 
     def adopt(self, request: BuildRequest, attempts: int) -> Build:
-        """Return the live build of a journal's row, made if it is not known yet."""
+        """Return the live build of a journal's row, made if it is not known yet.
+
+        Its acceptance is told again, since nobody knows whether it was before the restart.
+        """
         with self._lock:
             build = self._live.get(request.event_hash)
             if build is None:
                 build = Build(request, attempts=attempts)
                 self._add_live(build)
         if self.results.by_event(request.event_hash) is None:
-            self.results.put(
-                BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
-            )
+            result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
+            self.results.put(result)
+            self._announce_accepted(result)
         return build
 
     # -- changes of state ----------------------------------------------------------------------
@@ -96,6 +99,7 @@ class BuildRecords:
             result = BuildResult(request=build.request, state=BuildState.QUEUED)
             self.results.put(result)
             self._log(result)
+            self._announce_accepted(result)
 
     def creating(self, build: Build, image: str) -> None:
         """A worker begins an attempt."""
@@ -183,6 +187,21 @@ class BuildRecords:
         self._log(again, again=True)
         return build
 
+    def abandoned(self, build: Build) -> None:
+        """The service stops, nothing will remember the build, and nobody else took it."""
+        self.dead(build, BuildError("shutdown", "the service stopped before its Job was made"))
+
+    def handed_off(self, build: Build) -> None:
+        """Another replica was given the event: here it was never accepted.
+
+        A row left behind would have the event taken for a duplicate when it comes back.
+        """
+        self.journal.forget(build.request.event_hash)
+        self.results.discard(build.request.event_hash)
+        with self._lock:
+            build.settled = True
+            self._drop_live(build)
+
     # -- telling -------------------------------------------------------------------------------
 
     def _change(
@@ -204,6 +223,11 @@ class BuildRecords:
             self._drop_live(build)
         if not build.future.done():
             build.future.set_result(result)
+
+    def _announce_accepted(self, result: BuildResult) -> None:
+        messages = self._announcer.accepted(result)
+        if messages:
+            self.journal.outbox.put(messages)
 
     def _log(self, result: BuildResult, **extra: Any) -> None:
         request = result.request

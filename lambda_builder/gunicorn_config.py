@@ -1,4 +1,4 @@
-"""gunicorn's configuration, from the settings; also used as ``-c python:lambda_builder.gunicorn_config``.
+"""gunicorn's configuration, from the settings: ``-c python:lambda_builder.gunicorn_config``.
 
 One process, one queue: ``workers`` is 1, nothing is preloaded and no worker is recycled. gunicorn
 tells no hook of SIGTERM until the last connection is done, so its handler is wrapped.

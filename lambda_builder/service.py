@@ -47,12 +47,16 @@ class Service:
         health: ApiHealth,
         parts: Sequence[Part],
         streams_closed: Callable[[], None],
+        durable: bool,
         handoff_url: str,
         drain_seconds: float,
         closing_seconds: float,
         exporter: Exporter | None,
     ) -> None:
-        """``parts`` run beside the workers and stop after them; ``streams_closed`` ends streams."""
+        """``parts`` run beside the workers and stop after them; ``streams_closed`` ends streams.
+
+        ``durable`` says that the journal outlives the process.
+        """
         self.creator = creator
         self._announcer = announcer
         self._sink = sink
@@ -60,6 +64,7 @@ class Service:
         self._health = health
         self._parts = parts
         self._close_streams = streams_closed
+        self._durable = durable
         self._handoff_url = handoff_url
         self._drain_seconds = drain_seconds
         self._closing_seconds = closing_seconds
@@ -108,7 +113,7 @@ class Service:
             self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
             left = self.creator.drain(drained_by)
             self._close(left, drained_by + self._closing_seconds)
-        except Exception:  # noqa: BLE001 - the process ends in any case; it must say why
+        except Exception:
             log.exception("shutdown_failed")
             return
         log.info("shutdown_finished", left=len(left), seconds=round(time.monotonic() - begun, 2))
@@ -128,7 +133,6 @@ class Service:
 
     def _put_away(self, left: Sequence[Build], deadline: float) -> None:
         """Say what becomes of the builds that the drain could not finish, one by one."""
-        journal = self.creator.records.journal
         for build in left:
             handed_off = self._hand_off(build, deadline)
             structlog.get_logger().warning(
@@ -136,10 +140,10 @@ class Service:
                 job_name=build.request.job_name,
                 correlation_id=build.request.correlation_id,
                 handed_off=handed_off,
-                in_journal=journal.durable,
-                event=None if handed_off or journal.durable else build.request.event,
+                in_journal=self._durable,
+                event=None if handed_off or self._durable else build.request.event,
             )
-            if not handed_off and not journal.durable:
+            if not handed_off and not self._durable:
                 self.creator.records.abandoned(build)
 
     def _hand_off(self, build: Build, deadline: float) -> bool:

@@ -16,12 +16,14 @@ import requests
 import structlog
 from requests.adapters import HTTPAdapter
 
-from lambda_builder.journal import Outbox, OutboxEntry
+from lambda_builder.journal import Destination, Outbox, OutboxMessage
 from lambda_builder.outgoing_events import HTTPMessage
 
 _BATCH = 64
 _CONCURRENCY = 8
-_IDLE_SECONDS = 0.5
+_IDLE_SECONDS = 5.0
+"""Longest sleep while nothing is due and no news comes."""
+_TROUBLE_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 _TIMEOUT = (3.05, 10.0)
@@ -34,7 +36,7 @@ class Sink:
     def __init__(
         self,
         outbox: Outbox,
-        urls: Mapping[str, str],
+        urls: Mapping[Destination, str],
         *,
         rng: random.Random | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class Sink:
         """
         deadline = time.monotonic() + timeout
         self._stopping.set()
+        self._outbox.nudge()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -77,23 +80,27 @@ class Sink:
         """Send one message now; returns None when it was taken, else what went wrong."""
         return self._post(url, message.headers, message.body, (min(3.05, timeout), timeout))
 
-    def _loop(self, destination: str) -> None:
+    def _loop(self, destination: Destination) -> None:
         url = self._urls[destination]
         with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix=f"post-{destination}") as posts:
-            last_round = False
-            while True:
+            seen, last_round = 0, False
+            while not last_round:
                 last_round = self._stopping.is_set()
                 try:
-                    busy = self._round(destination, url, posts)
+                    if not self._round(destination, url, posts) and not last_round:
+                        seen = self._outbox.wait_for_news(seen, self._rest(destination))
                 except Exception:  # noqa: BLE001 - the outbox may be back in the next round
                     structlog.get_logger().exception("delivery_failed", destination=destination)
-                    busy = False
-                if last_round:
-                    return
-                if not busy:
-                    self._stopping.wait(_IDLE_SECONDS)
+                    self._stopping.wait(_TROUBLE_SECONDS)
 
-    def _round(self, destination: str, url: str, posts: ThreadPoolExecutor) -> bool:
+    def _rest(self, destination: Destination) -> float:
+        """Seconds until something that was put off is due."""
+        next_due = self._outbox.next_due(destination)
+        if next_due is None:
+            return _IDLE_SECONDS
+        return min(_IDLE_SECONDS, max(0.0, next_due - time.time()))
+
+    def _round(self, destination: Destination, url: str, posts: ThreadPoolExecutor) -> bool:
         due = self._outbox.due(time.time(), _BATCH, destination)
         for entry, problem in zip(
             due, posts.map(lambda e: self._deliver(url, e), due), strict=True
@@ -104,10 +111,10 @@ class Sink:
                 self._put_off(destination, entry, problem)
         return bool(due)
 
-    def _deliver(self, url: str, entry: OutboxEntry) -> str | None:
+    def _deliver(self, url: str, entry: OutboxMessage) -> str | None:
         return self._post(url, entry.headers, entry.body, _TIMEOUT)
 
-    def _put_off(self, destination: str, entry: OutboxEntry, problem: str) -> None:
+    def _put_off(self, destination: Destination, entry: OutboxMessage, problem: str) -> None:
         bound = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**entry.attempts)
         delay = self._rng.uniform(bound / 2, bound)
         structlog.get_logger().warning(

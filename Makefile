@@ -1,0 +1,34 @@
+# Each target makes its own .venv when needed; nothing else is assumed but Python 3.11 or later.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: run test lint bench soak lock clean
+
+run: $(STAMP)            ## the service on http://localhost:8080 with the embedded cluster
+	$(BIN)/lambda-builder dev
+
+test: lint               ## lint, then the whole suite
+	$(BIN)/python -m pytest -m "not soak"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)          ## numbers as ratios within one run; see docs/benchmarks.rst
+	$(BIN)/python -m bench
+
+soak: $(STAMP)           ## the long crash loops
+	$(BIN)/python -m pytest -m soak --timeout 1800
+
+$(STAMP): setup.cfg setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,otlp]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
