@@ -1,0 +1,107 @@
+"""Changes to the journal as values, and where their callers wait for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal.rows import Row
+
+_RETRY_AFTER = 5
+_REQUEST = 3
+"""Where the request stands in a build's row."""
+_BODY = 4
+"""Where the body stands in a message's row."""
+
+
+class Ticket:
+    """Where one caller waits until its change is committed, or refused."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._error: Exception | None = None
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait up to ``timeout`` seconds; True once committed, False when time was up.
+
+        Raises what the change failed with.
+        """
+        if not self._over.wait(timeout):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def succeed(self) -> None:
+        """Let the caller go on."""
+        self._over.set()
+
+    def fail(self, error: Exception) -> None:
+        """Let the caller go on with ``error``."""
+        self._error = error
+        self._over.set()
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """What is written in one transaction; changes written together keep this order of fields."""
+
+    finishes: Sequence[Row] = ()
+    forgets: Sequence[str] = ()
+    delivered: Sequence[str] = ()
+    failed: Sequence[tuple[str, float]] = ()
+    """(message id, next time)."""
+    messages: Sequence[Row] = ()
+    attempts: Sequence[tuple[str, int]] = ()
+    """(event hash, attempts)."""
+    records: Sequence[Row] = ()
+    reopens: Sequence[Row] = ()
+    replace: int | None = None
+    """Salvage the file if it was not replaced since this many times: it has a damaged page."""
+    durable: bool = False
+    """On the disk, not only in the system's cache, before the caller goes on."""
+    ticket: Ticket | None = None
+    patient: bool = False
+    """Outlasts a full disk: kept in memory and written later, ticket or not."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it touches."""
+        return (
+            len(self.finishes)
+            + len(self.forgets)
+            + len(self.delivered)
+            + len(self.failed)
+            + len(self.messages)
+            + len(self.attempts)
+            + len(self.records)
+            + len(self.reopens)
+        )
+
+    @property
+    def bytes(self) -> int:
+        """About how much it writes, beside what each row takes."""
+        builds = (len(row[_REQUEST]) for row in (*self.records, *self.reopens, *self.finishes))
+        return sum(builds) + sum(len(row[_BODY]) for row in self.messages)
+
+    def succeed(self) -> None:
+        """Let whoever waits go on."""
+        if self.ticket is not None:
+            self.ticket.succeed()
+
+    def fail(self, error: Exception) -> None:
+        """Let whoever waits go on with ``error``."""
+        if self.ticket is not None:
+            self.ticket.fail(error)
+
+    @property
+    def refusable(self) -> bool:
+        """Whether a failed write is told to a caller, who then tries again."""
+        return self.ticket is not None and not self.patient
+
+
+def unavailable(reason: str) -> Refused:
+    """Return the refusal of a journal that cannot be used; ``reason`` is the cause."""
+    return Refused(RefusalCode.JOURNAL_UNAVAILABLE, reason, retry_after=_RETRY_AFTER)

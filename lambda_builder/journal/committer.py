@@ -1,0 +1,128 @@
+"""Commits batches of changes, and says what a failed one means. Belongs to the writer's thread."""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Sequence
+
+import structlog
+
+from lambda_builder.errors import BootError
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.database import Database
+from lambda_builder.journal.housekeeping import Housekeeping
+from lambda_builder.journal.statements import PROBE, Statements
+from lambda_builder.journal.troubles import describe, is_damage, wants_new_connection
+
+_UNUSABLE = (sqlite3.Error, OSError, BootError)
+
+
+class Verdict(enum.Enum):
+    """How a commit went."""
+
+    WRITTEN = enum.auto()
+    UNAVAILABLE = enum.auto()
+    """The file or the disk is to blame: nothing can be written now."""
+    REJECTED = enum.auto()
+    """One of the changes is to blame."""
+
+
+class Committer:
+    """Writes to the database; only ``trouble`` and the counts may be read from other threads."""
+
+    def __init__(
+        self, database: Database, statements: Statements, housekeeping: Housekeeping
+    ) -> None:
+        self._database = database
+        self._statements = statements
+        self._housekeeping = housekeeping
+        self.trouble: str | None = None
+        """Why nothing can be written now; None while all is well."""
+        self.rows = self.commits = self.fsyncs = 0
+
+    def commit(self, changes: Sequence[Change]) -> Verdict:
+        """Write ``changes`` in one transaction, all or none; raises nothing."""
+        try:
+            self._write(changes)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
+            return Verdict.UNAVAILABLE if self._blame_disk(error) else Verdict.REJECTED
+        self._set_trouble(None)
+        return Verdict.WRITTEN
+
+    def probe(self) -> None:
+        """See whether the disk takes data again, without waiting for somebody to be refused."""
+        try:
+            connection = self._database.writer(durable=True)
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            connection.execute(PROBE)
+        except _UNUSABLE as error:
+            self._blame_disk(error)
+        else:
+            self._set_trouble(None)
+
+    def pause(self) -> float:
+        """Return how many seconds may pass until ``keep_house`` has something to do."""
+        return self._housekeeping.pause()
+
+    def keep_house(self, *, idle: bool) -> None:
+        """Do a slice of what keeps the file small, if some is due; raises nothing."""
+        if self.trouble is not None or self._housekeeping.pause() > 0:
+            return
+        try:
+            self._housekeeping.run(self._database.writer(durable=False), idle=idle)
+        except _UNUSABLE as error:
+            if not self._blame_disk(error):
+                structlog.get_logger().error("journal_housekeeping_failed", error=repr(error))
+
+    def finish(self) -> None:
+        """Leave one tidy file behind; raises nothing."""
+        try:
+            connection = self._database.writer(durable=True)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except _UNUSABLE as error:
+            structlog.get_logger().warning("journal_not_checkpointed", error=str(error))
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        if any(change.replace == self._database.replaced for change in changes):
+            self._database.mark_damaged("a reader met a damaged page")
+        durable = any(change.durable for change in changes)
+        connection = self._database.writer(durable=durable)
+        statements = self._statements.of(changes)
+        if not statements:
+            return
+        if len(statements) == 1:
+            connection.execute(*statements[0])
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(*statement)
+            connection.execute("COMMIT")
+        rows = sum(change.rows for change in changes)
+        self.rows += rows
+        self.commits += 1
+        self.fsyncs += durable
+        self._housekeeping.wrote(rows, sum(change.bytes for change in changes))
+
+    def _blame_disk(self, error: Exception) -> bool:
+        """Undo what was begun; whether the file or the disk is to blame."""
+        self._database.roll_back()
+        reason = str(error) if isinstance(error, _UNUSABLE) else None
+        if isinstance(error, sqlite3.Error):
+            reason = describe(error)
+            if is_damage(error):
+                self._database.mark_damaged(str(error))
+            elif wants_new_connection(error):
+                self._database.drop_writer()
+        if reason is None:
+            structlog.get_logger().error("journal_change_rejected", error=repr(error))
+            return False
+        self._set_trouble(reason, error)
+        return True
+
+    def _set_trouble(self, reason: str | None, error: Exception | None = None) -> None:
+        before, self.trouble = self.trouble, reason
+        if reason is not None and before is None:
+            structlog.get_logger().error("journal_unavailable", reason=reason, error=str(error))
+        elif reason is None and before is not None:
+            structlog.get_logger().info("journal_available")

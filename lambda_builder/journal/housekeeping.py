@@ -1,0 +1,105 @@
+"""What keeps the journal's file small: trimming, giving pages back, moving the log into the file.
+
+Done by the writer between commits, in slices short enough for a waiting request.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from lambda_builder.journal.schema import SETTLED
+
+_ROUND_SECONDS = 10.0
+_SLICE_ROWS = 200
+_SLICE_PAGES = 64
+_KEPT_FREE_PAGES = 2560
+"""10 MiB of free pages are kept for what comes next."""
+_LOG_PAGES = 1000
+"""Pages in the log that make a checkpoint worth its fsyncs."""
+_PAGES_PER_ROW = 6
+"""Pages that a typical row touches: the table and its indexes."""
+_BREATH_SECONDS = 0.05
+"""Pause between two slices while there are changes to write."""
+
+_TRIM = (
+    f"DELETE FROM builds WHERE seq IN (SELECT seq FROM builds WHERE {SETTLED}"
+    " AND settled_at < ? ORDER BY settled_at LIMIT ?)"
+)
+
+
+class Housekeeping:
+    """Decides what is due; belongs to the writer's thread.
+
+    Settled builds go once they are ``keep_seconds`` old, and the oldest beyond ``keep_max``.
+    """
+
+    def __init__(
+        self, keep_seconds: float, keep_max: int, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._keep_max = keep_max
+        self._clock = clock
+        self._next_round = time.monotonic() + _ROUND_SECONDS
+        self._next_slice = 0.0
+        self._trimming = False
+        self._vacuuming = False
+        self._logged = 0
+        self.trimmed = 0
+        """Builds deleted so far."""
+
+    def wrote(self, rows: int, size: int) -> None:
+        """Note a commit: its rows and bytes."""
+        self._logged += 1 + rows * _PAGES_PER_ROW + size // 4096
+
+    def pause(self) -> float:
+        """Return how many seconds may pass until ``run`` has something to do."""
+        if self._trimming or self._vacuuming or self._logged >= _LOG_PAGES:
+            return 0.0
+        return max(0.0, self._next_round - time.monotonic())
+
+    def run(self, connection: sqlite3.Connection, *, idle: bool) -> None:
+        """Do one slice of what is due; raises ``sqlite3.Error``."""
+        if self._logged >= _LOG_PAGES:
+            self._logged = 0
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            return
+        now = time.monotonic()
+        if not idle and now < self._next_slice:
+            return
+        self._next_slice = now + _BREATH_SECONDS
+        if now >= self._next_round:
+            self._next_round = now + _ROUND_SECONDS
+            self._trimming = True
+        if self._trimming:
+            self._trim(connection)
+        elif self._vacuuming:
+            self._vacuum(connection)
+
+    def start_round(self) -> None:
+        """Trim as soon as there is time."""
+        self._next_round = 0.0
+
+    def _trim(self, connection: sqlite3.Connection) -> None:
+        before = self._clock() - self._keep_seconds
+        deleted = connection.execute(_TRIM, (before, _SLICE_ROWS)).rowcount
+        if deleted < _SLICE_ROWS:
+            ((kept,),) = connection.execute(f"SELECT count(*) FROM builds WHERE {SETTLED}")
+            surplus = min(kept - self._keep_max, _SLICE_ROWS)
+            if surplus > 0:
+                deleted += connection.execute(_TRIM, (float("inf"), surplus)).rowcount
+            self._trimming = surplus == _SLICE_ROWS
+        self._vacuuming = not self._trimming
+        self.trimmed += deleted
+        self._logged += deleted * _PAGES_PER_ROW
+
+    def _vacuum(self, connection: sqlite3.Connection) -> None:
+        """Shrink the file by some of the pages that nothing will need soon."""
+        ((free,),) = connection.execute("PRAGMA freelist_count")
+        ((pages,),) = connection.execute("PRAGMA page_count")
+        self._vacuuming = free > max(_KEPT_FREE_PAGES, pages // 4)
+        if self._vacuuming:
+            # Each step gives back one page.
+            connection.execute(f"PRAGMA incremental_vacuum({_SLICE_PAGES})").fetchall()
+            self._logged += _SLICE_PAGES

@@ -1,0 +1,125 @@
+"""Questions to the journal, answered beside the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import structlog
+
+from lambda_builder.builds import BuildResult
+from lambda_builder.journal.changes import Change, unavailable
+from lambda_builder.journal.database import Database
+from lambda_builder.journal.rows import RESULT_COLUMNS, Unreadable, plain, request_of, result_of
+from lambda_builder.journal.schema import OPEN, SETTLED
+from lambda_builder.journal.troubles import describe, is_damage
+from lambda_builder.journal.values import OpenBuild
+from lambda_builder.journal.writer import Writer
+
+_FOUND_MAX = 500
+"""Most builds returned for one id."""
+
+_BY_HASH = f"SELECT {RESULT_COLUMNS} FROM builds WHERE event_hash = ?"
+_BY_ID = (
+    f"SELECT {RESULT_COLUMNS} FROM builds WHERE job_name = ? OR correlation_id = ?"
+    " ORDER BY seq DESC LIMIT ?"
+)
+_BY_STATE = (
+    f"SELECT {RESULT_COLUMNS} FROM builds WHERE {SETTLED} AND state IN (%s)"
+    " ORDER BY settled_at DESC LIMIT ?"
+)
+_OPEN_AFTER = (
+    f"SELECT seq, request, attempts FROM builds WHERE {OPEN} AND seq > ? AND seq <= ?"
+    " ORDER BY seq LIMIT ?"
+)
+
+
+class Lookups:
+    """Reads builds; thread-safe. Every method raises ``Refused`` (``JOURNAL_UNAVAILABLE``)."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    def open_builds(self, after_seq: int, up_to_seq: int, limit: int) -> list[OpenBuild]:
+        """Return open builds numbered above ``after_seq``; empty means there are no more."""
+        builds: list[OpenBuild] = []
+        while not builds:
+            rows = self._fetch_mended(_OPEN_AFTER, (after_seq, up_to_seq, limit))
+            if not rows:
+                break
+            after_seq = rows[-1][0]
+            for seq, request, attempts in rows:
+                with _tolerance(seq=seq):
+                    builds.append(OpenBuild(seq, request_of(request), attempts))
+        return builds
+
+    def find(self, event_hash: str) -> BuildResult | None:
+        """Return the build of an event."""
+        return next(iter(_results(self.fetch(_BY_HASH, (plain(event_hash),)))), None)
+
+    def find_by_id(self, build_id: str) -> list[BuildResult]:
+        """Return the builds with this Job name or correlation ID, newest first."""
+        name = plain(build_id)
+        return _results(self.fetch(_BY_ID, (name, name, _FOUND_MAX)))
+
+    def finished(self, states: Sequence[str], limit: int) -> list[BuildResult]:
+        """Return builds with an outcome in one of ``states``, newest outcome first."""
+        query = _BY_STATE % ", ".join("?" * len(states))
+        return _results(self.fetch(query, (*map(str, states), limit)))
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many builds are open, and how many settled."""
+        ((open_rows,),) = self.fetch(f"SELECT count(*) FROM builds WHERE {OPEN}")
+        ((settled,),) = self.fetch(f"SELECT count(*) FROM builds WHERE {SETTLED}")
+        return open_rows, settled
+
+    def last_numbers(self) -> tuple[int, int]:
+        """Return the highest numbers of a build and of a message."""
+        ((build,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM builds")
+        ((message,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM outbox")
+        return build, message
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a query; when it meets a damaged page, the file is replaced afterwards."""
+        replaced = self._database.replaced
+        try:
+            return self._database.fetch(sql, parameters)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._writer.queue(Change(replace=replaced))
+            raise _unreadable(error) from error
+
+    def _fetch_mended(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a query, on the replaced file where it meets a damaged page."""
+        replaced = self._database.replaced
+        try:
+            return self._database.fetch(sql, parameters)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise _unreadable(error) from error
+        self._writer.write(Change(replace=replaced))
+        return self.fetch(sql, parameters)
+
+
+def _unreadable(error: sqlite3.Error) -> Exception:
+    return unavailable(f"journal cannot be read: {describe(error) or error}")
+
+
+def _results(rows: Sequence[Sequence[Any]]) -> list[BuildResult]:
+    results = []
+    for row in rows:
+        with _tolerance():
+            results.append(result_of(row))
+    return results
+
+
+@contextlib.contextmanager
+def _tolerance(**context: Any) -> Iterator[None]:
+    """Log a row that cannot be read and go on without it."""
+    try:
+        yield
+    except Unreadable as error:
+        structlog.get_logger().error("journal_row_unreadable", error=str(error), **context)

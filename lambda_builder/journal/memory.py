@@ -1,0 +1,163 @@
+"""What stands in for the journal where none is wanted: nothing is recorded, nothing survives."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from lambda_builder.builds import BuildRequest, BuildResult
+from lambda_builder.journal.outbox import News
+from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, OutboxMessage
+
+OUTBOX_MAX = 10_000
+"""Messages that wait in memory; beyond it the oldest are dropped and counted."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    message: OutboxMessage
+    due_at: float
+
+
+class MemoryOutbox(News):
+    """The ``Outbox`` without a journal: the same rules, but bounded and gone with the process."""
+
+    def __init__(self, *, most: int = OUTBOX_MAX) -> None:
+        super().__init__()
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self.dropped = 0
+        """Messages dropped for want of room."""
+
+    def put(self, messages: Sequence[OutboxMessage], *, durable: bool = False) -> None:
+        """See ``Outbox.put``; ``durable`` changes nothing."""
+        dropped = 0
+        with self._lock:
+            for message in messages:
+                known = self._waiting.get(message.id)
+                if known is None:
+                    self._waiting[message.id] = _Waiting(message, 0.0)
+                else:
+                    known.message = replace(message, attempts=known.message.attempts)
+            while len(self._waiting) > self._most:
+                self._waiting.popitem(last=False)
+                dropped += 1
+            self.dropped += dropped
+        if dropped:
+            structlog.get_logger().warning("outbox_messages_dropped", messages=dropped)
+        if messages:
+            self.nudge()
+
+    def due(self, now: float, limit: int, destination: Destination) -> list[OutboxMessage]:
+        """See ``Outbox.due``; in the order they were put."""
+        messages: list[OutboxMessage] = []
+        keys = set()
+        with self._lock:
+            for waiting in self._waiting.values():
+                message = waiting.message
+                if len(messages) >= limit:
+                    break
+                if message.destination != destination or message.key in keys:
+                    continue
+                keys.add(message.key)
+                if waiting.due_at <= now:
+                    messages.append(message)
+        return messages
+
+    def next_due(self, destination: Destination) -> float | None:
+        """See ``Outbox.next_due``."""
+        first: dict[str, float] = {}
+        with self._lock:
+            for waiting in self._waiting.values():
+                if waiting.message.destination == destination:
+                    first.setdefault(waiting.message.key, waiting.due_at)
+        return min(first.values(), default=None)
+
+    def delivered(self, message_id: str) -> None:
+        """See ``Outbox.delivered``."""
+        with self._lock:
+            self._waiting.pop(message_id, None)
+        self.nudge()
+
+    def failed(self, message_id: str, next_at: float) -> None:
+        """See ``Outbox.failed``."""
+        with self._lock:
+            waiting = self._waiting.get(message_id)
+            if waiting is not None:
+                message = waiting.message
+                waiting.message = replace(message, attempts=message.attempts + 1)
+                waiting.due_at = next_at
+
+    def pending(self, destination: Destination | None = None) -> int:
+        """See ``Outbox.pending``."""
+        with self._lock:
+            if destination is None:
+                return len(self._waiting)
+            return sum(
+                waiting.message.destination == destination for waiting in self._waiting.values()
+            )
+
+
+class NoJournal:
+    """``Journal`` for memory-only operation: recording costs nothing and promises nothing."""
+
+    def __init__(self) -> None:
+        self.outbox = MemoryOutbox()
+
+    available = True
+    """Nothing can keep it from not being written."""
+
+    def open(self) -> OpenReport:
+        """Find nothing."""
+        return OpenReport()
+
+    def record(self, requests: Sequence[BuildRequest]) -> None:
+        """Do nothing."""
+
+    def attempt(self, event_hash: str, attempts: int) -> None:
+        """Do nothing."""
+
+    def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
+        """Put ``messages`` into the outbox."""
+        self.outbox.put(messages)
+
+    def forget(self, event_hash: str) -> None:
+        """Do nothing."""
+
+    def reopen(self, request: BuildRequest) -> None:
+        """Do nothing."""
+
+    def open_builds(
+        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
+    ) -> list[OpenBuild]:
+        """Find nothing."""
+        return []
+
+    def find(self, event_hash: str) -> BuildResult | None:
+        """Find nothing."""
+        return None
+
+    def find_by_id(self, build_id: str) -> list[BuildResult]:
+        """Find nothing."""
+        return []
+
+    def finished(self, *, states: Sequence[str], limit: int) -> list[BuildResult]:
+        """Find nothing."""
+        return []
+
+    def flush(self, timeout: float) -> bool:
+        """Have nothing to write."""
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Have nothing to close."""
+        return True
+
+    def stats(self) -> dict[str, int]:
+        """Return the outbox's counts only."""
+        return {"outbox": self.outbox.pending(), "outbox_dropped": self.outbox.dropped}

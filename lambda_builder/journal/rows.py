@@ -1,0 +1,109 @@
+"""Builds and messages as rows of the journal, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.journal.values import OutboxMessage
+
+Row = tuple[Any, ...]
+
+_OUTCOME_FIELDS = ("job_uid", "namespace", "image", "created_at", "started_at", "finished_at")
+
+RESULT_COLUMNS = "request, attempts, state, outcome"
+"""What ``result_of`` reads."""
+MESSAGE_COLUMNS = "destination, key, headers, body, id, attempts"
+"""What ``message_of`` reads."""
+
+
+class Unreadable(Exception):
+    """A row that holds no build of any version known here."""
+
+
+def plain(text: str) -> str:
+    """Return ``text`` as SQLite can hold it; only lone surrogates are spelled out."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def request_row(request: BuildRequest) -> Row:
+    """Return (event_hash, job_name, correlation_id, request, accepted_at)."""
+    return (
+        plain(request.event_hash),
+        plain(request.job_name),
+        plain(request.correlation_id),
+        request.to_json().encode("utf-8", "surrogatepass"),
+        request.accepted_at,
+    )
+
+
+def result_row(result: BuildResult, settled_at: float) -> Row:
+    """Return (event_hash, job_name, correlation_id, request, attempts, state, outcome,
+    accepted_at, settled_at).
+    """
+    outcome = {name: getattr(result, name) for name in _OUTCOME_FIELDS}
+    if result.error is not None:
+        outcome["error"] = [result.error.code, result.error.message]
+    text = json.dumps(outcome, separators=(",", ":"))
+    *request, accepted_at = request_row(result.request)
+    return (
+        *request,
+        result.attempts,
+        result.state.value,
+        text.encode("ascii"),
+        accepted_at,
+        settled_at,
+    )
+
+
+def request_of(text: bytes) -> BuildRequest:
+    """Read a request; raises ``Unreadable``."""
+    try:
+        return BuildRequest.from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"request: {error!r}") from error
+
+
+def result_of(row: Sequence[Any]) -> BuildResult:
+    """Read ``RESULT_COLUMNS``; raises ``Unreadable``."""
+    text, attempts, state, outcome = row
+    request = request_of(text)
+    try:
+        fields = {} if outcome is None else json.loads(outcome)
+        error = fields.pop("error", None)
+        return BuildResult(
+            request=request,
+            state=BuildState(state),
+            attempts=attempts,
+            error=None if error is None else BuildError(*error),
+            **{name: fields[name] for name in _OUTCOME_FIELDS if name in fields},
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"outcome: {error!r}") from error
+
+
+def message_row(message: OutboxMessage) -> Row:
+    """Return (id, destination, key, headers, body)."""
+    return (
+        plain(message.id),
+        message.destination,
+        plain(message.key),
+        json.dumps(dict(message.headers)).encode("ascii"),
+        message.body,
+    )
+
+
+def message_of(row: Sequence[Any]) -> OutboxMessage:
+    """Read ``MESSAGE_COLUMNS``; raises ``Unreadable``."""
+    destination, key, headers, body, message_id, attempts = row
+    try:
+        fields = json.loads(headers)
+        if not isinstance(fields, dict):
+            raise TypeError("headers are not an object")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unreadable(f"headers: {error!r}") from error
+    return OutboxMessage(destination, key, fields, body, message_id, attempts)

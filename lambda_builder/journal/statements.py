@@ -1,0 +1,116 @@
+"""The SQL that writes changes: one statement per kind and batch, however many rows it has.
+
+Python's sqlite3 gives up the interpreter lock at every step and has to win it back from busy
+threads, so the number of statements, not of rows, is what a commit costs under load.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.schema import BUILD_COLUMNS, OPEN, OUTBOX_COLUMNS
+
+Statement = tuple[str, Sequence[Any]]
+
+_ROWS_PER_STATEMENT = 32
+
+_NEW = "(?, ?, ?, ?, ?, 0, 'queued', NULL, ?, NULL)"
+_BEGIN_AGAIN = (
+    " ON CONFLICT (event_hash) DO UPDATE SET seq = excluded.seq, job_name = excluded.job_name,"
+    " correlation_id = excluded.correlation_id, request = excluded.request, attempts = 0,"
+    " state = 'queued', outcome = NULL, accepted_at = excluded.accepted_at, settled_at = NULL"
+)
+_INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
+
+# A finish brings its request, so that it is kept even if the row was lost to a damaged page.
+_FINISHED = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SET_OUTCOME = (
+    " ON CONFLICT (event_hash) DO UPDATE SET attempts = excluded.attempts,"
+    " state = excluded.state, outcome = excluded.outcome, settled_at = excluded.settled_at"
+)
+
+# Nothing of a key is due before its first message, so that due_at alone finds what is.
+_MESSAGE = (
+    "(?, ?, ?, ?, ?, ?, 0, max(?, ifnull("
+    "(SELECT max(due_at) FROM outbox WHERE destination = ? AND key = ?), 0)))"
+)
+_REPLACE_MESSAGE = (
+    " ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, body = excluded.body"
+)
+_PUT_OFF = (
+    "UPDATE outbox SET due_at = ? WHERE (destination, key) ="
+    " (SELECT destination, key FROM outbox WHERE id = ?)"
+)
+_COUNT_FAILURE = "UPDATE outbox SET attempts = attempts + 1 WHERE id = ?"
+
+PROBE = "INSERT OR REPLACE INTO probe (id, ballast) VALUES (1, randomblob(32768))"
+"""Shows that the disk takes data again; large enough to need pages of its own."""
+
+
+class Statements:
+    """Writes changes over one connection at a time; owned by the writer."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._build_seq = itertools.count(1)
+        self._message_seq = itertools.count(1)
+
+    def count_from(self, build_seq: int, message_seq: int) -> None:
+        """Number new rows upwards from these, the highest ones in the file."""
+        self._build_seq = itertools.count(build_seq + 1)
+        self._message_seq = itertools.count(message_seq + 1)
+
+    def of(self, changes: Sequence[Change]) -> list[Statement]:
+        """Return the statements that write ``changes``."""
+        return [*self._ends(changes), *self._outbox(changes), *self._begins(changes)]
+
+    def _ends(self, changes: Sequence[Change]) -> Iterator[Statement]:
+        finishes = [self._numbered(row) for change in changes for row in change.finishes]
+        yield from _bulk(_INSERT_BUILDS, _FINISHED, _SET_OUTCOME, finishes)
+        forgets = [(event_hash,) for change in changes for event_hash in change.forgets]
+        yield from _bulk(f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")", forgets)
+
+    def _outbox(self, changes: Sequence[Change]) -> Iterator[Statement]:
+        delivered = [(message_id,) for change in changes for message_id in change.delivered]
+        yield from _bulk("DELETE FROM outbox WHERE id IN (", "?", ")", delivered)
+        for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
+            yield _PUT_OFF, (next_at, message_id)
+            yield _COUNT_FAILURE, (message_id,)
+        now = self._clock()
+        messages = [
+            (next(self._message_seq), *row, now, row[1], row[2])
+            for change in changes
+            for row in change.messages
+        ]
+        insert = f"INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES "
+        yield from _bulk(insert, _MESSAGE, _REPLACE_MESSAGE, messages)
+
+    def _begins(self, changes: Sequence[Change]) -> Iterator[Statement]:
+        attempts = [row for change in changes for row in change.attempts]
+        yield from _bulk(
+            "UPDATE builds SET attempts = new.column2 FROM (VALUES ",
+            "(?, ?)",
+            f") AS new WHERE builds.event_hash = new.column1 AND {OPEN}",
+            attempts,
+        )
+        # A build that is open already keeps its place and its attempts.
+        records = [self._numbered(row) for change in changes for row in change.records]
+        yield from _bulk(
+            _INSERT_BUILDS, _NEW, f"{_BEGIN_AGAIN} WHERE builds.state <> 'queued'", records
+        )
+        reopens = [self._numbered(row) for change in changes for row in change.reopens]
+        yield from _bulk(_INSERT_BUILDS, _NEW, _BEGIN_AGAIN, reopens)
+
+    def _numbered(self, row: Sequence[Any]) -> Sequence[Any]:
+        return (next(self._build_seq), *row)
+
+
+def _bulk(head: str, values: str, tail: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        part = rows[start : start + _ROWS_PER_STATEMENT]
+        text = f"{head}{', '.join([values] * len(part))}{tail}"
+        yield text, [value for row in part for value in row]

@@ -1,0 +1,238 @@
+"""Journal: accepted builds on disk, for one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from lambda_builder.builds import BuildRequest, BuildResult
+from lambda_builder.errors import BootError, Refused
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.committer import Committer
+from lambda_builder.journal.database import Database
+from lambda_builder.journal.housekeeping import Housekeeping
+from lambda_builder.journal.lock import JournalLock
+from lambda_builder.journal.lookups import Lookups
+from lambda_builder.journal.outbox import DiskOutbox
+from lambda_builder.journal.rows import plain, request_row, result_row
+from lambda_builder.journal.salvage import Salvaged
+from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.troubles import describe
+from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
+from lambda_builder.journal.writer import Writer
+
+_HOLDER_PATIENCE_SECONDS = 3.0
+"""A restart right after a kill may meet a process that is still dying."""
+
+
+class Journal:
+    """What was accepted, on disk before it is answered; thread-safe, for one process.
+
+    ``open`` comes first. Settled builds are kept for ``keep_seconds``, at most ``keep_max``.
+    Methods that read or wait raise ``Refused`` (``JOURNAL_UNAVAILABLE``) while the disk is full
+    or broken; the journal works again by itself as soon as the disk does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_seconds: float,
+        keep_max: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = JournalLock(path)
+        self._database = Database(path, clock=clock)
+        self._statements = Statements(clock=clock)
+        self._housekeeping = Housekeeping(keep_seconds, keep_max, clock=clock)
+        self._committer = Committer(self._database, self._statements, self._housekeeping)
+        self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
+        self._lookups = Lookups(self._database, self._writer)
+        self.outbox = DiskOutbox(
+            self._lookups.fetch, self._writer.queue, self._writer.write, clock=clock
+        )
+        self._last_seq = 0
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def open(self) -> OpenReport:
+        """Lock the file, salvage it where it is damaged, bring it up to date; once.
+
+        Raises ``BootError`` where another process holds it, a newer version wrote it, or it
+        cannot be used; the message says what to do.
+        """
+        with self._boot_errors(), contextlib.ExitStack() as undo:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            undo.callback(self._lock.release)
+            self._lock.acquire(_HOLDER_PATIENCE_SECONDS)
+            undo.callback(self._database.close)
+            report = self._report(self._database.open())
+            undo.pop_all()
+        self._last_seq = report.last_seq
+        self._writer.start()
+        return report
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was handed in is in the file; False when that takes too long."""
+        try:
+            return self._writer.flush(timeout)
+        except Refused:
+            return self._writer.backlog == 0  # closed
+
+    def close(self, timeout: float) -> bool:
+        """Write what is left and give the file back; False when something could not be written.
+
+        Harmless twice, or before ``open``. ``timeout`` is in seconds.
+        """
+        written = self._writer.close(timeout)
+        if self._writer.running:
+            return False
+        self._database.close()
+        self._lock.release()
+        return written
+
+    @property
+    def available(self) -> bool:
+        """Whether the last thing to be written was written."""
+        return self._committer.trouble is None
+
+    def stats(self) -> dict[str, int]:
+        """Return counts: rows by kind, bytes on disk, rows and batches written, fsyncs.
+
+        Raises ``Refused``.
+        """
+        open_rows, settled = self._lookups.counts()
+        return {
+            "open": open_rows,
+            "settled": settled,
+            "outbox": self.outbox.pending(),
+            "bytes": self._database.size,
+            "backlog": self._writer.backlog,
+            "rows_written": self._committer.rows,
+            "commits": self._committer.commits,
+            "fsyncs": self._committer.fsyncs,
+            "trimmed": self._housekeeping.trimmed,
+            "salvages": self._database.replaced,
+        }
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def record(self, requests: Sequence[BuildRequest]) -> None:
+        """Record builds, all or none; returns when they are on the disk.
+
+        One whose event has an outcome here starts afresh; one that is open stays as it is.
+        """
+        rows = [request_row(request) for request in requests]
+        self._writer.write(Change(records=rows, durable=True))
+
+    def attempt(self, event_hash: str, attempts: int) -> None:
+        """Note, before it is made, that a build's attempt ``attempts`` begins.
+
+        Returns when the next process will see it, should this one be killed.
+        """
+        self._writer.write(Change(attempts=((plain(event_hash), attempts),)))
+
+    def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
+        """Store a build's outcome, or a later one, together with ``messages``; does not wait.
+
+        Kept in memory while the disk refuses it. After ``close`` it is only logged: the build is
+        replayed. Raises ``ValueError`` for a state that still waits.
+        """
+        if result.state.waits:
+            raise ValueError(f"{result.state} is no outcome")
+        row = result_row(result, self._clock())
+        change = Change(finishes=(row,), messages=self.outbox.rows_of(messages))
+        try:
+            self._writer.queue(change)
+        except Refused:
+            structlog.get_logger().warning(
+                "journal_closed_before_outcome",
+                job_name=result.request.job_name,
+                state=result.state.value,
+            )
+
+    def forget(self, event_hash: str) -> None:
+        """Delete a build that was recorded and then refused; does not wait.
+
+        After ``close`` it stays, and is replayed.
+        """
+        with contextlib.suppress(Refused):
+            self._writer.queue(Change(forgets=(plain(event_hash),)))
+
+    def reopen(self, request: BuildRequest) -> None:
+        """Record that a build with an outcome goes again, as if new; returns when on the disk."""
+        self._writer.write(Change(reopens=(request_row(request),), durable=True))
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def open_builds(
+        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
+    ) -> list[OpenBuild]:
+        """Return builds that an earlier process left open, in the order of acceptance.
+
+        Those recorded since ``open`` have higher numbers and are not among them, unless
+        ``up_to_seq`` says so. Empty means there are no more.
+        """
+        last = self._last_seq if up_to_seq is None else up_to_seq
+        return self._lookups.open_builds(after_seq, last, limit)
+
+    def find(self, event_hash: str) -> BuildResult | None:
+        """Return the build of an event; an open one is ``queued``."""
+        return self._lookups.find(event_hash)
+
+    def find_by_id(self, build_id: str) -> list[BuildResult]:
+        """Return the builds with this Job name or correlation ID, newest first, at most 500."""
+        return self._lookups.find_by_id(build_id)
+
+    def finished(self, *, states: Sequence[str], limit: int) -> list[BuildResult]:
+        """Return builds with an outcome in one of ``states``, newest outcome first."""
+        return self._lookups.finished(states, limit)
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def _report(self, salvaged: Salvaged | None) -> OpenReport:
+        open_rows, _ = self._lookups.counts()
+        last_build, last_message = self._lookups.last_numbers()
+        self._statements.count_from(last_build, last_message)
+        structlog.get_logger().info("journal_opened", journal=str(self._path), open=open_rows)
+        if salvaged is None:
+            return OpenReport(open_rows, last_build)
+        return OpenReport(open_rows, last_build, salvaged.builds, salvaged.moved_aside)
+
+    @contextlib.contextmanager
+    def _boot_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Refused as error:
+            raise BootError(f"journal {self._path}: {error.detail}") from error
+        except sqlite3.Error as error:
+            reason = describe(error) or str(error)
+            raise BootError(f"journal {self._path} cannot be opened: {reason}") from error
+        except OSError as error:
+            raise BootError(
+                f"journal {self._path} cannot be opened: {error.strerror}{_remedy(error)}"
+            ) from error
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"; give user {os.getuid()} write access to the directory"
+            " (in Kubernetes: securityContext.fsGroup)"
+        )
+    if error.errno == errno.EROFS:
+        return "; mount the volume writable"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        return "; JOURNAL_PATH must name a file in a directory"
+    return ""
