@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubernetes.client import ApiClient
@@ -145,10 +145,16 @@ class KubeClient:
     ) -> ByteStream:
         """Send a ``GET`` whose answer is read as it comes.
 
-        ``read_timeout`` is the longest silence, in seconds. Raises as ``request``.
+        The answer has to begin as soon as any other's; ``read_timeout`` is the longest silence
+        after that, in seconds. Raises as ``request``.
         """
-        request = _Request(operation, "GET", path, query, timeout=read_timeout, streamed=True)
-        return ByteStream(operation, self._exchange(request).response)
+        timeout = min(read_timeout, self._timeout)
+        request = _Request(operation, "GET", path, query, timeout=timeout, streamed=True)
+        response = self._exchange(request).response
+        silence = self._time_left(replace(request, timeout=read_timeout))
+        if response.connection is not None:  # else the whole answer is here already
+            response.connection.sock.settimeout(silence)
+        return ByteStream(operation, response)
 
     def probe(self, timeout: float = PROBE_TIMEOUT_SECONDS) -> bool:
         """Ask whether the API is there: any answer below 500 says so, a refusal too."""

@@ -39,12 +39,12 @@ class ByteStream:
         self.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield whole lines without their end, and at the end what is left of one."""
+        """Yield whole lines without their end, and what is left of one where the answer ends."""
         rest = b""
         for chunk in self.chunks():
             *lines, rest = (rest + chunk).split(b"\n")
             yield from lines
-        if rest:
+        if rest and not self._closed:
             yield rest
 
     def chunks(self) -> Iterator[bytes]:

@@ -1,0 +1,269 @@
+"""Reflector: keeps a copy of a collection current: pages of a list, then a watch, for ever.
+
+Written on the raw stream, because ``kubernetes.watch`` and ``SharedInformer`` keep every object
+whole, do not page, ignore bookmarks and call an API that refuses connections without a pause.
+Spec: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient
+from lambda_builder.kube.api_errors import Gone
+from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.streams import ByteStream
+
+Object = dict[str, Any]
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+_FIRST_BACKOFF_SECONDS = 0.25
+_LONGEST_BACKOFF_SECONDS = 5.0
+_REFUSED_BACKOFF_SECONDS = 20.0
+"""Pause after a refusal that only a change of permissions ends."""
+_RELIST_AFTER = 5
+"""Watches in a row that were refused, before everything is listed again."""
+_NO_ANSWER = frozenset({FailureReason.CONNECTION, FailureReason.TIMEOUT})
+_SHORT_WATCH_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+_WATCH_JITTER = 0.2
+
+
+class Mirror(Protocol):
+    """Who is told what the collection holds; called by the reflector's thread only."""
+
+    def list_begins(self) -> None:
+        """Pages follow; an earlier list that did not end counts for nothing."""
+
+    def page(self, objects: Sequence[Object]) -> None:
+        """A part of the list."""
+
+    def list_ends(self) -> None:
+        """Everything was in the pages; what was not is gone."""
+
+    def event(self, kind: EventType, obj: Object) -> None:
+        """One change, in the order in which they happened."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Reflector:
+    """Lists and watches one collection; ``start`` and ``stop`` are harmless twice.
+
+    A watch lasts ``watch_seconds``, more or less a fifth, and may stay silent for
+    ``silence_seconds``; API servers send a bookmark every minute. While ``available`` says no,
+    nothing is asked.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        path: str,
+        label_selector: str,
+        mirror: Mirror,
+        *,
+        name: str,
+        available: Callable[[], bool] = _always,
+        page_size: int = 500,
+        watch_seconds: float = 300.0,
+        silence_seconds: float = 90.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._selector = label_selector
+        self._mirror = mirror
+        self._name = name
+        self._available = available
+        self._page_size = page_size
+        self._watch_seconds, self._silence_seconds = watch_seconds, silence_seconds
+        self._rng = rng or random.Random()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._stream: ByteStream | None = None
+        self._version = ""
+        """Where the watch goes on; empty when only a list can tell."""
+        self._failures = 0
+        self._synced = threading.Event()
+        self._following = False
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; does nothing after ``stop``."""
+        with self._lock:
+            if self._thread.ident is None and not self._stopping.is_set():
+                self._thread.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the thread, also out of a read that blocks; only an unanswered request holds it up.
+
+        Returns its name if it is still alive after ``timeout`` seconds.
+        """
+        with self._lock:
+            self._stopping.set()
+            stream, started = self._stream, self._thread.ident is not None
+        if stream is not None:
+            stream.close()
+        if started and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        return [self._thread.name] if self._thread.is_alive() else []
+
+    @property
+    def synced(self) -> bool:
+        """Whether a whole list has been read since the start."""
+        return self._synced.is_set()
+
+    @property
+    def following(self) -> bool:
+        """Whether changes are told as they happen, as far as is known."""
+        return self._following
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if not self._version:
+                    self._list()
+                self._watch()
+            except Gone as gone:
+                self._version = ""
+                self._interrupted(gone)
+            except AttemptFailed as error:
+                self._interrupted(error)
+            except Exception as error:  # noqa: BLE001 - the mirror may be wrong now: list again
+                self._version = ""
+                structlog.get_logger().exception("watch_broken", watch=self._name)
+                self._interrupted(Transient(FailureReason.API_ERROR, repr(error)))
+        self._following = False
+
+    def _list(self) -> None:
+        self._mirror.list_begins()
+        query: dict[str, str | int] = {
+            "labelSelector": self._selector,
+            "limit": self._page_size,
+        }
+        while not self._stopping.is_set():
+            answer = self._client.request(f"list_{self._plural}", "GET", self._path, query=query)
+            metadata = answer.get("metadata") or {}
+            self._mirror.page(answer.get("items") or ())
+            more = metadata.get("continue")
+            if not more:
+                self._mirror.list_ends()
+                self._version = str(metadata.get("resourceVersion") or "")
+                self._synced.set()
+                return
+            query["continue"] = more
+            time.sleep(0)  # let requests be answered between the pages of a long list
+
+    def _watch(self) -> None:
+        seconds = self._watch_seconds * self._rng.uniform(1 - _WATCH_JITTER, 1 + _WATCH_JITTER)
+        query: dict[str, str | int | bool] = {
+            "labelSelector": self._selector,
+            "watch": True,
+            "allowWatchBookmarks": True,
+            "resourceVersion": self._version,
+            "timeoutSeconds": max(1, round(seconds)),
+        }
+        if self._stopping.is_set():
+            return
+        stream = self._client.stream(
+            f"watch_{self._plural}", self._path, query, read_timeout=self._silence_seconds
+        )
+        began = time.monotonic()
+        if not self._adopt(stream):
+            return
+        try:
+            self._resumed()
+            for line in stream:
+                self._take(line)
+                self._failures = 0
+        finally:
+            self._adopt(None)
+            stream.close()
+        if time.monotonic() - began < _SHORT_WATCH_SECONDS:
+            # Ended as soon as it began: without a pause that would be a storm.
+            raise Transient(FailureReason.API_ERROR, "the watch was ended at once")
+
+    def _adopt(self, stream: ByteStream | None) -> bool:
+        """Let ``stop`` know what to close; False when it was called meanwhile."""
+        with self._lock:
+            self._stream = stream
+            stopping = self._stopping.is_set()
+        if stopping and stream is not None:
+            stream.close()
+        return not stopping
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind, obj = event["type"], event["object"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Transient(
+                FailureReason.API_ERROR, f"the watch sent what is no event: {line[:80]!r}"
+            ) from error
+        if kind == "ERROR":
+            raise _status_error(obj)
+        if kind in ("ADDED", "MODIFIED", "DELETED"):
+            self._mirror.event(kind, obj)
+        # A bookmark is an object that has nothing but its version.
+        self._version = str(obj["metadata"]["resourceVersion"])
+
+    # -- interruptions -------------------------------------------------------------------------
+
+    def _resumed(self) -> None:
+        if not self._following:
+            self._following = True
+            structlog.get_logger().info("watch_following", watch=self._name)
+
+    def _interrupted(self, error: AttemptFailed) -> None:
+        if self._stopping.is_set():
+            return
+        if self._failures > 0 or not isinstance(error, Gone):
+            # One 410 is the API's way to ask for a new list, and nothing to report.
+            self._report(error)
+        delay = self._delay(error)
+        self._failures += 1
+        if self._failures % _RELIST_AFTER == 0 and error.reason not in _NO_ANSWER:
+            # It answers, but not to this version: it may come from another life of its storage.
+            self._version = ""
+        self._stopping.wait(delay)
+        while not self._available() and not self._stopping.wait(_LOOK_SECONDS):
+            pass
+
+    def _report(self, error: AttemptFailed) -> None:
+        if self._following or isinstance(error, Permanent):
+            structlog.get_logger().warning(
+                "watch_interrupted", watch=self._name, reason=error.reason.value, error=str(error)
+            )
+        self._following = False
+
+    def _delay(self, error: AttemptFailed) -> float:
+        if isinstance(error, Permanent):
+            return self._rng.uniform(0.5, 1.0) * _REFUSED_BACKOFF_SECONDS
+        doubled = _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16)
+        delay = self._rng.uniform(0.5, 1.0) * min(doubled, _LONGEST_BACKOFF_SECONDS)
+        asked = error.retry_after if isinstance(error, Transient) else None
+        return max(delay, asked or 0.0)
+
+    @property
+    def _plural(self) -> str:
+        return self._path.rpartition("/")[2]
+
+
+def _status_error(status: Object) -> AttemptFailed:
+    message = f"the watch ended: {status.get('message') or status.get('reason') or status}"
+    if status.get("code") == 410:
+        return Gone(FailureReason.API_ERROR, message)
+    return Transient(FailureReason.API_ERROR, message)
