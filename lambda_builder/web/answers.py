@@ -1,0 +1,91 @@
+"""What an accepted event is answered with, and how JSON leaves the service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import quote
+
+from flask import Response
+from werkzeug.http import parse_list_header
+
+from lambda_builder.builds import BuildState, CancelRequest
+from lambda_builder.web import correlation
+from lambda_builder.web.ports import Receipt
+
+ReplyMode = Literal["auto", "json", "empty"]
+
+
+def json_answer(content: Any, status: int = 200) -> Response:
+    """Return ``content`` as JSON that no cache keeps.
+
+    ASCII only: an ID may hold a lone surrogate, which UTF-8 cannot express.
+    """
+    response = Response(json.dumps(content) + "\n", status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def build_url(job_name: str) -> str:
+    """Return where the build of that Job name is read."""
+    return "/async-jobs/" + quote(job_name, safe="")
+
+
+def accepted_build(receipt: Receipt, state: BuildState) -> dict[str, Any]:
+    """Describe an accepted build whose state is by now ``state``."""
+    return {
+        "status": receipt.status,
+        "job_name": receipt.job_name,
+        "correlation_id": receipt.correlation_id,
+        "event_id": receipt.event_id,
+        "queue_size": receipt.queue_size,
+        "result_url": build_url(receipt.job_name),
+        "state": state.value,
+    }
+
+
+def accepted_cancel(cancel: CancelRequest) -> dict[str, Any]:
+    """Describe a cancel event, which is always accepted."""
+    return {
+        "status": "accepted",
+        "job_name": cancel.job_name,
+        "correlation_id": cancel.correlation_id,
+        "event_id": cancel.event_id,
+        "queue_size": None,
+        "result_url": None if cancel.job_name is None else build_url(cancel.job_name),
+        "state": None,
+    }
+
+
+def acceptance(answers: Sequence[dict[str, Any]], *, batch: bool, empty: bool) -> Response:
+    """Answer accepted events: 200 with JSON, or 202 and nothing where a body would harm.
+
+    A Knative broker takes any body that is not a CloudEvent for a failed delivery.
+    """
+    if empty:
+        response = Response(status=202)
+        del response.headers["Content-Type"]
+    else:
+        response = json_answer({"results": answers} if batch else answers[0])
+    if not batch:
+        [answer] = answers
+        correlation.make_known(answer["correlation_id"])
+        if answer["job_name"] is not None:
+            response.headers["X-Job-Name"] = correlation.header_text(answer["job_name"])
+            response.headers["Location"] = answer["result_url"]
+    return response
+
+
+def wants_empty(mode: ReplyMode, prefer: str | None) -> bool:
+    """Whether the body has to stay empty: ``prefer`` is the request's ``Prefer`` (RFC 7240)."""
+    if mode != "auto":
+        return mode == "empty"
+    if prefer is None:
+        return False
+    return any(_preference(item) == "reply" for item in parse_list_header(prefer))
+
+
+def _preference(item: str) -> str:
+    """Return the name of one preference, without its value and parameters."""
+    return item.partition(";")[0].partition("=")[0].strip().lower()

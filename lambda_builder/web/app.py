@@ -1,0 +1,36 @@
+"""The web layer put into a Flask app: blueprints, error answers, and a correlation ID on each."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from lambda_builder.events import EventReader
+from lambda_builder.settings import Settings
+from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
+from lambda_builder.web.ports import AsyncJobCreator, BuildDirectory
+from lambda_builder.web.services import Services
+
+
+def build_web(
+    app: Flask,
+    *,
+    settings: Settings,
+    reader: EventReader,
+    creator: AsyncJobCreator,
+    directory: BuildDirectory,
+    metrics: Metrics,
+) -> None:
+    """Register every route and handler on ``app``, before its first request."""
+    Services.of(
+        settings=settings, reader=reader, creator=creator, directory=directory, metrics=metrics
+    ).put_into(app)
+    # An ID may hold two slashes in a row; a redirect to the path with one would ask for another.
+    app.url_map.merge_slashes = False
+    app.url_map.converters.update(async_jobs.converters())
+    app.after_request(correlation.add_header)
+    problems.register(app)
+    app.register_blueprint(events.blueprint)
+    app.register_blueprint(async_jobs.blueprint)
+    app.register_blueprint(probes.blueprint)
+    openapi.register(app, settings)

@@ -1,0 +1,117 @@
+"""One POST of events, up to their acceptance: read, hand over, count and log what is refused."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+from flask import request
+
+from lambda_builder.builds import BuildRequest, CancelRequest
+from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
+from lambda_builder.events import Delivery
+from lambda_builder.http_binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
+from lambda_builder.web import correlation
+from lambda_builder.web.ports import Receipt
+from lambda_builder.web.services import Services
+
+_LOGGED = 10
+"""Most field names in one log line."""
+
+
+def refuse_while_shutting_down(services: Services) -> None:
+    """Raise ``Refused`` (``shutting_down``) once the drain has begun."""
+    if services.creator.is_shutdown:
+        raise Refused(
+            RefusalCode.SHUTTING_DOWN, "shutting down, please retry: another replica may take it"
+        )
+
+
+def read_delivery(services: Services) -> Delivery:
+    """Read the present request's events; raises ``Refused``. Counts what was received."""
+    body = _read_body(services.settings.max_body_bytes)
+    try:
+        delivery = services.reader.read(dict(request.headers), body, now=time.time())
+    except Refused as refused:
+        if refused.code is RefusalCode.UNSUPPORTED_EVENT_TYPE:
+            services.metrics.count_received("", _apparent_mode())
+        raise
+    for event in delivery.events:
+        services.metrics.count_received(event.event_type, delivery.mode)
+    if len(delivery.events) == 1:
+        correlation.make_known(delivery.events[0].correlation_id)
+    return delivery
+
+
+def _read_body(limit: int) -> bytes:
+    """Return the body; raises ``Refused`` where it is over ``limit`` bytes or cannot be read.
+
+    Never reads more than one byte beyond the limit, whatever length was announced.
+    """
+    if (request.content_length or 0) <= limit:
+        request.max_content_length = limit + 1
+        try:
+            body = request.get_data(cache=False)
+        except Exception as error:
+            # The server's own parse errors surface here: bad chunk sizes, bad trailers.
+            raise Refused(
+                RefusalCode.BAD_REQUEST, "the body could not be read to its end"
+            ) from error
+        if len(body) <= limit:
+            return body
+    raise Refused(RefusalCode.BODY_TOO_LARGE, f"the body is over {limit} bytes")
+
+
+def _apparent_mode() -> ContentMode:
+    """Return the mode that the content type announces, for a delivery that was refused."""
+    if request.mimetype == BATCH_JSON:
+        return "batch"
+    return "structured" if request.mimetype == STRUCTURED_JSON else "binary"
+
+
+def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
+    """Accept the delivery's builds, all or none; raises ``Refused``."""
+    builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
+    if len(builds) == 1:
+        return [services.creator.create_job_async(builds[0])]
+    return list(services.creator.create_jobs_async(builds)) if builds else []
+
+
+def pass_on_cancels(services: Services, delivery: Delivery) -> None:
+    """Have the delivery's cancels carried out: after its builds, which may yet be refused."""
+    for event in delivery.events:
+        if not isinstance(event, BuildRequest):
+            _cancel(services, event)
+
+
+def _cancel(services: Services, cancel: CancelRequest) -> None:
+    # A broker would send a refused cancel again and again, so it is taken whatever comes of it.
+    try:
+        services.directory.cancel_by_event(cancel)
+    except LambdaBuilderError as error:
+        structlog.get_logger().info(
+            "cancel_event_without_effect",
+            event_id=cancel.event_id,
+            correlation_id=cancel.correlation_id,
+            reason=str(error)[:200],
+        )
+
+
+def note_rejection(services: Services, refused: Refused) -> None:
+    """Count and log a refused delivery: one bounded line without anything of its body."""
+    services.creator.count_rejected(refused.code.value)
+    log_refusal(refused)
+
+
+def log_refusal(refused: Refused) -> None:
+    """Log a delivery that was not answered as accepted."""
+    fields: dict[str, Any] = {"code": refused.code.value, "correlation_id": correlation.current()}
+    if refused.errors:
+        fields["fields"] = [problem.field[:64] for problem in refused.errors[:_LOGGED]]
+    structlog.get_logger().warning(
+        "event_rejected",
+        **fields,
+        content_type=(request.content_type or "")[:100],
+        content_length=request.content_length,
+    )

@@ -1,0 +1,72 @@
+"""A build's log on its way to one reader; its thread's slot comes back whatever happens."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from lambda_builder.errors import LambdaBuilderError
+from lambda_builder.web.slots import Slot
+
+
+class LogStream(Iterator[bytes]):
+    """A WSGI response body over ``chunks``.
+
+    It ends with them, at a shutdown, or when the reader is gone; empty chunks mean that nothing
+    came for a while, and give the occasion to notice. ``close`` releases ``chunks`` and ``slot``;
+    the WSGI server calls it in any case, in the thread that iterates.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        slot: Slot,
+        *,
+        is_shutdown: Callable[[], bool],
+        client: socket.socket | None,
+    ) -> None:
+        self._chunks = chunks
+        self._slot = slot
+        self._is_shutdown = is_shutdown
+        self._client = client
+        self._begun = False
+
+    def __next__(self) -> bytes:
+        if not self._begun:
+            # gunicorn sends the headers with the first chunk, which a silent log may never have.
+            self._begun = True
+            return b""
+        if self._is_shutdown():
+            raise StopIteration
+        try:
+            chunk = next(self._chunks)
+        except LambdaBuilderError as error:
+            # The status has long been sent, so the text itself has to tell.
+            structlog.get_logger().warning("log_stream_cut", reason=str(error)[:200])
+            self._chunks = iter(())
+            return b"\n[the log could not be read further]\n"
+        if not chunk and self._reader_is_gone():
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Release what the stream holds; harmless twice."""
+        try:
+            close = getattr(self._chunks, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._slot.release()
+
+    def _reader_is_gone(self) -> bool:
+        """Whether the connection was closed by the other side; unknown counts as no."""
+        if self._client is None:
+            return False
+        try:
+            readable, _, _ = select.select([self._client], [], [], 0)
+            return bool(readable) and not self._client.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True

@@ -1,0 +1,141 @@
+"""The shapes of the answers: OpenAPI is made from them, and tests hold the answers to them.
+
+They are not run on the way of an answer, which has to be fast.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lambda_builder.builds import BuildState, Priority
+from lambda_builder.errors import RefusalCode
+
+_Count = Annotated[int, Field(ge=0)]
+_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+class Accepted(_Answer):
+    """An event that was accepted."""
+
+    status: Literal["queued", "duplicate", "skipped", "accepted"]
+    """`accepted` is a cancel event; `duplicate` was seen before; `skipped` has an active Job."""
+    job_name: str | None
+    correlation_id: str
+    event_id: str
+    queue_size: _Count | None
+    """Builds that wait by now."""
+    result_url: str | None
+    """Where the build can be read."""
+    state: BuildState | None
+
+
+class BatchAnswer(_Answer):
+    """A batch of events that were accepted, in its order."""
+
+    results: list[Accepted]
+
+
+class BuildFailure(_Answer):
+    """Why a build has no Job, or why its Job failed."""
+
+    code: str
+    message: str
+
+
+class EventReference(_Answer):
+    """The CloudEvent that a build comes from."""
+
+    id: str
+    source: str
+    type: str
+
+
+class Build(_Answer):
+    """What is known of one build."""
+
+    job_name: str
+    correlation_id: str
+    state: BuildState
+    """`dead`: no Job could be made; `failed`: the Job ran and failed."""
+    job_uid: str | None
+    namespace: str | None
+    attempts: _Count
+    error: BuildFailure | None
+    event: EventReference
+    third_party_id: str
+    parser_id: str
+    priority: Priority
+    image: str | None
+    accepted_at: _Time | None
+    created_at: _Time | None
+    started_at: _Time | None
+    finished_at: _Time | None
+
+
+class BuildPage(_Answer):
+    """Some builds, newest first."""
+
+    items: list[Build]
+    next_cursor: str | None
+    """Asks for the builds after these; null where there are none."""
+
+
+class Stats(_Answer):
+    """The service's counts, all from one instant.
+
+    accepted_total = queue_size + builds in workers + created_total + dead_total
+    + cancelled_total + skipped_total.
+    """
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    worker_count: _Count
+    busy_workers: _Count
+    min_workers: _Count
+    max_workers: _Count
+    queue_size: _Count
+    """Builds that wait, the delayed ones included."""
+    max_queue_size: _Count
+    delayed: _Count
+    """Builds that wait for their next attempt."""
+    oldest_queued_seconds: Annotated[float, Field(ge=0)] | None
+    results_count: _Count
+    """Builds held with an outcome."""
+    is_shutdown: bool
+    api_available: bool | None
+    accepted_total: _Count
+    created_total: _Count
+    dead_total: _Count
+    cancelled_total: _Count
+    skipped_total: _Count
+    failed_total: _Count
+    retried_total: _Count
+    rejected_total: _Count
+    duplicates_total: _Count
+    panics_total: _Count
+
+
+class FieldError(_Answer):
+    """One field at fault."""
+
+    field: str
+    message: str
+
+
+class Problem(_Answer):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    """The cause comes first."""
+    code: RefusalCode
+    correlation_id: str
+    errors: list[FieldError] | None

@@ -1,0 +1,46 @@
+"""``/health``, ``/ready`` and ``/metrics``: nothing here waits for Kubernetes."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from prometheus_client.exposition import choose_encoder
+
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.web.services import current_services
+
+blueprint = Blueprint("probes", __name__)
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """Answer while the process can serve, whatever Kubernetes does."""
+    return _text("ok")
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """Answer whether events should be sent here."""
+    creator = current_services().creator
+    if creator.is_shutdown:
+        raise Refused(RefusalCode.SHUTTING_DOWN, "shutting down")
+    if not creator.is_ready:
+        raise Refused(RefusalCode.NOT_READY, "not ready: starting, or no worker lives")
+    return _text("ready")
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Expose the metrics in the format that the scraper prefers."""
+    accept = request.headers.get("Accept", "")
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version in Accept that is no version: as if none had been asked for.
+        encode, content_type = choose_encoder("")
+    return Response(encode(current_services().metrics.registry), content_type=content_type)
+
+
+def _text(content: str) -> Response:
+    response = Response(content, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response

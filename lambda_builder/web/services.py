@@ -1,0 +1,78 @@
+"""What the views reach the service through: one frozen value, kept with the Flask app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from lambda_builder.events import EventReader
+from lambda_builder.settings import Settings
+from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.web.ports import AsyncJobCreator, BuildDirectory
+from lambda_builder.web.slots import Slots
+
+EXTENSION = "lambda_builder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadBudget:
+    """Who may hold HTTP threads for long; one thread is left for probes and reads in any case."""
+
+    steering: Slots
+    """Cancels and retries, which wait for Kubernetes."""
+    acknowledgements: Slots
+    """Events that are answered once their Job exists."""
+    log_streams: Slots
+
+    @classmethod
+    def of(cls, http_threads: int) -> ThreadBudget:
+        """Divide ``http_threads``: half for acknowledgements, a quarter for log streams."""
+        steering = Slots(max(1, http_threads - 1), "Kubernetes")
+        return cls(
+            steering=steering,
+            acknowledgements=Slots(max(1, http_threads // 2), "their Jobs", within=steering),
+            log_streams=Slots(max(1, http_threads // 4), "build logs", within=steering),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the views use. Thread-safe, as each of its parts is."""
+
+    settings: Settings
+    reader: EventReader
+    creator: AsyncJobCreator
+    directory: BuildDirectory
+    metrics: Metrics
+    threads: ThreadBudget
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        settings: Settings,
+        reader: EventReader,
+        creator: AsyncJobCreator,
+        directory: BuildDirectory,
+        metrics: Metrics,
+    ) -> Services:
+        """Put the services together with what follows from the settings."""
+        return cls(
+            settings=settings,
+            reader=reader,
+            creator=creator,
+            directory=directory,
+            metrics=metrics,
+            threads=ThreadBudget.of(settings.http_threads),
+        )
+
+    def put_into(self, app: Flask) -> None:
+        """Make this what ``current_services()`` returns in requests to ``app``."""
+        app.extensions[EXTENSION] = self
+
+
+def current_services() -> Services:
+    """Return the services of the app that answers the present request."""
+    return cast(Services, current_app.extensions[EXTENSION])

@@ -1,0 +1,56 @@
+"""Bounds on HTTP threads that wait for something else, so that others stay free to answer."""
+
+from __future__ import annotations
+
+from threading import BoundedSemaphore
+from types import TracebackType
+
+from lambda_builder.errors import RefusalCode, Refused
+
+
+class Slot:
+    """One taken slot: a context manager that gives it back once, whoever asks how often."""
+
+    def __init__(self, semaphores: tuple[BoundedSemaphore, ...]) -> None:
+        self._semaphores = semaphores
+
+    def release(self) -> None:
+        """Give the slot back; harmless twice, but not from two threads at once."""
+        semaphores, self._semaphores = self._semaphores, ()
+        for semaphore in semaphores:
+            semaphore.release()
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class Slots:
+    """At most ``size`` at a time, and no more than ``within`` has left. Thread-safe."""
+
+    def __init__(self, size: int, purpose: str, *, within: Slots | None = None) -> None:
+        self._purpose = purpose
+        self._semaphores: tuple[BoundedSemaphore, ...] = (BoundedSemaphore(size),)
+        if within is not None:
+            self._semaphores += within._semaphores
+
+    def take(self) -> Slot:
+        """Take a slot without waiting; raises ``Refused`` (``too_many_waiting``) without one."""
+        taken: list[BoundedSemaphore] = []
+        for semaphore in self._semaphores:
+            if not semaphore.acquire(blocking=False):
+                Slot(tuple(taken)).release()
+                raise Refused(
+                    RefusalCode.TOO_MANY_WAITING,
+                    f"too many requests waiting for {self._purpose}, please retry later",
+                    retry_after=1,
+                )
+            taken.append(semaphore)
+        return Slot(tuple(taken))

@@ -1,0 +1,214 @@
+"""The web layer alone: real Flask, real event reading and metrics, a made-up service behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.events import EventReader
+from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
+from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.web import build_web
+
+START = "network.notifi.lambda.build.start"
+
+
+@dataclasses.dataclass
+class FakeReceipt:
+    status: str
+    job_name: str
+    correlation_id: str
+    event_id: str
+    queue_size: int
+    state: BuildState
+    future: Future[BuildResult]
+
+
+class FakeCreator:
+    """Accepts everything unless told otherwise; builds stay queued until ``finish``."""
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.is_shutdown = False
+        self.refusal: Refused | None = None
+        self.status = "queued"
+        self.state = BuildState.QUEUED
+        self.rejected: list[str] = []
+        self.receipts: list[FakeReceipt] = []
+        self.requests: list[BuildRequest] = []
+        self.accepted = threading.Condition()
+
+    def create_job_async(self, request: BuildRequest) -> FakeReceipt:
+        return self.create_jobs_async([request])[0]
+
+    def create_jobs_async(self, requests: list[BuildRequest]) -> list[FakeReceipt]:
+        if self.refusal is not None:
+            raise self.refusal
+        receipts = [
+            FakeReceipt(
+                self.status,
+                request.job_name,
+                request.correlation_id,
+                request.event_id,
+                len(self.receipts) + number,
+                self.state,
+                Future(),
+            )
+            for number, request in enumerate(requests, 1)
+        ]
+        with self.accepted:
+            self.receipts += receipts
+            self.requests += requests
+            self.accepted.notify_all()
+        return receipts
+
+    def wait_for(self, count: int) -> None:
+        with self.accepted:
+            assert self.accepted.wait_for(lambda: len(self.receipts) >= count, 10)
+
+    def finish(self, state: BuildState, number: int = 0) -> None:
+        request = self.requests[number]
+        self.receipts[number].future.set_result(BuildResult(request=request, state=state))
+
+    def get_stats(self) -> dict[str, Any]:
+        counts = dict.fromkeys(
+            (
+                *("worker_count", "busy_workers", "min_workers", "max_workers", "queue_size"),
+                *("max_queue_size", "delayed", "results_count", "accepted_total"),
+                *("created_total", "dead_total", "cancelled_total", "skipped_total"),
+                *("failed_total", "retried_total", "rejected_total", "duplicates_total"),
+                "panics_total",
+            ),
+            0,
+        )
+        more = {"is_shutdown": False, "api_available": True, "oldest_queued_seconds": 0.25}
+        return {**counts, **more}
+
+    def count_rejected(self, code: str) -> None:
+        self.rejected.append(code)
+
+
+class FakeDirectory:
+    """Knows the builds it was given; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.builds: dict[str, BuildResult] = {}
+        self.refusal: Exception | None = None
+        self.asked: list[tuple[str, Any]] = []
+        self.log: Callable[[], Iterator[bytes]] = lambda: iter([b"one\n", b"two\n"])
+        self.next_cursor: str | None = None
+
+    def _find(self, what: str, build_id: str) -> BuildResult:
+        self.asked.append((what, build_id))
+        if self.refusal is not None:
+            raise self.refusal
+        if build_id not in self.builds:
+            raise Refused(RefusalCode.NOT_FOUND, f"no build {build_id[:64]!r}")
+        return self.builds[build_id]
+
+    def get(self, build_id: str) -> BuildResult:
+        return self._find("get", build_id)
+
+    def list(self, **query: Any) -> tuple[list[BuildResult], str | None]:
+        self.asked.append(("list", query))
+        if query["cursor"] == "bad":
+            raise Refused(RefusalCode.INVALID_PARAMETER, "cursor is not one of ours")
+        return list(self.builds.values())[: query["limit"]], self.next_cursor
+
+    def cancel(self, build_id: str) -> BuildResult:
+        return self._find("cancel", build_id).but(state=BuildState.CANCELLED)
+
+    def cancel_by_event(self, request: CancelRequest) -> None:
+        self.asked.append(("cancel_by_event", request))
+        if self.refusal is not None:
+            raise self.refusal
+
+    def retry(self, build_id: str) -> BuildResult:
+        return self._find("retry", build_id).but(state=BuildState.QUEUED)
+
+    def open_log(self, build_id: str, *, follow: bool) -> Iterator[bytes]:
+        self._find("follow" if follow else "log", build_id)
+        return self.log()
+
+
+@dataclasses.dataclass
+class House:
+    """One web layer with everything a test may want to touch."""
+
+    app: Flask
+    creator: FakeCreator
+    directory: FakeDirectory
+    metrics: Metrics
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def post(self, data: Any = None, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        """Send one binary-mode event that is fine unless the arguments say otherwise."""
+        sent = {"Ce-Type": START, "Ce-Source": "network.notifi.customer-1", "Ce-Id": "id-1"}
+        sent.update(headers or {})
+        body = {"parser_id": "parser-1"} if data is None else data
+        return self.client.post("/events", json=body, headers=sent, **more)
+
+
+def make_settings(**settings: Any) -> Settings:
+    return Settings(**settings)
+
+
+@pytest.fixture
+def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
+    monkeypatch.delenv("K_SINK", raising=False)
+
+    def build(**values: Any) -> House:
+        settings = make_settings(**values)
+        app = Flask(__name__, static_folder=None)
+        types = (*settings.build_event_types, CANCEL_EVENT_TYPE)
+        creator, directory = FakeCreator(), FakeDirectory()
+        metrics = Metrics(event_types=types)
+        build_web(
+            app,
+            settings=settings,
+            reader=EventReader(
+                strict=settings.strict_cloudevents, build_event_types=settings.build_event_types
+            ),
+            creator=creator,
+            directory=directory,
+            metrics=metrics,
+        )
+        return House(app, creator, directory, metrics)
+
+    return build
+
+
+@pytest.fixture
+def house(build_house: Callable[..., House]) -> House:
+    return build_house()
+
+
+@pytest.fixture
+def make_result() -> Callable[..., BuildResult]:
+    def make(**changes: Any) -> BuildResult:
+        request = BuildRequest(
+            event_id="id-1",
+            event_source="network.notifi.customer-1",
+            event_type=START,
+            parser_id="parser-1",
+            third_party_id="customer-1",
+            correlation_id=changes.pop("correlation_id", "order-7"),
+            event_hash="5377b83a48",
+            job_name="build-customer-1-parser-1-5377b83a48",
+            accepted_at=1_790_000_000.0,
+        )
+        return BuildResult(request=request, **{"state": BuildState.CREATED, **changes})
+
+    return make

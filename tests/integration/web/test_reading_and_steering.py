@@ -1,0 +1,167 @@
+"""``/async-jobs``: builds read, cancelled and retried over HTTP."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from lambda_builder.builds import BuildState
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.web import models
+
+
+def test_a_build_is_shown_with_every_field_absent_ones_null(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    answer = house.client.get("/async-jobs/order-7")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json["state"] == "created"
+    assert answer.json["finished_at"] is None
+    models.Build.model_validate(answer.json)
+
+
+def test_the_answer_carries_the_builds_correlation_id_unless_the_reader_has_one(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    get = house.client.get
+    assert get("/async-jobs/order-7").headers["X-Correlation-ID"] == "order-7"
+    own = get("/async-jobs/order-7", headers={"X-Correlation-ID": "mine"})
+    assert own.headers["X-Correlation-ID"] == "mine"
+
+
+def test_head_answers_as_get_without_the_body(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    for path in ("/async-jobs/order-7", "/async-jobs", "/async-jobs/stats"):
+        got, head = house.client.get(path), house.client.head(path)
+        assert (head.status_code, head.data) == (200, b"")
+        assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+def test_stats_show_what_the_service_counted_and_win_over_an_id(house, make_result):
+    house.directory.builds["stats"] = make_result()
+    answer = house.client.get("/async-jobs/stats")
+    assert answer.json == house.creator.get_stats()
+    models.Stats.model_validate(answer.json)
+    assert house.directory.asked == []
+
+
+ODD_IDS = [
+    "a b",
+    "a/b",
+    "a//b",
+    "/a",
+    "//",
+    "https://example.org/x?y=1#z",
+    "100%",
+    "100%25",
+    "ü🚀",
+    "..",
+    "a/../b",
+    "stats/x",
+    "x/retry",
+    "x;y=1&z",
+    "retry",
+    "logs",
+]
+
+
+@pytest.mark.parametrize("build_id", ODD_IDS)
+def test_any_correlation_id_can_be_read_cancelled_retried_and_its_log_followed(
+    house, make_result, build_id
+):
+    house.directory.builds[build_id] = make_result(correlation_id=build_id)
+    path = "/async-jobs/" + quote(build_id, safe="")
+    client = house.client
+    assert client.get(path).status_code == 200
+    assert client.delete(path).status_code == 200
+    assert client.post(f"{path}/retry").status_code == 200
+    with client.get(f"{path}/logs") as answer:
+        assert answer.status_code == 200
+    asked = [("get", build_id), ("cancel", build_id), ("retry", build_id), ("log", build_id)]
+    assert house.directory.asked == asked
+
+
+def test_a_cancelled_build_is_answered_with_the_result(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    answer = house.client.delete("/async-jobs/order-7")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+    models.Build.model_validate(answer.json)
+
+
+def test_a_retried_build_is_answered_with_the_result(house, make_result):
+    house.directory.builds["order-7"] = make_result(state=BuildState.DEAD)
+    answer = house.client.post("/async-jobs/order-7/retry")
+    assert (answer.status_code, answer.json["state"]) == (200, "queued")
+    models.Build.model_validate(answer.json)
+
+
+@pytest.mark.parametrize("code", ["already_finished", "ambiguous", "not_retryable"])
+def test_what_cannot_be_steered_is_a_conflict(house, code):
+    house.directory.refusal = Refused(RefusalCode(code), "no")
+    for answer in (
+        house.client.delete("/async-jobs/x"),
+        house.client.post("/async-jobs/x/retry"),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (409, code)
+
+
+def test_steering_gives_its_thread_back_however_it_ends(build_house):
+    house = build_house(http_threads=2)
+    for _ in range(10):
+        assert house.client.delete("/async-jobs/nobody").status_code == 404
+
+
+def test_a_list_is_a_page_with_the_cursor_of_the_next(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    house.directory.next_cursor = "more"
+    answer = house.client.get("/async-jobs")
+    assert answer.json["next_cursor"] == "more"
+    assert [item["correlation_id"] for item in answer.json["items"]] == ["order-7"]
+    models.BuildPage.model_validate(answer.json)
+
+
+def test_a_list_without_parameters_asks_for_fifty_of_all(house):
+    assert house.client.get("/async-jobs").json == {"items": [], "next_cursor": None}
+    nothing = dict.fromkeys(("state", "third_party_id", "correlation_id", "cursor"))
+    assert house.directory.asked == [("list", {**nothing, "limit": 50})]
+
+
+def test_parameters_reach_the_list_and_unknown_or_empty_ones_do_not(house):
+    house.client.get(
+        "/async-jobs?state=dead&third_party_id=a%2Fb&correlation_id=&limit=500&cursor=c&colour=red"
+    )
+    [(_, query)] = house.directory.asked
+    assert query == {
+        "state": BuildState.DEAD,
+        "third_party_id": "a/b",
+        "correlation_id": None,
+        "limit": 500,
+        "cursor": "c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=finished", "state"),
+        ("state=DEAD", "state"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=1e2", "limit"),
+        ("limit=٣", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("limit=%00", "limit"),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(house, query, field):
+    answer = house.client.get(f"/async-jobs?{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert [error["field"] for error in answer.json["errors"]] == [field]
+    assert house.directory.asked == []
+
+
+def test_a_bad_cursor_is_refused(house):
+    answer = house.client.get("/async-jobs?cursor=bad")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
