@@ -102,7 +102,8 @@ class AsyncJobCreator:
     def drain(self, deadline: float) -> list[Build]:
         """Work off the queue until ``deadline`` (monotonic), then stop the workers.
 
-        Returns the builds that are left, in their order. Raises nothing.
+        Returns the builds that are left, in their order, those included that a worker holds in
+        a call that does not end: their Jobs' names make it harmless to build them again.
         """
         self.close_intake()
         self.queue.wait_finished(max(0.0, deadline - time.monotonic()))
@@ -113,7 +114,7 @@ class AsyncJobCreator:
             self._replay_thread.join(1.0)
         if alive:
             structlog.get_logger().warning("threads_still_alive", threads=alive)
-        return [entry.item for entry in self.queue.halt()]
+        return [entry.item for entry in self.queue.unfinished()]
 
     @property
     def is_ready(self) -> bool:

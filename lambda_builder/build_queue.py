@@ -240,6 +240,11 @@ class BuildQueue(queue.Queue[Entry[T]]):
             self.all_tasks_done.notify_all()
             return sorted(self._waiting)
 
+    def unfinished(self) -> list[Entry[T]]:
+        """Return what waits or is held, in order."""
+        with self.mutex:
+            return sorted([*self._waiting, *self._held.values()])
+
     def wait_finished(self, timeout: float) -> bool:
         """Wait until nothing is reserved, waits or is held; False after ``timeout`` seconds."""
         with self.all_tasks_done:

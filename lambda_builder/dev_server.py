@@ -21,7 +21,7 @@ GUNICORN = (
     "gunicorn",
     "-c",
     "python:lambda_builder.gunicorn_config",
-    "lambda_builder.wiring:create_app_from_environment()",
+    "lambda_builder.wsgi_app:create_app_from_environment()",
 )
 _CLUSTER_STOP_SECONDS = 10
 

@@ -14,21 +14,23 @@ from types import FrameType
 from typing import Any
 
 from lambda_builder.errors import BootError
+from lambda_builder.job_template import JobTemplate
 from lambda_builder.settings import HTTP_TAIL_SECONDS, Settings, load
 from lambda_builder.telemetry import logs
+from lambda_builder.wsgi_app import refusing_to_boot
 
 CONFIG_ERROR = 2
 """Exit code for settings that cannot work."""
-_APP_LOAD_ERROR = 4
-"""gunicorn's code for a worker that must not be started again."""
 
 
 def _settings() -> Settings:
     try:
-        return load()
+        settings = load()
+        JobTemplate.from_settings(settings)
     except BootError as error:
         sys.stderr.write(f"lambda-builder: {error}\n")
         sys.exit(CONFIG_ERROR)
+    return settings
 
 
 _loaded = _settings()
@@ -88,12 +90,8 @@ def post_worker_init(worker: Any) -> None:
     _use_our_logs()
     service = worker.wsgi.extensions["lambda_builder_service"]
     worker.lambda_builder_service = service
-    try:
+    with refusing_to_boot():
         service.start()
-    except BootError as error:
-        sys.stderr.write(f"lambda-builder: {error}\n")
-        sys.stderr.flush()
-        sys.exit(_APP_LOAD_ERROR)
 
     def drain_at_once(signum: int, frame: FrameType | None) -> None:
         service.begin_shutdown()

@@ -141,7 +141,7 @@ class Service:
                 correlation_id=build.request.correlation_id,
                 handed_off=handed_off,
                 in_journal=self._durable,
-                event=None if handed_off or self._durable else build.request.event,
+                cloudevent=None if handed_off or self._durable else build.request.event,
             )
             if not handed_off and not self._durable:
                 self.creator.records.abandoned(build)

@@ -26,7 +26,7 @@ from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.results import ResultStore
 from lambda_builder.service import Service
-from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings, load
+from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
 from lambda_builder.sink import Sink
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
@@ -144,8 +144,3 @@ def _trace(app: Flask) -> tracing.Exporter | None:
     instrumentor: Any = FlaskInstrumentor()  # its methods have no types
     instrumentor.instrument_app(app, excluded_urls="health,ready,metrics")
     return tracing.start_export()
-
-
-def create_app_from_environment() -> Flask:
-    """Build the service as the environment says, for gunicorn to call; raises ``BootError``."""
-    return create_app(load())
