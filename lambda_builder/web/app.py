@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
+from lambda_builder.async_job_creator import AsyncJobCreator
+from lambda_builder.build_directory import BuildDirectory
 from lambda_builder.events import EventReader
 from lambda_builder.settings import Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
-from lambda_builder.web.ports import AsyncJobCreator, BuildDirectory
 from lambda_builder.web.services import Services
 
 

@@ -59,14 +59,16 @@ def list_builds() -> Response:
 @blueprint.get("/async-jobs/<build_id:build_id>")
 def show_build(build_id: str) -> Response:
     """Show one build."""
-    return _answer(current_services().directory.get(build_id))
+    services = current_services()
+    with services.threads.kubernetes.take():
+        return _answer(services.directory.get(build_id))
 
 
 @blueprint.delete("/async-jobs/<build_id:build_id>")
 def cancel_build(build_id: str) -> Response:
     """Cancel a build: out of the queue, or its Job deleted."""
     services = current_services()
-    with services.threads.steering.take():
+    with services.threads.kubernetes.take():
         return _answer(services.directory.cancel(build_id))
 
 
@@ -74,7 +76,7 @@ def cancel_build(build_id: str) -> Response:
 def retry_build(build_id: str) -> Response:
     """Send a dead or failed build through again."""
     services = current_services()
-    with services.threads.steering.take():
+    with services.threads.kubernetes.take():
         return _answer(services.directory.retry(build_id))
 
 

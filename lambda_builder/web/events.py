@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
-from lambda_builder.builds import BuildRequest
+from lambda_builder.acceptance import Receipt
+from lambda_builder.builds import BuildRequest, CancelRequest
 from lambda_builder.errors import Refused
 from lambda_builder.events import Delivery
 from lambda_builder.web import answers, intake
 from lambda_builder.web.acknowledgement import wait_until_created
-from lambda_builder.web.ports import Receipt
 from lambda_builder.web.problems import allow
 from lambda_builder.web.services import Services, current_services
 
@@ -32,10 +32,12 @@ def receive() -> Response:
         try:
             intake.refuse_while_shutting_down(services)
             delivery = intake.read_delivery(services)
+            # Before anything is accepted: a refusal here must leave nothing behind.
             waits = _waits_for_jobs(services, delivery)
             if waits:
-                # Before anything is accepted: a refusal here must leave nothing behind.
                 slots.enter_context(services.threads.acknowledgements.take())
+            elif any(isinstance(event, CancelRequest) for event in delivery.events):
+                slots.enter_context(services.threads.kubernetes.take())
             receipts = intake.accept_builds(services, delivery)
         except Refused as refused:
             intake.note_rejection(services, refused)

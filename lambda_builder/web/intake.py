@@ -8,12 +8,12 @@ from typing import Any
 import structlog
 from flask import request
 
+from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildRequest, CancelRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
 from lambda_builder.events import Delivery
 from lambda_builder.http_binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.web import correlation
-from lambda_builder.web.ports import Receipt
 from lambda_builder.web.services import Services
 
 _LOGGED = 10
@@ -75,7 +75,7 @@ def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
     builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
     if len(builds) == 1:
         return [services.creator.create_job_async(builds[0])]
-    return list(services.creator.create_jobs_async(builds)) if builds else []
+    return services.creator.create_jobs_async(builds) if builds else []
 
 
 def pass_on_cancels(services: Services, delivery: Delivery) -> None:
@@ -87,15 +87,16 @@ def pass_on_cancels(services: Services, delivery: Delivery) -> None:
 
 def _cancel(services: Services, cancel: CancelRequest) -> None:
     # A broker would send a refused cancel again and again, so it is taken whatever comes of it.
+    log = structlog.get_logger().bind(
+        event_id=cancel.event_id, correlation_id=cancel.correlation_id
+    )
     try:
         services.directory.cancel_by_event(cancel)
     except LambdaBuilderError as error:
-        structlog.get_logger().info(
-            "cancel_event_without_effect",
-            event_id=cancel.event_id,
-            correlation_id=cancel.correlation_id,
-            reason=str(error)[:200],
-        )
+        log.warning("cancel_event_without_effect", reason=str(error)[:200])
+    except Exception:
+        # No 500 either: builds of the same request have been accepted by now.
+        log.exception("cancel_event_crashed")
 
 
 def note_rejection(services: Services, refused: Refused) -> None:

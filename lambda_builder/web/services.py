@@ -7,21 +7,24 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from lambda_builder.async_job_creator import AsyncJobCreator
+from lambda_builder.build_directory import BuildDirectory
 from lambda_builder.events import EventReader
 from lambda_builder.settings import Settings
 from lambda_builder.telemetry.metrics import Metrics
-from lambda_builder.web.ports import AsyncJobCreator, BuildDirectory
 from lambda_builder.web.slots import Slots
 
 EXTENSION = "lambda_builder"
+_PATIENCE_SECONDS = 0.25
+"""Longer than what needs no answer of Kubernetes takes, shorter than any probe's patience."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadBudget:
-    """Who may hold HTTP threads for long; one thread is left for probes and reads in any case."""
+    """Who may hold HTTP threads for long; one thread is left for probes in any case."""
 
-    steering: Slots
-    """Cancels and retries, which wait for Kubernetes."""
+    kubernetes: Slots
+    """Whatever may wait for an answer of Kubernetes: cancels, retries, builds looked up."""
     acknowledgements: Slots
     """Events that are answered once their Job exists."""
     log_streams: Slots
@@ -29,11 +32,11 @@ class ThreadBudget:
     @classmethod
     def of(cls, http_threads: int) -> ThreadBudget:
         """Divide ``http_threads``: half for acknowledgements, a quarter for log streams."""
-        steering = Slots(max(1, http_threads - 1), "Kubernetes")
+        most = Slots(max(1, http_threads - 1), "Kubernetes", patience_seconds=_PATIENCE_SECONDS)
         return cls(
-            steering=steering,
-            acknowledgements=Slots(max(1, http_threads // 2), "their Jobs", within=steering),
-            log_streams=Slots(max(1, http_threads // 4), "build logs", within=steering),
+            kubernetes=most,
+            acknowledgements=Slots(max(1, http_threads // 2), "their Jobs", within=most),
+            log_streams=Slots(max(1, http_threads // 4), "build logs", within=most),
         )
 
 

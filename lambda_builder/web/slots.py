@@ -33,19 +33,30 @@ class Slot:
 
 
 class Slots:
-    """At most ``size`` at a time, and no more than ``within`` has left. Thread-safe."""
+    """At most ``size`` at a time, and no more than ``within`` has left. Thread-safe.
 
-    def __init__(self, size: int, purpose: str, *, within: Slots | None = None) -> None:
+    Who finds none waits up to ``patience_seconds`` for one.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        purpose: str,
+        *,
+        within: Slots | None = None,
+        patience_seconds: float = 0.0,
+    ) -> None:
         self._purpose = purpose
+        self._patience_seconds = patience_seconds
         self._semaphores: tuple[BoundedSemaphore, ...] = (BoundedSemaphore(size),)
         if within is not None:
             self._semaphores += within._semaphores
 
     def take(self) -> Slot:
-        """Take a slot without waiting; raises ``Refused`` (``too_many_waiting``) without one."""
+        """Take a slot; raises ``Refused`` (``too_many_waiting``) where there is none."""
         taken: list[BoundedSemaphore] = []
         for semaphore in self._semaphores:
-            if not semaphore.acquire(blocking=False):
+            if not semaphore.acquire(timeout=self._patience_seconds):
                 Slot(tuple(taken)).release()
                 raise Refused(
                     RefusalCode.TOO_MANY_WAITING,

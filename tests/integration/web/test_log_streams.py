@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 from werkzeug.serving import make_server
 
 from lambda_builder.errors import FailureReason, Transient
+from tests.waiting import wait_until
 
 
 class Log:
@@ -52,13 +52,6 @@ def log(followed):
     log = Log()
     followed.directory.log = log.open
     return log
-
-
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.005)
 
 
 def follow(house):
@@ -190,7 +183,7 @@ def connect(port, path):
 def test_a_reader_that_goes_away_from_a_silent_log_is_noticed(followed, log, served):
     with connect(served, "/async-jobs/order-7/logs?follow=1") as connection:
         connection.recv(1024)
-    until(log.closed.is_set)
+    wait_until(log.closed.is_set)
     with follow(followed) as again:
         assert again.status_code == 200
 
@@ -204,4 +197,4 @@ def test_readers_that_come_and_go_leave_every_place_free(followed, log, served):
         with follow(followed) as first, follow(followed) as second:
             return (first.status_code, second.status_code) == (200, 200)
 
-    until(both_places_free)
+    wait_until(both_places_free)
