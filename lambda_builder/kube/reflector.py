@@ -252,7 +252,7 @@ class Reflector:
     def _delay(self, error: AttemptFailed) -> float:
         if isinstance(error, Permanent):
             return self._rng.uniform(0.5, 1.0) * _REFUSED_BACKOFF_SECONDS
-        doubled = _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16)
+        doubled: float = _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16)
         delay = self._rng.uniform(0.5, 1.0) * min(doubled, _LONGEST_BACKOFF_SECONDS)
         asked = error.retry_after if isinstance(error, Transient) else None
         return max(delay, asked or 0.0)

@@ -1,0 +1,136 @@
+"""An embedded cluster with Jobs of ours, and what watches them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lambda_builder.builds import BuildRequest, job_name, netstring_digest
+from lambda_builder.devcluster import DevCluster
+from lambda_builder.job_template import JobTemplate
+from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.credentials import load_configuration
+from lambda_builder.kube.job_manager import JobManager
+from lambda_builder.kube.job_watcher import JobChange, JobWatcher
+from lambda_builder.settings import Settings
+
+NAMESPACE = "knative-lambda"
+STOP_SECONDS = 5.0
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[DevCluster]:
+    """Jobs run for as many seconds as the parameter says, else until they are told to end."""
+    seconds = getattr(request, "param", 3600)
+    with DevCluster(run_seconds=seconds, pending_seconds=0.01, bookmark_seconds=0.2) as running:
+        yield running
+
+
+quick_jobs = pytest.mark.parametrize("cluster", [0.2], indirect=True)
+
+
+@pytest.fixture
+def connect(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., KubeClient]]:
+    path = tmp_path / "kubeconfig"
+    cluster.write_kubeconfig(path)
+    clients: list[KubeClient] = []
+
+    def make(timeout_seconds: float = 5.0) -> KubeClient:
+        clients.append(
+            KubeClient(
+                lambda: load_configuration(pool_size=8, environ={"KUBECONFIG": str(path)}),
+                timeout_seconds=timeout_seconds,
+            )
+        )
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(connect: Callable[..., KubeClient]) -> KubeClient:
+    return connect()
+
+
+@pytest.fixture
+def jobs(client: KubeClient) -> JobManager:
+    return JobManager(client, NAMESPACE)
+
+
+def request_for(event_id: str, **fields: object) -> BuildRequest:
+    third_party_id = str(fields.get("third_party_id", "customer-1"))
+    parser_id = str(fields.get("parser_id", "parser-1"))
+    digest = netstring_digest("source-1", event_id)
+    known: dict[str, object] = {
+        "event_id": event_id,
+        "event_source": "source-1",
+        "event_type": "network.notifi.lambda.build.start",
+        "parser_id": parser_id,
+        "third_party_id": third_party_id,
+        "correlation_id": f"corr-{event_id}",
+        "event_hash": digest,
+        "job_name": job_name(third_party_id, parser_id, digest),
+        "accepted_at": time.time(),
+    }
+    return BuildRequest(**{**known, **fields})  # type: ignore[arg-type]
+
+
+class Builds:
+    """Makes Jobs of ours as the service would."""
+
+    def __init__(self, jobs: JobManager) -> None:
+        self._jobs = jobs
+        self._template = JobTemplate.from_settings(Settings())
+
+    def create(self, event_id: str = "id-1", **fields: object) -> BuildRequest:
+        request = request_for(event_id, **fields)
+        self._jobs.create_job(self._template.render(request))
+        return request
+
+
+@pytest.fixture
+def builds(jobs: JobManager) -> Builds:
+    return Builds(jobs)
+
+
+class Heard(list[JobChange]):
+    """Every change that was told."""
+
+    def of(self, name: str) -> list[tuple[str, str]]:
+        """Kind and state of a Job's changes, in the order in which they were told."""
+        return [
+            (change.kind, change.record.state.value)
+            for change in list(self)
+            if change.record.name == name
+        ]
+
+    def states(self, name: str) -> list[str]:
+        return [state for _, state in self.of(name)]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def watch(client: KubeClient, heard: Heard) -> Iterator[Callable[..., JobWatcher]]:
+    """Start a watcher with other settings; it is stopped at the end."""
+    started: list[JobWatcher] = []
+
+    def make(**settings: object) -> JobWatcher:
+        with_client = settings.pop("client", client)
+        watcher = JobWatcher(with_client, NAMESPACE, **settings)  # type: ignore[arg-type]
+        watcher.listen(heard.append)
+        watcher.start()
+        started.append(watcher)
+        return watcher
+
+    yield make
+    for watcher in started:
+        assert watcher.stop(STOP_SECONDS) == []
