@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .faults import Fault
+from .http_request import Request
 from .objects import JOBS, Json, Obj, dumps
 from .requestlog import RequestLog
 from .rest import Answer
-from .server import Request
 from .statuses import bad_request, method_not_allowed, no_such_path, not_found
 from .store import Store
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Protocol
 
-from .jobs import check_update, job_object, new_job
+from .jobs import check_update, fill_defaults, job_object, new_job
+from .names import check_metadata
 from .objects import JOBS, LEASES, NAMESPACES, Json, Obj, Resource, dumps, interned, timestamp
 from .statuses import Cause, forbidden, invalid, not_found
 from .store import Store
-from .validation import check_metadata
 
 # Metadata only the server writes.
 _OWN = ("uid", "creationTimestamp", "namespace", "name", "generateName", "deletionTimestamp",
@@ -52,6 +52,8 @@ class Admission:
             value = {**before, subresource: value.get(subresource, {})}
         elif "status" in before:
             value["status"] = before["status"]
+        if resource is JOBS:
+            fill_defaults(value)
         _keep_own(before["metadata"], value["metadata"])
         name = before["metadata"]["name"]
         if value.get("spec") != before.get("spec") and resource is JOBS:

@@ -72,7 +72,7 @@ class DevCluster:
                 target=self._serve, name=f"devcluster-{self.port}", daemon=True
             )
             self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._parts.listener.serve(), self._loop).result(10)
+        self._call(self._parts.listener.serve)
         return self
 
     def stop(self) -> None:
@@ -85,9 +85,8 @@ class DevCluster:
             if thread is None:
                 self._loop.close()
                 return
-            self._loop.call_soon_threadsafe(self._parts.close)
-            # What close() cut is only told to the protocols in the loop's next round.
-            self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.stop)
+            asyncio.run_coroutine_threadsafe(self._parts.end(), self._loop).result(10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join(10)
 
     def __enter__(self) -> Self:
@@ -191,11 +190,8 @@ class DevCluster:
 
     def restore(self) -> None:
         """Accept connections again, on the same port; OSError where another has taken it."""
-        with self._lifecycle:
-            if self._thread is None or self._stopped:
-                return
-            future = asyncio.run_coroutine_threadsafe(self._parts.listener.reopen(), self._loop)
-        future.result(10)
+        if self._thread is not None and not self._stopped:
+            self._call(self._parts.listener.reopen)
 
     def set_token(self, token: str | None) -> None:
         """Ask for another bearer token from now on, or for none."""

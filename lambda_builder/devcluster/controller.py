@@ -10,14 +10,12 @@ from collections.abc import Callable
 from functools import partial
 
 from . import pods
-from .events import EventRecorder
 from .faults import Faults
-from .jobs import job_fields
-from .objects import JOBS, PODS, Json, Obj
+from .ledger import Ledger
+from .names import generate_name
+from .objects import JOBS, PODS, Obj
 from .podlogs import PodLogs
-from .rest import generate_name
 from .runs import Run, condition, spec_of
-from .store import Store
 from .timers import Timers
 
 _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
@@ -31,20 +29,18 @@ class Kubelet:
 
     def __init__(
         self,
-        store: Store,
+        ledger: Ledger,
         timers: Timers,
         faults: Faults,
-        recorder: EventRecorder,
         logs: PodLogs,
         expire: Callable[[float, Obj], None],
         *,
         run_seconds: float,
         pending_seconds: float,
     ) -> None:
-        self._store = store
+        self._ledger = ledger
         self._timers = timers
         self._faults = faults
-        self._recorder = recorder
         self._logs = logs
         self._expire = expire
         self._run_seconds = run_seconds
@@ -77,7 +73,8 @@ class Kubelet:
             self._logs.removed(obj.key)
             run = self._runs.get(f"{obj.namespace}/{obj.labels.get('job-name', '')}")
             if run is not None and run.pod == obj.name:
-                self._abandon_pod(run)
+                run.pod = run.pod_started = run.event = None
+                self._ledger.write(run, run.status())
                 self._later(run, self._pending_seconds, self._begin)
         elif obj.resource is JOBS:
             run = self._runs.get(obj.key)
@@ -134,20 +131,21 @@ class Kubelet:
 
     def _refuse_pod(self, run: Run, message: str | None) -> None:
         if run.event is not None:
-            self._recorder.again(run.event)
+            self._ledger.again(run.event)
         else:
             name = generate_name(f"{run.name}-")
             words = message or f'pods "{name}" is forbidden: refused by devcluster'
-            job = self._write(run, run.status())
-            run.event = self._record(job, "Warning", "FailedCreate", f"Error creating: {words}")
+            job = self._ledger.write(run, run.status())
+            words = f"Error creating: {words}"
+            run.event = self._ledger.record(job, "Warning", "FailedCreate", words)
         self._later(run, _RECHECK_SECONDS, self._begin)
 
     def _create_pod(self, run: Run) -> None:
         run.held_by = run.event = None
         run.pod, run.pod_started = generate_name(f"{run.name}-"), None
-        job = self._write(run, run.status(active=1))
-        self._store.put(pods.new_pod(job, run.pod, run.containers))
-        self._record(job, "Normal", "SuccessfulCreate", f"Created pod: {run.pod}")
+        job = self._ledger.write(run, run.status(active=1))
+        self._ledger.add_pod(pods.new_pod(job, run.pod, run.containers))
+        self._ledger.record(job, "Normal", "SuccessfulCreate", f"Created pod: {run.pod}")
 
     def _pull(self, run: Run) -> None:
         if not run.held():
@@ -159,27 +157,27 @@ class Kubelet:
         image = run.containers.main[0][1]
         words = run.held_by.fault.message or f'failed to pull image "{image}": not found'
         if run.event is None:
-            pod = self._write_pod(run, "Pending", pods.waiting(
+            pod = self._ledger.write_pod(run, "Pending", pods.waiting(
                 run.containers, "ErrImagePull", words))
             text = f'Failed to pull image "{image}": {words}'
-            run.event = self._record(pod, "Warning", "Failed", text, "kubelet")
+            run.event = self._ledger.record(pod, "Warning", "Failed", text, "kubelet")
         else:
             words = f'Back-off pulling image "{image}": ErrImagePull: {words}'
-            pod = self._write_pod(run, "Pending", pods.waiting(
+            pod = self._ledger.write_pod(run, "Pending", pods.waiting(
                 run.containers, "ImagePullBackOff", words))
             if run.event.fields and run.event.fields["reason"] == "BackOff":
-                self._recorder.again(run.event)
+                self._ledger.again(run.event)
             else:
                 text = f'Back-off pulling image "{image}"'
-                run.event = self._record(pod, "Normal", "BackOff", text, "kubelet")
+                run.event = self._ledger.record(pod, "Normal", "BackOff", text, "kubelet")
         self._later(run, _RECHECK_SECONDS, self._pull)
 
     def _start_pod(self, run: Run) -> None:
         run.held_by = run.event = None
         run.pod_started = time.time()
-        self._write_pod(run, "Running", pods.running(run.containers, run.pod_started))
+        self._ledger.write_pod(run, "Running", pods.running(run.containers, run.pod_started))
         self._logs.started(f"{run.namespace}/{run.pod}", run.name, self._run_seconds)
-        self._write(run, run.status(active=1, ready=1))
+        self._ledger.write(run, run.status(active=1, ready=1))
 
     def _exit(self, run: Run) -> None:
         fault = self._faults.for_job("fail", run.name)
@@ -198,14 +196,14 @@ class Kubelet:
             if verdict == "Ignore":
                 run.failed -= 1
             run.pod = None
-            self._write(run, run.status())
+            self._ledger.write(run, run.status())
             self._later(run, self._pending_seconds, self._begin)
 
     def _end_pod(self, run: Run, exit_code: int, reason: str) -> None:
         now = time.time()
         started = run.pod_started if run.pod_started is not None else now
         status = pods.terminated(run.containers, started, now, exit_code, reason)
-        self._write_pod(run, status["phase"], status)
+        self._ledger.write_pod(run, status["phase"], status)
         self._logs.ended(f"{run.namespace}/{run.pod}", exit_code)
         if exit_code:
             run.failed += 1
@@ -218,8 +216,9 @@ class Kubelet:
             condition(kind, "CompletionsReached", words)
             for kind in ("SuccessCriteriaMet", "Complete")
         ]
-        job = self._write(run, run.status(succeeded=1, conditions=conditions, completed=True))
-        self._record(job, "Normal", "Completed", "Job completed")
+        status = run.status(succeeded=1, conditions=conditions, completed=True)
+        job = self._ledger.write(run, status)
+        self._ledger.record(job, "Normal", "Completed", "Job completed")
         self._ended(run, job)
 
     def _fail(self, run: Run, reason: str, exit_code: int = 0) -> None:
@@ -231,8 +230,8 @@ class Kubelet:
             "at index 0",
         }[reason]
         conditions = [condition(kind, reason, words) for kind in ("FailureTarget", "Failed")]
-        job = self._write(run, run.status(conditions=conditions))
-        self._record(job, "Warning", reason, words)
+        job = self._ledger.write(run, run.status(conditions=conditions))
+        self._ledger.record(job, "Warning", reason, words)
         self._ended(run, job)
 
     def _ended(self, run: Run, job: Obj) -> None:
@@ -252,35 +251,16 @@ class Kubelet:
         self._remove_pod(run)
         self._fail(run, "DeadlineExceeded")
 
+    def _remove_pod(self, run: Run) -> None:
+        removed = self._ledger.remove_pod(run)
+        run.pod = None
+        if removed is not None:
+            self._logs.removed(removed.key)
+
     def _suspend(self, run: Run) -> None:
         run.next_step()
         self._remove_pod(run)
         run.started = None
         held = condition("Suspended", "JobSuspended", "Job suspended")
-        job = self._write(run, run.status(conditions=[held]))
-        self._record(job, "Normal", "Suspended", "Job suspended")
-
-    # -- writing --------------------------------------------------------------------------------
-
-    def _remove_pod(self, run: Run) -> None:
-        name, run.pod = run.pod, None
-        pod = self._store.of(PODS).get(run.namespace, name) if name else None
-        if pod is not None:
-            self.removed(self._store.remove(pod))
-
-    def _abandon_pod(self, run: Run) -> None:
-        run.pod = run.pod_started = run.event = None
-        self._write(run, run.status())
-
-    def _write(self, run: Run, status: Json) -> Obj:
-        job = self._store.of(JOBS).objects[run.key]
-        return self._store.put(job.with_status(status, job_fields(status)))
-
-    def _write_pod(self, run: Run, phase: str, status: Json) -> Obj:
-        pod = self._store.of(PODS).objects[f"{run.namespace}/{run.pod}"]
-        return self._store.put(pod.with_status(status, pods.fields(phase)))
-
-    def _record(
-        self, about: Obj, type: str, reason: str, message: str, component: str = "job-controller"
-    ) -> Obj:
-        return self._recorder.record(about, type, reason, message, component)
+        job = self._ledger.write(run, run.status(conditions=[held]))
+        self._ledger.record(job, "Normal", "Suspended", "Job suspended")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .objects import JOBS, PODS, Json, Obj, dumps, timestamp
-from .selectors import parse
+from .selection import parse
 from .statuses import bad_request, conflict
 from .store import Store
 from .timers import Timers
@@ -48,8 +48,9 @@ class Deletion:
         if policy == "Foreground":
             finalizers.append("foregroundDeletion")
         if not finalizers:
-            self._remove(obj, policy)
-            return _success(obj), headers
+            removed = self._remove(obj, policy)
+            # Deleting a pod answers with the pod, as deletion usually takes its time.
+            return (removed.encode() if obj.resource is PODS else _success(obj)), headers
         meta |= {"finalizers": finalizers, "deletionTimestamp": timestamp(),
                  "deletionGracePeriodSeconds": 0}
         obj = self._store.put(obj.with_meta(meta))
@@ -77,8 +78,9 @@ class Deletion:
         obj = self._store.put(obj.with_meta(meta))
         self.finalized(obj)
 
-    def _remove(self, obj: Obj, policy: str) -> None:
-        self._removed(self._store.remove(obj))
+    def _remove(self, obj: Obj, policy: str) -> Obj:
+        removed = self._store.remove(obj)
+        self._removed(removed)
         if obj.resource is JOBS and policy == "Orphan":
             for pod in self._pods_of(obj):
                 meta = pod.decode_meta()
@@ -86,6 +88,7 @@ class Deletion:
                 self._store.put(pod.with_meta(meta))
         elif obj.resource is JOBS:
             self._remove_pods(obj)
+        return removed
 
     def _remove_pods(self, job: Obj) -> None:
         for pod in self._pods_of(job):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import openapi
+from .http_request import Request
 from .objects import RESOURCES, Json, Resource, dumps
 from .rest import Answer
-from .server import Request
 
 VERSION = "v1.36.2+devcluster"
 _HEALTH = ("/livez", "/readyz", "/healthz")

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from . import discovery
 from .admin import Admin
 from .faults import Fault, Faults
+from .http_request import Request
 from .objects import Json
 from .requestlog import Request as LogEntry
 from .requestlog import RequestLog
 from .rest import Answer, Reply, Rest
 from .routing import Route, route
-from .server import Exchange, Request
+from .server import Exchange
 from .statuses import REASONS, ApiError, no_such_path, unauthorized
 
 _OPEN_PATHS = ("version", "livez", "readyz", "healthz")

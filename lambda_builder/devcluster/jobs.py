@@ -22,9 +22,9 @@ def new_job(job: Json, namespace: str) -> tuple[Json, list[Cause]]:
     given = job.get("metadata") or {}
     name = given["name"]
     uid = str(uuid.uuid4())
-    spec = job["spec"] = job.get("spec") or {}
-    template = spec["template"] = spec.get("template") or {}
-    template_meta = template["metadata"] = template.get("metadata") or {}
+    fill_defaults(job)
+    spec = job["spec"]
+    template_meta = spec["template"]["metadata"]
     meta = {"name": name, "namespace": namespace, "uid": uid, "generation": 1,
             "creationTimestamp": timestamp()}
     for field in ("generateName", "labels", "annotations", "finalizers", "ownerReferences"):
@@ -36,8 +36,6 @@ def new_job(job: Json, namespace: str) -> tuple[Json, list[Cause]]:
     if spec.get("selector") is not None and not spec.get("manualSelector"):
         words = "`selector` not auto-generated"
         causes.append(invalid_value("spec.selector", spec["selector"], words))
-    _default_spec(spec)
-    default_pod_spec(template)
     if not spec.get("manualSelector"):
         labels = {**(template_meta.get("labels") or {}), **owner_labels(name, uid)}
         template_meta["labels"] = labels
@@ -50,6 +48,16 @@ def new_job(job: Json, namespace: str) -> tuple[Json, list[Cause]]:
 def owner_labels(name: str, uid: str) -> dict[str, str]:
     """The labels by which a Job finds its pods."""
     return dict.fromkeys(_UID_LABELS, uid) | dict.fromkeys(_JOB_LABELS, name)
+
+
+def fill_defaults(job: Json) -> None:
+    """Fill in what the API server fills in where nothing is given."""
+    spec = job["spec"] = job.get("spec") or {}
+    template = spec["template"] = spec.get("template") or {}
+    template["metadata"] = template.get("metadata") or {}
+    template["spec"] = template.get("spec") or {}
+    _default_spec(spec)
+    _default_pod(template["spec"])
 
 
 def _default_spec(spec: Json) -> None:
@@ -67,9 +75,7 @@ def _default_spec(spec: Json) -> None:
             condition.setdefault("status", "True")
 
 
-def default_pod_spec(template: Json) -> None:
-    """Fill in what the API server fills in."""
-    pod = template["spec"] = template.get("spec") or {}
+def _default_pod(pod: Json) -> None:
     pod["containers"] = pod.get("containers") or []
     for field, value in (
         ("restartPolicy", "Always"), ("terminationGracePeriodSeconds", 30),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .http_request import Request
 from .objects import Json, Obj
 from .podlogs import PodLogs, PodRun
 from .rest import Answer, Reply
-from .server import Exchange, Request
+from .server import Exchange
 from .statuses import bad_request
 
 _TYPE = "text/plain"

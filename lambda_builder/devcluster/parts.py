@@ -13,6 +13,7 @@ from .deletion import Deletion
 from .dispatch import Dispatcher
 from .events import EventRecorder
 from .faults import Fault, Faults
+from .ledger import Ledger
 from .listener import Listener
 from .logstream import LogStreams
 from .objects import JOBS, NAMESPACES, Obj
@@ -52,8 +53,8 @@ class Parts:
         self._other_timers = Timers(loop)
         self.pod_logs = PodLogs()
         self.kubelet = Kubelet(
-            self.store, self.kubelet_timers, self.faults,
-            EventRecorder(self.store, _MAX_EVENTS), self.pod_logs, self._expire_job,
+            Ledger(self.store, EventRecorder(self.store, _MAX_EVENTS)), self.kubelet_timers,
+            self.faults, self.pod_logs, self._expire_job,
             run_seconds=run_seconds, pending_seconds=pending_seconds,
         )
         self.deletion = Deletion(
@@ -86,10 +87,10 @@ class Parts:
         self.faults.clear()
         self.dispatcher.release()
 
-    def close(self) -> None:
-        self.listener.close()
+    async def end(self) -> None:
         self.kubelet_timers.cancel()
         self._other_timers.cancel()
+        await self.listener.end()
 
     def _outage(self, seconds: float) -> None:
         # Not before the answer to the request that asks for it is on its way.

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import decoding
 from .admission import Admission
 from .deletion import Deletion
+from .http_request import Request
+from .listing import Lists, encode_list
+from .names import generate_name
 from .objects import JOBS, Json, Obj, Resource
 from .routing import Route
-from .selectors import Selector, parse
-from .server import Exchange, Request
+from .selection import Selector, parse
+from .server import Exchange
 from .statuses import (
     already_exists,
     bad_request,
     conflict,
-    expired,
     invalid,
     method_not_allowed,
     not_found,
@@ -30,7 +28,6 @@ from .statuses import (
 from .store import Store
 
 _PATCH_TYPES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,7 @@ class Rest:
     """Answers requests for objects.  On the server's thread only."""
 
     def __init__(self, store: Store, admission: Admission, deletion: Deletion) -> None:
+        self.lists = Lists(store)
         self._store = store
         self._admission = admission
         self._deletion = deletion
@@ -104,45 +102,8 @@ class Rest:
     # -- list -----------------------------------------------------------------------------------
 
     def _list(self, route: Route, request: Request, resource: Resource) -> Answer:
-        return Answer(200, encode_list(resource, *self.select(route, request, resource)))
-
-    def select(
-        self, route: Route, request: Request, resource: Resource
-    ) -> tuple[Json, list[Obj]]:
-        """What a list request asks for, and the metadata of its list."""
-        query = request.query
-        selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        limit = _number(query.get("limit", ""), "limit")
-        rv, after = self._continue(query.get("continue", ""), resource)
-        items: list[Obj] = []
-        more = False
-        for obj in self._store.of(resource).select(route.namespace, selector, after):
-            if limit and len(items) == limit:
-                more = True
-                break
-            items.append(obj)
-        meta: Json = {"resourceVersion": str(rv)}
-        if more:
-            meta["continue"] = _token(rv, items[-1].key)
-            if selector.empty:
-                remaining = self._store.of(resource).remaining(route.namespace, items[-1].key)
-                meta["remainingItemCount"] = remaining
-        return meta, items
-
-    def _continue(self, token: str, resource: Resource) -> tuple[int, str]:
-        if not token:
-            return self._store.rv, ""
-        try:
-            found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-            rv, after = int(found["rv"]), str(found["start"])
-        except (ValueError, KeyError, TypeError, binascii.Error) as exc:
-            raise bad_request("continue key is not valid: " + str(exc)) from exc
-        if rv < self._store.of(resource).forgotten_rv:
-            raise expired(
-                "The provided continue parameter is too old to display a consistent list result. "
-                "You can start a new list without the continue parameter."
-            )
-        return rv, after
+        meta, items = self.lists.select(route.namespace, request, resource)
+        return Answer(200, encode_list(resource, meta, items))
 
     # -- change ---------------------------------------------------------------------------------
 
@@ -219,16 +180,6 @@ class Rest:
 _DELETE_QUERY = ("propagationPolicy", "gracePeriodSeconds", "dryRun", "orphanDependents")
 
 
-def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
-    head = (
-        f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'
-        f'"metadata":{json.dumps(meta)},"items":['
-    )
-    return b"".join(
-        (head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}")
-    )
-
-
 def merge(value: Json, patch: Json) -> None:
     """RFC 7396: objects are merged, null removes, everything else replaces."""
     for key, item in patch.items():
@@ -268,19 +219,3 @@ def _generated_name(base: str, resource: Resource) -> str:
             resource, "", [required("metadata.name", "name or generateName is required")]
         )
     return generate_name(base)
-
-
-def generate_name(base: str) -> str:
-    """A base of at most 58 characters and five random ones, as the API server makes names."""
-    return base[:58] + "".join(random.choices(_SUFFIX, k=5))
-
-
-def _number(text: str, name: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
-        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text or 0)
-
-
-def _token(rv: int, key: str) -> str:
-    text = json.dumps({"v": "meta.k8s.io/v1", "rv": rv, "start": key})
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .http_request import Request
 from .objects import RESOURCES, Resource
-from .server import Request
 
 _BY_GROUP = {(r.group, r.plural): r for r in RESOURCES}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}

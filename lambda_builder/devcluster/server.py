@@ -9,51 +9,13 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
-from urllib.parse import parse_qsl, unquote
 
-MAX_BODY = 3 * 1024 * 1024  # what the API server takes
-MAX_HEAD = 64 * 1024
+from .http_request import BadHttp, Partial, Request, read_request
+
 MAX_UNREAD = 64 * 1024 * 1024  # a stream whose reader is further behind is cut
 
 _PHRASES = {int(s): s.phrase for s in http.HTTPStatus}
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came in.  Header names are lower case."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-    @cached_property
-    def path(self) -> str:
-        path = self.target.partition("?")[0]
-        return unquote(path) if "%" in path else path
-
-    @cached_property
-    def query(self) -> dict[str, str]:
-        text = self.target.partition("?")[2]
-        return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
-
-    @property
-    def media_type(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    def flag(self, name: str) -> bool:
-        return self.query.get(name, "").lower() in ("true", "1")
-
-
-class BadHttp(Exception):
-    """What came in is no HTTP request this server can read."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class Exchange:
@@ -136,10 +98,33 @@ class Exchange:
 Handler = Callable[[Exchange], None]
 
 
+class Connections:
+    """The connections there are; while it is closed, new ones are cut at once."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._open: set[Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Connection) -> None:
+        self._open.add(connection)
+        if self.closed:  # it was accepted, but not yet made, when everything was cut
+            connection.abort()
+
+    def discard(self, connection: Connection) -> None:
+        self._open.discard(connection)
+
+    def cut(self) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+
+
 class Connection(asyncio.Protocol):
     """One client connection: requests are read and answered one after the other."""
 
-    def __init__(self, handler: Handler, connections: set[Connection]) -> None:
+    def __init__(self, handler: Handler, connections: Connections) -> None:
         self._handler = handler
         self._connections = connections
         self._transport: asyncio.Transport | None = None
@@ -212,67 +197,11 @@ class Connection(asyncio.Protocol):
         return Exchange(request, self, keep_alive)
 
     def _read_request(self) -> Request | None:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._buffer) > MAX_HEAD:
-                raise BadHttp(431)
-            return None
-        method, target, headers = _parse_head(bytes(self._buffer[:end]))
-        chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
-            raise BadHttp(400)
-        if int(length) > MAX_BODY or (chunked and len(self._buffer) > 2 * MAX_BODY):
-            raise BadHttp(413)
-        if headers.get("expect", "").lower() == "100-continue" and not self._continued:
+        parsed = read_request(self._buffer)
+        if isinstance(parsed, Request):
+            self._continued = False
+            return parsed
+        if parsed is Partial.EXPECTS_100 and not self._continued:
             self._continued = True
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        start = end + 4
-        if chunked:
-            whole = _read_chunks(self._buffer, start)
-            if whole is None:
-                return None
-            body, stop = whole
-        else:
-            stop = start + int(length)
-            if len(self._buffer) < stop:
-                return None
-            body = bytes(self._buffer[start:stop])
-        del self._buffer[:stop]
-        self._continued = False
-        return Request(method, target, headers, body)
-
-
-def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
-    lines = head.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-        raise BadHttp(400)
-    headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise BadHttp(400)
-        headers[name.lower()] = value.strip()
-    return parts[0], parts[1], headers
-
-
-def _read_chunks(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
-    """A chunked body and where it ends; None while some of it is missing."""
-    body = bytearray()
-    while True:
-        line_end = buffer.find(b"\r\n", start)
-        if line_end < 0:
-            return None
-        try:
-            size = int(buffer[start:line_end].split(b";")[0], 16)
-        except ValueError:
-            raise BadHttp(400) from None
-        start = line_end + 2
-        if size == 0:
-            end = buffer.find(b"\r\n", start)
-            return None if end < 0 else (bytes(body), end + 2)
-        if len(buffer) < start + size + 2:
-            return None
-        body += buffer[start:start + size]
-        start += size + 2
+        return None

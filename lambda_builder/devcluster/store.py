@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
 from .objects import JOBS, RESOURCES, Obj, Resource
-from .selectors import Selector
+from .selection import Selector
 from .statuses import expired
 
 _rv = attrgetter("rv")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .http_request import Request
 from .logstream import LogStreams
 from .objects import PODS
 from .rest import Reply, Rest
 from .routing import Route
-from .server import Request
 from .statuses import method_not_allowed
 from .tables import Tables
 from .watching import Watches

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .admin import job_state
+from .http_request import Request
 from .objects import Json, Obj, Resource, dumps
 from .rest import Answer, Rest
 from .routing import Route
-from .server import Request
 from .store import Change
 
 _Row = Callable[[Json, Obj], list[Any]]
@@ -26,9 +26,9 @@ class Tables:
     def answer(self, where: Route, request: Request, resource: Resource, rest: Rest) -> Answer:
         if where.verb == "get":
             obj = rest.find(where, resource)
-            meta: Json = {"resourceVersion": str(obj.rv)}
-            return Answer(200, dumps(_table(resource, meta, [obj])))
-        return Answer(200, dumps(_table(resource, *rest.select(where, request, resource))))
+            return Answer(200, dumps(_table(resource, {"resourceVersion": str(obj.rv)}, [obj])))
+        meta, items = rest.lists.select(where.namespace, request, resource)
+        return Answer(200, dumps(_table(resource, meta, items)))
 
     def watch_encoder(self) -> Callable[[str, Obj, Change | None], bytes]:
         def encode(type: str, obj: Obj, change: Change | None) -> bytes:

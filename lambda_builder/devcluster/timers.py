@@ -58,8 +58,10 @@ class Timers:
     def _run_due(self) -> None:
         self._wakeup = None
         now = time.monotonic()
-        for _ in range(_BATCH):
-            if self._paused or not self._heap or self._heap[0][0] > now:
-                break
-            heapq.heappop(self._heap)[2]()
-        self._arm()
+        try:
+            for _ in range(_BATCH):
+                if self._paused or not self._heap or self._heap[0][0] > now:
+                    break
+                heapq.heappop(self._heap)[2]()
+        finally:
+            self._arm()

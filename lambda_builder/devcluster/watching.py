@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 
 from .faults import Faults
+from .http_request import Request
 from .objects import Json, Obj, Resource, dumps
 from .routing import Route
-from .selectors import Selector, parse
-from .server import Exchange, Request
+from .selection import Selector, parse
+from .server import Exchange
 from .statuses import ApiError, Cause, bad_request, expired, invalid
 from .store import Change, Collection, Store, watch_line
 

@@ -1,0 +1,83 @@
+"""Lists: what matches, in pages that a token continues."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from .http_request import Request
+from .objects import Json, Obj, Resource
+from .selection import parse
+from .statuses import bad_request, expired
+from .store import Store
+
+
+class Lists:
+    """Answers list requests.  On the server's thread only.
+
+    Pages show what is there when they are asked for, but all tell the revision of the first: who
+    watches from there hears of everything that changed between them.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def select(
+        self, namespace: str, request: Request, resource: Resource
+    ) -> tuple[Json, list[Obj]]:
+        """What a list request asks for, and the metadata of its list."""
+        query = request.query
+        selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        limit = _number(query.get("limit", ""), "limit")
+        rv, after = self._continue(query.get("continue", ""), resource)
+        items: list[Obj] = []
+        more = False
+        for obj in self._store.of(resource).select(namespace, selector, after):
+            if limit and len(items) == limit:
+                more = True
+                break
+            items.append(obj)
+        meta: Json = {"resourceVersion": str(rv)}
+        if more:
+            meta["continue"] = _token(rv, items[-1].key)
+            if selector.empty:
+                remaining = self._store.of(resource).remaining(namespace, items[-1].key)
+                meta["remainingItemCount"] = remaining
+        return meta, items
+
+    def _continue(self, token: str, resource: Resource) -> tuple[int, str]:
+        if not token:
+            return self._store.rv, ""
+        try:
+            found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+            rv, after = int(found["rv"]), str(found["start"])
+        except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+            raise bad_request("continue key is not valid: " + str(exc)) from exc
+        if rv < self._store.of(resource).forgotten_rv:
+            raise expired(
+                "The provided continue parameter is too old to display a consistent list result. "
+                "You can start a new list without the continue parameter."
+            )
+        return rv, after
+
+
+def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
+    head = (
+        f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'
+        f'"metadata":{json.dumps(meta)},"items":['
+    )
+    return b"".join(
+        (head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}")
+    )
+
+
+def _number(text: str, name: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text or 0)
+
+
+def _token(rv: int, key: str) -> str:
+    text = json.dumps({"v": "meta.k8s.io/v1", "rv": rv, "start": key})
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
