@@ -49,18 +49,28 @@ def _read_body(limit: int) -> bytes:
 
     Never reads more than one byte beyond the limit, whatever length was announced.
     """
-    if (request.content_length or 0) <= limit:
-        request.max_content_length = limit + 1
-        try:
-            body = request.get_data(cache=False)
-        except Exception as error:
-            # The server's own parse errors surface here: bad chunk sizes, bad trailers.
-            raise Refused(
-                RefusalCode.BAD_REQUEST, "the body could not be read to its end"
-            ) from error
-        if len(body) <= limit:
-            return body
-    raise Refused(RefusalCode.BODY_TOO_LARGE, f"the body is over {limit} bytes")
+    announced = request.content_length
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    request.max_content_length = limit + 1
+    try:
+        body = request.get_data(cache=False)
+    except Exception as error:
+        # The server's own parse errors surface here: bad chunk sizes, bad trailers.
+        raise _cut_off() from error
+    if len(body) > limit:
+        raise _too_large(limit)
+    if announced is not None and len(body) < announced:
+        raise _cut_off()
+    return body
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(RefusalCode.BODY_TOO_LARGE, f"the body is over {limit} bytes")
+
+
+def _cut_off() -> Refused:
+    return Refused(RefusalCode.BAD_REQUEST, "the body could not be read to its end")
 
 
 def _apparent_mode() -> ContentMode:

@@ -145,6 +145,12 @@ def test_a_body_that_breaks_off_is_a_bad_request(house):
     check_problem(post_stream(house, BrokenStream()), 400, "bad_request")
 
 
+def test_a_body_shorter_than_announced_is_not_taken_for_the_whole(house):
+    whole = io.BytesIO(b'{"parser_id": "p"}')
+    check_problem(post_stream(house, whole, 19), 400, "bad_request")
+    assert house.creator.receipts == []
+
+
 def test_while_shutting_down_new_events_are_refused_unread_and_reads_go_on(house, make_result):
     house.creator.is_shutdown = True
     house.directory.builds["order-7"] = make_result()
