@@ -40,6 +40,7 @@ class Committer:
         self.trouble: str | None = None
         """Why nothing can be written now; None while all is well."""
         self.rows = self.commits = self.fsyncs = 0
+        self._counted = -1
 
     def commit(self, changes: Sequence[Change]) -> Verdict:
         """Write ``changes`` in one transaction, all or none; raises nothing."""
@@ -88,6 +89,8 @@ class Committer:
             self._database.mark_damaged("a reader met a damaged page")
         durable = any(change.durable for change in changes)
         connection = self._database.writer(durable=durable)
+        if self._counted != self._database.replaced:
+            self._count_rows(connection)
         statements = self._statements.of(changes)
         if not statements:
             return
@@ -103,6 +106,13 @@ class Committer:
         self.commits += 1
         self.fsyncs += durable
         self._housekeeping.wrote(rows, sum(change.bytes for change in changes))
+
+    def _count_rows(self, connection: sqlite3.Connection) -> None:
+        """Have new rows numbered above those in the file, which is new or was replaced."""
+        ((build,),) = connection.execute("SELECT ifnull(max(seq), 0) FROM builds")
+        ((message,),) = connection.execute("SELECT ifnull(max(seq), 0) FROM outbox")
+        self._statements.count_from(build, message)
+        self._counted = self._database.replaced
 
     def _blame_disk(self, error: Exception) -> bool:
         """Undo what was begun; whether the file or the disk is to blame."""

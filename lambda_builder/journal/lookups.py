@@ -76,11 +76,10 @@ class Lookups:
         ((settled,),) = self.fetch(f"SELECT count(*) FROM builds WHERE {SETTLED}")
         return open_rows, settled
 
-    def last_numbers(self) -> tuple[int, int]:
-        """Return the highest numbers of a build and of a message."""
-        ((build,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM builds")
-        ((message,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM outbox")
-        return build, message
+    def last_seq(self) -> int:
+        """Return the highest number of a build."""
+        ((seq,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM builds")
+        return int(seq)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query; when it meets a damaged page, the file is replaced afterwards."""

@@ -56,13 +56,13 @@ class Statements:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._build_seq = itertools.count(1)
-        self._message_seq = itertools.count(1)
+        self._build_seq = 0
+        self._message_seq = 0
 
     def count_from(self, build_seq: int, message_seq: int) -> None:
-        """Number new rows upwards from these, the highest ones in the file."""
-        self._build_seq = itertools.count(build_seq + 1)
-        self._message_seq = itertools.count(message_seq + 1)
+        """Number new rows above these, the highest ones in the file, and above all before."""
+        self._build_seq = max(self._build_seq, build_seq)
+        self._message_seq = max(self._message_seq, message_seq)
 
     def of(self, changes: Sequence[Change]) -> list[Statement]:
         """Return the statements that write ``changes``."""
@@ -81,11 +81,12 @@ class Statements:
             yield _PUT_OFF, (next_at, message_id)
             yield _COUNT_FAILURE, (message_id,)
         now = self._clock()
+        rows = itertools.chain.from_iterable(change.messages for change in changes)
         messages = [
-            (next(self._message_seq), *row, now, row[1], row[2])
-            for change in changes
-            for row in change.messages
+            (number, *row, now, row[1], row[2])
+            for number, row in enumerate(rows, start=self._message_seq + 1)
         ]
+        self._message_seq += len(messages)
         insert = f"INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES "
         yield from _bulk(insert, _MESSAGE, _REPLACE_MESSAGE, messages)
 
@@ -106,7 +107,8 @@ class Statements:
         yield from _bulk(_INSERT_BUILDS, _NEW, _BEGIN_AGAIN, reopens)
 
     def _numbered(self, row: Sequence[Any]) -> Sequence[Any]:
-        return (next(self._build_seq), *row)
+        self._build_seq += 1
+        return (self._build_seq, *row)
 
 
 def _bulk(head: str, values: str, tail: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:

@@ -52,9 +52,8 @@ class Journal:
         self._clock = clock
         self._lock = JournalLock(path)
         self._database = Database(path, clock=clock)
-        self._statements = Statements(clock=clock)
         self._housekeeping = Housekeeping(keep_seconds, keep_max, clock=clock)
-        self._committer = Committer(self._database, self._statements, self._housekeeping)
+        self._committer = Committer(self._database, Statements(clock=clock), self._housekeeping)
         self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
         self._lookups = Lookups(self._database, self._writer)
         self.outbox = DiskOutbox(
@@ -201,12 +200,11 @@ class Journal:
 
     def _report(self, salvaged: Salvaged | None) -> OpenReport:
         open_rows, _ = self._lookups.counts()
-        last_build, last_message = self._lookups.last_numbers()
-        self._statements.count_from(last_build, last_message)
+        last_seq = self._lookups.last_seq()
         structlog.get_logger().info("journal_opened", journal=str(self._path), open=open_rows)
         if salvaged is None:
-            return OpenReport(open_rows, last_build)
-        return OpenReport(open_rows, last_build, salvaged.builds, salvaged.moved_aside)
+            return OpenReport(open_rows, last_seq)
+        return OpenReport(open_rows, last_seq, salvaged.builds, salvaged.moved_aside)
 
     @contextlib.contextmanager
     def _boot_errors(self) -> Iterator[None]:

@@ -59,8 +59,9 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
     header = file.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES:
         return
-    order = ">" if header[3] & 1 else "<"
     sound = int.from_bytes(header[:4]) & ~1 == _MAGIC
+    # The last bit says in which byte order the checksums are; a machine writes in its own.
+    order = (">" if header[3] & 1 else "<") if sound else "="
     sound = sound and _checksum(header[:24], (0, 0), order) == _stored(header, 24)
     previous = _stored(header, 24) if sound else None
     salts = header[16:24] if sound else None

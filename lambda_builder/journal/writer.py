@@ -117,7 +117,7 @@ class Writer:
                 self._write_all(changes)
                 if self._closing_until is None:
                     self._committer.keep_house(idle=not changes)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; the thread must live
                 # Nothing is known to get here; whoever waits must not wait for ever.
                 structlog.get_logger().exception("journal_writer_panic")
                 for change in changes:

@@ -1,0 +1,130 @@
+"""The outbox in memory keeps the journal's rules, and a bound."""
+
+from __future__ import annotations
+
+import inspect
+
+from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.journal import Journal, MemoryOutbox, NoJournal, OpenReport, OutboxMessage
+from tests.journals import make_message as message
+from tests.journals import make_request
+
+
+def ids(messages: list[OutboxMessage]) -> list[str]:
+    return [each.id for each in messages]
+
+
+def test_messages_of_one_key_leave_one_after_the_other():
+    outbox = MemoryOutbox()
+    outbox.put([message(1), message(2), message(3, key="other")])
+
+    assert ids(outbox.due(0.0, 10, "sink")) == ["message-1", "message-3"]
+    outbox.delivered("message-1")
+    assert ids(outbox.due(0.0, 10, "sink")) == ["message-2", "message-3"]
+
+
+def test_a_failed_message_and_those_behind_it_wait_for_its_next_time():
+    outbox = MemoryOutbox()
+    outbox.put([message(1), message(2)])
+
+    outbox.failed("message-1", 50.0)
+
+    assert outbox.due(49.0, 10, "sink") == []
+    assert outbox.next_due("sink") == 50.0
+    (again,) = outbox.due(50.0, 10, "sink")
+    assert (again.id, again.attempts) == ("message-1", 1)
+
+
+def test_destinations_do_not_wait_for_each_other():
+    outbox = MemoryOutbox()
+    outbox.put([message(1), message(2, destination="dead_letter")])
+
+    assert ids(outbox.due(0.0, 10, "sink")) == ["message-1"]
+    assert ids(outbox.due(0.0, 10, "dead_letter")) == ["message-2"]
+    assert (outbox.pending("sink"), outbox.pending("handoff"), outbox.pending()) == (1, 0, 2)
+    assert outbox.next_due("handoff") is None
+
+
+def test_no_more_than_the_limit_is_due():
+    outbox = MemoryOutbox()
+    outbox.put([message(number, key=f"key-{number}") for number in range(9)])
+
+    assert ids(outbox.due(0.0, 4, "sink")) == ["message-0", "message-1", "message-2", "message-3"]
+
+
+def test_a_message_put_again_keeps_its_place_and_takes_the_new_content():
+    outbox = MemoryOutbox()
+    outbox.put([message(1), message(2, key="other")])
+
+    outbox.put([message(1, body=b"newer")])
+
+    first, second = outbox.due(0.0, 10, "sink")
+    assert (first.id, first.body, second.id) == ("message-1", b"newer", "message-2")
+
+
+def test_beyond_its_bound_the_oldest_are_dropped_and_counted():
+    outbox = MemoryOutbox(most=3)
+
+    outbox.put([message(number, key=f"key-{number}") for number in range(5)])
+
+    assert ids(outbox.due(0.0, 10, "sink")) == ["message-2", "message-3", "message-4"]
+    assert (outbox.dropped, outbox.pending()) == (2, 3)
+
+
+def test_news_come_at_once_when_there_were_some_since():
+    outbox = MemoryOutbox()
+    seen = outbox.wait_for_news(0, 0.0)
+
+    outbox.put([message(1)])
+
+    later = outbox.wait_for_news(seen, 30.0)
+    assert later != seen
+    assert outbox.wait_for_news(later, 0.0) == later
+
+
+def test_what_was_delivered_twice_or_never_put_is_no_error():
+    outbox = MemoryOutbox()
+
+    outbox.delivered("unknown")
+    outbox.failed("unknown", 1.0)
+
+    assert outbox.pending() == 0
+
+
+def test_without_a_journal_everything_is_accepted_and_nothing_is_found():
+    journal = NoJournal()
+    request = make_request(1)
+
+    assert journal.open() == OpenReport()
+    journal.record([request])
+    journal.attempt(request.event_hash, 1)
+    journal.forget(request.event_hash)
+    journal.reopen(request)
+
+    assert journal.available
+    assert journal.find(request.event_hash) is None
+    assert journal.find_by_id(request.job_name) == []
+    assert journal.finished(states=["dead"], limit=5) == []
+    assert journal.open_builds(after_seq=0, limit=5) == []
+    assert journal.flush(0.0)
+    assert journal.close(0.0)
+
+
+def test_without_a_journal_the_messages_of_an_outcome_are_delivered_all_the_same():
+    journal = NoJournal()
+
+    journal.finish(BuildResult(request=make_request(1), state=BuildState.DEAD), [message(1)])
+
+    assert ids(journal.outbox.due(0.0, 10, "sink")) == ["message-1"]
+    assert journal.stats()["outbox"] == 1
+
+
+def test_both_journals_have_the_same_methods():
+    def methods(kind):
+        return {
+            name: [*inspect.signature(value).parameters]
+            for name, value in vars(kind).items()
+            if inspect.isfunction(value) and not name.startswith("_")
+        }
+
+    assert methods(NoJournal) == methods(Journal)
