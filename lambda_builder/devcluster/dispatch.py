@@ -43,7 +43,7 @@ class Dispatcher:
         self._faults = faults
         self._log = log
         self._admin = admin
-        self._held: list[Exchange] = []
+        self._held: set[Exchange] = set()
 
     def handle(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -65,7 +65,7 @@ class Dispatcher:
 
     def release(self) -> None:
         """Cut the requests that hang: the fault that held them is gone."""
-        held, self._held = self._held, []
+        held, self._held = self._held, set()
         for exchange in held:
             exchange.cut()
 
@@ -91,8 +91,8 @@ class Dispatcher:
                 self._send(exchange, reply, entry)
 
     def _hold(self, exchange: Exchange) -> None:
-        self._held = [held for held in self._held if held.open]
-        self._held.append(exchange)
+        self._held.add(exchange)
+        exchange.on_close = lambda: self._held.discard(exchange)
 
     def _guarded(self, answer: Callable[[], Reply]) -> Reply:
         try:
