@@ -148,6 +148,10 @@ class Acceptance:
             return None
         if self._records.target_is_live(request.third_party_id, request.parser_id):
             return request.job_name
+        # Named by target, so this finds the target's builds; the watch may be a moment behind.
+        for result in self._records.results.by_id(request.job_name):
+            if result.state in (BuildState.CREATED, BuildState.RUNNING):
+                return request.job_name
         return self._active_job(request)
 
     def _receipt(

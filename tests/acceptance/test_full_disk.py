@@ -1,0 +1,57 @@
+"""A disk that is full refuses and never loses; with space again, all is well again by itself."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ClusterProcess, ServiceProcess
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_refuses_events_keeps_what_it_has_and_recovers(
+    cluster: ClusterProcess, small_disk: Path, tmp_path: Path
+) -> None:
+    with ServiceProcess(
+        cluster.kubeconfig, tmp_path, journal_path=small_disk / "journal.sqlite3", queue_size=1000
+    ) as service:
+        cluster.add_fault("hang", verb="create", resource="jobs")
+        assert service.post("before").status_code == 200
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while file.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        answers = [service.post(f"full-{number}", pad="x" * 2000) for number in range(60)]
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert refused
+        assert {answer.json()["code"] for answer in refused} == {"journal_unavailable"}
+        assert service.get("/health").status_code == 200
+        assert "\njournal_available 0.0\n" in service.get("/metrics").text
+        accepted = {a.json()["event_id"] for a in answers if a.status_code == 200} | {"before"}
+        ballast.unlink()
+        wait_until(lambda: service.post("after").status_code == 200, "the journal to recover")
+        service.kill()
+        cluster.clear_faults()
+        service.start()
+        wait_until(
+            lambda: set(cluster.jobs_per_event()) >= accepted | {"after"}, "every accepted build"
+        )
+        stray = set(cluster.jobs_per_event()) - accepted - {"after"}
+        assert not stray, "a refused event was built all the same"

@@ -1,0 +1,114 @@
+"""Two replicas with a journal each: what they share is the Kubernetes API, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ClusterProcess, ServiceProcess
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def replicas(
+    cluster: ClusterProcess, tmp_path: Path
+) -> Iterator[tuple[ServiceProcess, ServiceProcess]]:
+    with (
+        ServiceProcess(cluster.kubeconfig, tmp_path, journal_path=tmp_path / "a.sqlite3") as first,
+        ServiceProcess(cluster.kubeconfig, tmp_path, journal_path=tmp_path / "b.sqlite3") as second,
+    ):
+        yield first, second
+
+
+def test_one_event_delivered_twenty_times_to_two_replicas_makes_one_job(
+    cluster: ClusterProcess, replicas: tuple[ServiceProcess, ServiceProcess]
+) -> None:
+    def deliver(number: int) -> str:
+        answer = replicas[number % 2].post("one")
+        assert answer.status_code == 200
+        name: str = answer.json()["job_name"]
+        return name
+
+    with ThreadPoolExecutor(20) as pool:
+        names = set(pool.map(deliver, range(20)))
+    wait_until(lambda: all(r.stats()["queue_size"] == 0 for r in replicas), "both to be done")
+    wait_until(lambda: len(cluster.jobs()) == 1, "the Job")
+    assert {job["metadata"]["name"] for job in cluster.jobs()} == names
+    for replica in replicas:
+        wait_until(lambda r=replica: r.stats()["created_total"] == 1, "its outcome")  # type: ignore[misc]
+        assert replica.stats()["dead_total"] == 0
+
+
+def test_redeliveries_to_the_other_replica_and_across_restarts_meet_the_same_jobs(
+    cluster: ClusterProcess, replicas: tuple[ServiceProcess, ServiceProcess]
+) -> None:
+    first, second = replicas
+    names = [first.post(number).json()["job_name"] for number in range(30)]
+    wait_until(lambda: len(cluster.jobs()) == 30, "the Jobs")
+    first.kill()
+    first.start()
+    for replica in replicas:
+        assert [replica.post(number).json()["job_name"] for number in range(30)] == names
+    wait_until(lambda: second.stats()["created_total"] == 30, "the other's outcomes")
+    assert first.stats()["accepted_total"] == 0
+    assert first.stats()["duplicates_total"] == 30
+    assert len(cluster.jobs()) == 30
+
+
+def test_any_replica_answers_for_a_build_that_has_a_job(
+    cluster: ClusterProcess, replicas: tuple[ServiceProcess, ServiceProcess]
+) -> None:
+    first, second = replicas
+    name = first.post("far", correlation_id="from far").json()["job_name"]
+    wait_until(lambda: len(cluster.jobs()) == 1, "the Job")
+    for build_id in (name, "from far"):
+        build = second.get(f"/async-jobs/{build_id}").json()
+        assert build["job_name"] == name
+        assert build["event"]["id"] == "far"
+        assert build["correlation_id"] == "from far"
+        assert build["state"] in ("created", "running", "succeeded")
+    assert second.get("/async-jobs/nobody").status_code == 404
+
+
+def test_a_second_process_on_one_journal_refuses_to_boot_and_says_who_holds_it(
+    cluster: ClusterProcess, replicas: tuple[ServiceProcess, ServiceProcess], tmp_path: Path
+) -> None:
+    intruder = ServiceProcess(cluster.kubeconfig, tmp_path, journal_path=tmp_path / "a.sqlite3")
+    try:
+        intruder.start(ready=False)
+        assert intruder.wait(20) == 4
+    finally:
+        intruder.kill()
+    assert "a.sqlite3" in intruder.log_tail()
+    assert "held by" in intruder.log_tail() or "pid" in intruder.log_tail()
+    assert "Traceback" not in intruder.log_tail()
+    assert replicas[0].post("still serving").status_code == 200
+
+
+def test_a_rolling_update_under_load_loses_and_doubles_nothing(
+    cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    accepted: list[int] = []
+    with ServiceProcess(cluster.kubeconfig, tmp_path, journal_path=tmp_path / "0.sqlite3") as old:
+        current = [old]
+        for generation in range(1, 3):
+            cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.05)
+            base = generation * 1000
+            for number in range(base, base + 60):
+                if current[-1].post(number).status_code == 200:
+                    accepted.append(number)
+            new = ServiceProcess(
+                cluster.kubeconfig, tmp_path, journal_path=tmp_path / f"{generation}.sqlite3"
+            )
+            new.start()
+            assert current[-1].terminate() < 30
+            current.append(new)
+            cluster.clear_faults()
+        assert current[-1].terminate() < 30
+    assert len(accepted) == 120
+    jobs = cluster.jobs_per_event()
+    assert set(jobs) == {str(number) for number in accepted}
+    assert set(jobs.values()) == {1}

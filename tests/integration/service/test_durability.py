@@ -1,0 +1,238 @@
+"""The service with a journal: restarts, dead letters, acknowledgements, hand-off."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lambda_builder.builds import BuildState
+from lambda_builder.devcluster import DevCluster, Fault
+from tests.integration.service.conftest import Running
+from tests.waiting import wait_until
+
+Start = Callable[..., Running]
+
+
+class HttpSink:
+    """A real HTTP receiver of CloudEvents that can be told to refuse."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[dict[str, str], Any]] = []
+        self.status = 202
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if sink.status < 300:
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    sink.events.append((headers, json.loads(body)))
+                self.send_response(sink.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def types(self) -> list[str]:
+        return [headers["ce-type"].rsplit(".", 1)[1] for headers, _ in self.events]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    running = HttpSink()
+    yield running
+    running.close()
+
+
+def refuse_jobs(cluster: DevCluster) -> None:
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message="no"))
+
+
+def test_what_was_not_built_before_the_stop_is_built_after_the_start(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3", "drain_seconds": 0.2}
+    first = start(**settings, worker_count=1, worker_count_max=1)
+    cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
+    for number in range(20):
+        assert first.post(number).status_code == 200
+    first.service.shutdown()
+    cluster.clear_faults()
+    before = {job["metadata"]["name"] for job in cluster.jobs()}
+    second = start(**settings)
+    wait_until(lambda: len(cluster.jobs()) == 20, "the left-over builds")
+    assert len(before) < 20
+    assert second.stats()["accepted_total"] >= 19
+    for number in range(20):
+        assert second.post(number).json["status"] == "duplicate"
+    assert len(cluster.jobs()) == 20
+
+
+def test_left_over_builds_are_replayed_in_order_and_new_events_wait_their_turn(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3", "drain_seconds": 0.1}
+    first = start(**settings, queue_size=100)
+    cluster.outage()
+    for number in range(60):
+        assert first.post(number).status_code == 200
+    first.service.shutdown()
+    second = start(**settings, queue_size=10, worker_count=1, worker_count_max=1)
+    refused = second.post("new")
+    assert (refused.status_code, refused.json["code"]) == (503, "queue_full")
+    known = second.post(55)
+    assert (known.status_code, known.json["status"]) == (200, "duplicate")
+    cluster.restore()
+    wait_until(lambda: len(cluster.jobs()) == 60, "the left-over builds", 20)
+    ids = [j["metadata"]["annotations"]["build.notifi.network/event-id"] for j in cluster.jobs()]
+    assert ids == [str(number) for number in range(60)]
+    wait_until(lambda: second.post("new").status_code == 200, "room for new events")
+
+
+def test_dead_builds_are_seen_across_restarts_and_can_go_again(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3"}
+    first = start(**settings)
+    refuse_jobs(cluster)
+    first.post(1)
+    first.post(2)
+    first.wait_for(1, BuildState.DEAD)
+    first.wait_for(2, BuildState.DEAD)
+    first.service.shutdown()
+    cluster.clear_faults()
+    second = start(**settings)
+    listed = second.http.get("/async-jobs?state=dead").json["items"]
+    assert sorted(build["correlation_id"] for build in listed) == ["1", "2"]
+    assert listed[0]["error"]["code"] == "forbidden"
+    assert second.post(1).json["state"] == "dead"
+    assert second.http.post("/async-jobs/1/retry").status_code == 200
+    second.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    second.service.shutdown()
+    third = start(**settings)
+    listed = third.http.get("/async-jobs?state=dead").json["items"]
+    assert [build["correlation_id"] for build in listed] == ["2"]
+
+
+def test_a_dead_letter_is_the_event_as_it_was_and_survives_an_outage_of_the_sink(
+    cluster: DevCluster, start: Start, tmp_path: Path, sink: HttpSink
+) -> None:
+    settings = {
+        "journal_path": tmp_path / "journal.sqlite3",
+        "dead_letter_url": sink.url,
+        "sink_url": sink.url,
+    }
+    first = start(**settings)
+    sink.status = 503
+    refuse_jobs(cluster)
+    first.post(1, custom={"kept": [1, 2]})
+    first.wait_for(1, BuildState.DEAD)
+    first.service.shutdown()
+    assert sink.events == []
+    sink.status = 202
+    start(**settings)
+    wait_until(lambda: len(sink.events) >= 3, "the deliveries")
+    dead = [event for event in sink.events if "ce-lambdabuildererror" in event[0]]
+    assert len(dead) == 1
+    headers, body = dead[0]
+    assert (headers["ce-id"], headers["ce-source"]) == ("1", "network.notifi.acme")
+    assert headers["ce-type"] == "network.notifi.lambda.build.start"
+    assert headers["ce-lambdabuildererror"] == "forbidden"
+    assert headers["ce-lambdabuilderattempts"] == "1"
+    assert body == {"parser_id": "parser-1", "custom": {"kept": [1, 2]}}
+    news = [kind for kind in sink.types() if kind != "start"]
+    assert news == ["accepted", "failed"]
+
+
+def test_left_over_builds_are_handed_off_as_the_events_they_were(
+    cluster: DevCluster, start: Start, tmp_path: Path, sink: HttpSink
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3", "handoff_url": sink.url}
+    running = start(**settings, drain_seconds=0.2)
+    cluster.outage()
+    for number in range(5):
+        running.post(number)
+    running.service.shutdown()
+    assert sorted(headers["ce-id"] for headers, _ in sink.events) == list("01234")
+    cluster.restore()
+    again = start(**settings)
+    assert again.stats()["accepted_total"] == 0
+    # The broker sends them back here: they were given away, so they are new.
+    assert again.post(3).json["status"] == "queued"
+    again.wait_for(3, BuildState.CREATED, BuildState.RUNNING)
+
+
+def test_a_hand_off_that_fails_leaves_the_builds_in_the_journal(
+    cluster: DevCluster, start: Start, tmp_path: Path, sink: HttpSink
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3", "handoff_url": sink.url}
+    running = start(**settings, drain_seconds=0.2)
+    sink.status = 500
+    cluster.outage()
+    running.post(1)
+    running.service.shutdown()
+    cluster.restore()
+    again = start(**settings)
+    again.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+
+
+def test_without_a_journal_or_a_hand_off_the_left_over_goes_to_the_dead_letters(
+    cluster: DevCluster, start: Start, sink: HttpSink
+) -> None:
+    running = start(dead_letter_url=sink.url, drain_seconds=0.2)
+    cluster.outage()
+    running.post(1)
+    running.service.shutdown()
+    assert [headers["ce-lambdabuildererror"] for headers, _ in sink.events] == ["shutdown"]
+
+
+def test_an_event_acknowledged_on_creation_is_answered_when_its_job_exists(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(ack="created", ack_timeout_seconds=5)
+    cluster.add_fault(Fault("latency", verb="create", resource="jobs", seconds=0.2))
+    assert running.post(1).status_code == 200
+    assert len(cluster.jobs()) == 1
+
+
+def test_a_wait_for_creation_ends_in_time_and_the_redelivery_meets_the_same_job(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(ack="created", ack_timeout_seconds=0.3)
+    cluster.outage()
+    answer = running.post(1)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert running.http.get("/health").status_code == 200
+    cluster.restore()
+    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING, timeout=15)
+    assert running.post(1).status_code == 200
+    assert len(cluster.jobs()) == 1
+
+
+def test_a_build_that_dies_while_its_sender_waits_is_not_acknowledged(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(ack="created")
+    refuse_jobs(cluster)
+    answer = running.post(1)
+    assert answer.status_code == 503
+    assert answer.json["code"] == "build_failed"
