@@ -44,6 +44,8 @@ def configure(*, json_lines: bool, level: str, stream: TextIO | None = None) -> 
     root.setLevel(level.upper())
     # urllib3 repeats at warning level what our own errors say better.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # The election's step says at info level, every few seconds, that nothing has changed.
+    logging.getLogger("leaderelection").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

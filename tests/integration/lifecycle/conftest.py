@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,13 +41,13 @@ def connect(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., KubeC
     cluster.write_kubeconfig(path)
     clients: list[KubeClient] = []
 
-    def make(timeout_seconds: float = 5.0) -> KubeClient:
-        clients.append(
-            KubeClient(
-                lambda: load_configuration(pool_size=8, environ={"KUBECONFIG": str(path)}),
-                timeout_seconds=timeout_seconds,
-            )
-        )
+    def make(timeout_seconds: float = 5.0, *, host: str | None = None) -> KubeClient:
+        def load() -> object:
+            configuration = load_configuration(pool_size=8, environ={"KUBECONFIG": str(path)})
+            configuration.host = host or configuration.host
+            return configuration
+
+        clients.append(KubeClient(load, timeout_seconds=timeout_seconds))
         return clients[-1]
 
     yield make
@@ -60,6 +63,63 @@ def client(connect: Callable[..., KubeClient]) -> KubeClient:
 @pytest.fixture
 def jobs(client: KubeClient) -> JobManager:
     return JobManager(client, NAMESPACE)
+
+
+class Road:
+    """The way to the cluster of one client only; frozen, nothing goes through, nothing breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._run(self._accept)
+
+    def freeze(self) -> None:
+        self._open.clear()
+
+    def thaw(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._open.set()
+        for each in [self._listener, *self._sockets]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _run(self, action: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=action, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self._sockets += [near, far]
+                self._run(self._forward, near, far)
+                self._run(self._forward, far, near)
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._open.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def road(cluster: DevCluster) -> Iterator[Road]:
+    made = Road(cluster.port)
+    yield made
+    made.close()
 
 
 def request_for(event_id: str, **fields: object) -> BuildRequest:
