@@ -7,8 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.utils.quantity import parse_quantity
 
-from tests.chart.rendering import BUILDS, DEPLOYMENT, FULLNAME, MATRIX, NAMESPACE, ChartEngine
+from lambda_builder.builds import BuildRequest
+from lambda_builder.job_template import JobTemplate
+from lambda_builder.settings import Settings
+from tests.chart.rendering import (
+    BUILDS,
+    DEPLOYMENT,
+    FULLNAME,
+    MATRIX,
+    NAMESPACE,
+    ChartEngine,
+    Values,
+)
 
 Rule = dict[str, Any]
 RECORDED = Path(__file__).with_name("api_calls.json")
@@ -86,6 +98,35 @@ def test_builds_wait_in_the_queue_for_the_pods_that_the_quota_has_room_for(
     assert asked["LAMBDA_BUILDER_MAX_ACTIVE_JOBS"] == "0"
 
 
+@pytest.mark.parametrize("builder", ["kaniko.yaml", "buildkit.yaml"])
+def test_the_quota_has_room_for_as_many_builds_as_it_allows_pods(
+    chart: ChartEngine, builder: str
+) -> None:
+    quota = chart.one({}, "ResourceQuota")["spec"]["hard"]
+    (container,) = job_of(builder)["spec"]["template"]["spec"]["containers"]
+    requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+    pods = int(quota["pods"])
+    assert pods * parse_quantity(requests["cpu"]) <= parse_quantity(quota["requests.cpu"])
+    assert pods * parse_quantity(requests["memory"]) <= parse_quantity(quota["requests.memory"])
+    assert pods * parse_quantity(limits["memory"]) <= parse_quantity(quota["limits.memory"])
+
+
+def job_of(builder: str) -> dict[str, Any]:
+    template = JobTemplate.from_settings(Settings(job_template=builder))
+    request = BuildRequest(
+        event_id="1",
+        event_source="s",
+        event_type="t",
+        parser_id="p",
+        third_party_id="c",
+        correlation_id="1",
+        event_hash="0" * 64,
+        job_name="build-c-p-0000000000",
+    )
+    job: dict[str, Any] = template.render(request)
+    return job
+
+
 def policy(chart: ChartEngine, values: Any, name: str = FULLNAME) -> dict[str, Any]:
     (found,) = (
         each["spec"]
@@ -128,7 +169,7 @@ def test_without_knative_in_front_only_the_services_port_is_open_and_replicas_re
 
 
 def test_empty_lists_of_senders_shut_the_service_instead_of_opening_it(chart: ChartEngine) -> None:
-    nobody = {"knativeNamespaces": [], "prometheusNamespaces": []}
+    nobody: Values = {"knativeNamespaces": [], "prometheusNamespaces": []}
     assert policy(chart, {"networkPolicy": {"ingress": nobody}})["ingress"] in ([], None)
 
 
@@ -162,7 +203,8 @@ def test_nothing_reaches_a_build_and_it_reaches_neither_nodes_identity_nor_other
     spec = policy(chart, {}, f"{FULLNAME}-builds")
     names, registry, internet = spec["egress"]
     assert spec["ingress"] == []
-    assert spec["podSelector"]["matchLabels"]["app.kubernetes.io/managed-by"] == "lambda-builder"
+    labels = job_of("kaniko.yaml")["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
     assert (namespaces(names, "to"), ports(names)) == (["kube-system"], {53})
     assert (namespaces(registry, "to"), ports(registry)) == ([BUILDS], {5000})
     assert ports(internet) == {80, 443}
@@ -170,5 +212,5 @@ def test_nothing_reaches_a_build_and_it_reaches_neither_nodes_identity_nor_other
 
 
 def test_a_build_without_an_internet_is_left_with_names_and_registry(chart: ChartEngine) -> None:
-    values = {"build": {"networkPolicy": {"internet": {"cidrs": []}}}}
+    values: Values = {"build": {"networkPolicy": {"internet": {"cidrs": []}}}}
     assert len(policy(chart, values, f"{FULLNAME}-builds")["egress"]) == 2

@@ -241,6 +241,7 @@ def test_a_namespace_for_builds_outlives_the_release(chart: ChartEngine) -> None
         ({}, "for 34 minutes are dropped"),
         ({"triggers": {"delivery": {"retry": 5}}}, "WARNING: deliveries are given up after 62 s"),
         ({"knative": {"visibility": "external"}}, "WARNING: the service can be reached"),
+        ({"knative": {"minScale": 0}}, "WARNING: knative.minScale is 0"),
         ({"triggers": {"enabled": False}}, "WARNING: there are no Triggers"),
         ({"journal": {"storage": "memory"}}, "WARNING: journal.storage is memory"),
     ],
