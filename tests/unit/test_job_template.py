@@ -19,6 +19,7 @@ from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.errors import BootError
 from lambda_builder.job_labels import safe
 from lambda_builder.job_template import JobTemplate
+from lambda_builder.placeholders import FIELDS
 from lambda_builder.settings import Settings
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -232,6 +233,12 @@ def test_every_field_of_the_build_can_be_put_in(template):
     assert not [value for value in values.values() if "${" in value]
 
 
+def test_the_documentation_lists_every_placeholder():
+    page = Path(lambda_builder.__file__).parent.parent / "docs" / "job-templates.rst"
+    documented = set(re.findall(r"``\$\{(\w+)\}``", page.read_text(encoding="utf-8")))
+    assert documented == {*FIELDS, "context_url", "image", "namespace", "build_args"}
+
+
 def test_the_events_own_context_and_image_win(template):
     request = build(context_url="https://host/c.tar", image="host/i:2")
     made = template(changed(container={"args": ["${context_url}", "${image}"]}))
@@ -362,6 +369,12 @@ def test_rendered_manifests_share_nothing_that_can_change(template):
 
     spoil(first)
     assert made.render(build()) == before
+
+
+def test_a_template_leaves_the_manifest_it_was_made_of_alone():
+    manifest = yaml.safe_load(MINIMAL)
+    JobTemplate(manifest, Settings(service_account="builder"))
+    assert manifest == yaml.safe_load(MINIMAL)
 
 
 # -- what the settings add -------------------------------------------------------------------------

@@ -93,6 +93,25 @@ def test_a_job_that_is_being_deleted_is_waited_for(client, jobs, manifest):
     assert not jobs.create_job(manifest()).existed
 
 
+def test_a_job_that_is_being_deleted_is_known_by_the_message_too(cluster, jobs, manifest):
+    message = 'object is being deleted: jobs.batch "build-x" already exists'
+    cluster.add_fault(create_fault("status", status=409, message=message))
+    with pytest.raises(Transient) as caught:
+        jobs.create_job(manifest())
+    assert caught.value.reason is FailureReason.BEING_DELETED
+
+
+def test_a_job_that_is_being_deleted_is_known_by_its_timestamp_too(cluster, client, jobs, manifest):
+    made = jobs.create_job(manifest())
+    path = f"/apis/batch/v1/namespaces/knative-lambda/jobs/{made.name}"
+    client.request("delete_job", "DELETE", path, body={"propagationPolicy": "Foreground"})
+    message = f'jobs.batch "{made.name}" already exists'
+    cluster.add_fault(create_fault("status", status=409, message=message))
+    with pytest.raises(Transient) as caught:
+        jobs.create_job(manifest())
+    assert caught.value.reason is FailureReason.BEING_DELETED
+
+
 def test_a_conflict_without_a_job_is_tried_again(cluster, jobs, manifest):
     quota = (
         'Operation cannot be fulfilled on resourcequotas "jobs": the object has been modified; '
