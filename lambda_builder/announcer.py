@@ -35,15 +35,15 @@ class Announcer:
 
     def accepted(self, result: BuildResult) -> list[OutboxMessage]:
         """Return what tells that an event was accepted."""
-        return self._news("accepted", result)
+        return self.news("accepted", result)
 
     def ended(self, result: BuildResult) -> list[OutboxMessage]:
         """Return what tells of the end of a build that has no Job, or lost it to a cancel."""
         if result.state is BuildState.CANCELLED:
-            return self._news("cancelled", result)
+            return self.news("cancelled", result)
         if result.state is not BuildState.DEAD:
             return []
-        return [*self._news("failed", result), *self.dead_letter(result)]
+        return [*self.news("failed", result), *self.dead_letter(result)]
 
     def dead_letter(self, result: BuildResult) -> list[OutboxMessage]:
         """Return the original event for the dead letters, with what went wrong."""
@@ -74,11 +74,15 @@ class Announcer:
         """Return the original event for another replica."""
         return handoff(request)
 
-    def _news(self, kind: BuildNews, result: BuildResult) -> list[OutboxMessage]:
+    def news(
+        self, kind: BuildNews, result: BuildResult, *, at: float | None = None
+    ) -> list[OutboxMessage]:
+        """Return what tells one piece of news of a build; ``at`` is when it came about."""
         if not self._sink:
             return []
+        moment = time.time() if at is None else at
         message = build_event(
-            kind, result, source=self._source, time=time.time(), overrides=self._overrides
+            kind, result, source=self._source, time=moment, overrides=self._overrides
         )
         event_hash = result.request.event_hash
         return [_outgoing("sink", event_hash, f"{event_hash}-{kind}", message)]

@@ -24,6 +24,8 @@ from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
+from lambda_builder.kube.job_watcher import JobWatcher
+from lambda_builder.kube.pods import PodReader
 from lambda_builder.results import ResultStore
 from lambda_builder.service import Service
 from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
@@ -91,7 +93,14 @@ def create_app(settings: Settings) -> Flask:
         build_queue, pool, records, Acceptance(build_queue, records, counts), health, counts
     )
     metrics.watch_service(creator.readings)
-    logs = BuildLogs(jobs)
+    watcher = JobWatcher(
+        client,
+        settings.namespace,
+        keep_details=bool(settings.effective_sink_url),
+        available=lambda: health.available,
+    )
+    pods = PodReader(client, settings.namespace)
+    logs = BuildLogs(jobs, pods, watcher, records.results.by_event)
     app.extensions[SERVICE] = Service(
         creator=creator,
         announcer=announcer,

@@ -39,6 +39,11 @@ Job = dict[str, Any]
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+def reason_code(reason: str) -> str:
+    """Return a reason as Kubernetes writes it, ``FailedCreate``, as an error code of ours."""
+    return _WORD_START.sub("_", reason).lower()
+
+
 def event_hash_of(job: Job) -> str:
     """Return the label that tells which event the Job was made for; empty where it has none."""
     return str((job["metadata"].get("labels") or {}).get(EVENT_HASH_LABEL, ""))
@@ -89,7 +94,7 @@ def _outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
 
 def _failure(condition: dict[str, Any]) -> BuildError:
     reason = str(condition.get("reason") or "")
-    code = _WORD_START.sub("_", reason).lower() or JOB_FAILED
+    code = reason_code(reason) or JOB_FAILED
     return BuildError(code, str(condition.get("message") or reason or "the Job failed"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,13 @@ from lambda_builder.kube.streams import ByteStream
 
 LOG_SILENCE_SECONDS = 3600.0
 """Longest silence of a log that is followed, in seconds."""
+
+_PAGE = 500
+_MOST_PAGES = 20
+"""Of a list that is only looked through; who has more pods waiting knows that there is trouble."""
+_MOST_LOG_BYTES = 65_536
+
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 Pod = dict[str, Any]
 Event = dict[str, Any]
@@ -29,9 +37,37 @@ class PodReader:
         pods: list[Pod] = answer.get("items") or []
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
+    def pending_pods(self) -> Iterator[Pod]:
+        """Yield the pods of Jobs, anybody's, that have not begun to run."""
+        query = {"labelSelector": "job-name", "fieldSelector": "status.phase=Pending"}
+        return self._pages("list_pods", f"{self._namespace}/pods", query)
+
+    def job_warnings(self, reason: str) -> Iterator[Event]:
+        """Yield the warnings of that reason about Jobs, anybody's."""
+        selector = f"type=Warning,reason={reason},involvedObject.kind=Job"
+        query = {"fieldSelector": selector}
+        return self._pages("list_events", f"{self._namespace}/events", query)
+
+    def _pages(self, operation: str, path: str, query: Mapping[str, str]) -> Iterator[Any]:
+        more: str | None = ""
+        for _ in range(_MOST_PAGES):
+            page: Query = {**query, "limit": _PAGE, **({"continue": more} if more else {})}
+            answer = self._client.request(operation, "GET", path, query=page)
+            yield from answer.get("items") or ()
+            more = (answer.get("metadata") or {}).get("continue")
+            if not more:
+                return
+
     def read_log(self, pod: str, container: str, *, tail_lines: int) -> str:
-        """Return the last lines of a container's log; ``Permanent`` while it has not started."""
-        query: Query = {"container": container, "tailLines": tail_lines}
+        """Return the last lines of a container's log; ``Permanent`` while it has not started.
+
+        Of long lines as much as 64 KiB hold, from the first on.
+        """
+        query: Query = {
+            "container": container,
+            "tailLines": tail_lines,
+            "limitBytes": _MOST_LOG_BYTES,
+        }
         data = self._client.read("read_log", self._log_path(pod), query=query)
         return data.decode("utf-8", "replace")
 
@@ -54,3 +90,9 @@ class PodReader:
 
     def _log_path(self, pod: str) -> str:
         return f"{self._namespace}/pods/{quote(pod, safe='')}/log"
+
+
+def build_container(pod: Pod) -> str:
+    """Return the container that builds: the one the template says, else the first."""
+    named = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
+    return str(named or pod["spec"]["containers"][0]["name"])
