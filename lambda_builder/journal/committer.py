@@ -86,6 +86,7 @@ class Committer:
 
     def _write(self, changes: Sequence[Change]) -> None:
         if any(change.replace == self._database.replaced for change in changes):
+            self._set_trouble("damaged file")
             self._database.mark_damaged("a reader met a damaged page")
         durable = any(change.durable for change in changes)
         connection = self._database.writer(durable=durable)
@@ -133,6 +134,8 @@ class Committer:
     def _set_trouble(self, reason: str | None, error: Exception | None = None) -> None:
         before, self.trouble = self.trouble, reason
         if reason is not None and before is None:
-            structlog.get_logger().error("journal_unavailable", reason=reason, error=str(error))
+            structlog.get_logger().error(
+                "journal_unavailable", reason=reason, error=error and repr(error)
+            )
         elif reason is None and before is not None:
             structlog.get_logger().info("journal_available")

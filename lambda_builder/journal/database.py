@@ -18,11 +18,16 @@ import structlog
 from lambda_builder.journal import wal
 from lambda_builder.journal.readers import Readers
 from lambda_builder.journal.salvage import Salvaged, finish_swap, salvage, sync_directory
-from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
+from lambda_builder.journal.schema import BUSY_SECONDS, OPEN, connect_writer
 from lambda_builder.journal.troubles import is_damage
 
 _CHECKED_BYTES = 64 * 1024 * 1024
 """Larger files are not checked whole at start; a damaged page then shows when it is read."""
+_NEEDED_AT_START = (
+    f"SELECT count(*) FROM builds WHERE {OPEN}",
+    "SELECT max(seq) FROM builds",
+    "SELECT max(seq) FROM outbox",
+)
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -103,16 +108,11 @@ class Database:
     @property
     def size(self) -> int:
         """Bytes of the file and its log."""
-        return sum(part.stat().st_size for part in (self.path, self._log) if part.exists())
-
-    @property
-    def log_size(self) -> int:
-        """Bytes of the write-ahead log."""
-        return self._log.stat().st_size if self._log.exists() else 0
+        return _size(self.path) + _size(self._log)
 
     def close(self) -> None:
         """Close every connection; harmless twice."""
-        if not self._readers.suspend(BUSY_SECONDS):
+        if not self._readers.suspend(BUSY_SECONDS, "the journal is closed"):
             structlog.get_logger().warning("journal_readers_still_busy")
         self.drop_writer()
 
@@ -130,12 +130,12 @@ class Database:
         return connection
 
     def _replace(self, reason: str) -> None:
-        self._readers.suspend(BUSY_SECONDS)
+        self._readers.suspend(BUSY_SECONDS, "the file is damaged and being replaced")
         salvage(self.path, reason, clock=self._clock)
         self._damage = None
-        self.replaced += 1
         self._writer = connect_writer(self.path)
         self._readers.resume()
+        self.replaced += 1
 
     # -- is it sound? --------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Database:
         with self.path.open("rb") as file:
             header = file.read(len(_MAGIC))
         if not header:
-            return "the file is empty, its log is not" if self.log_size else None
+            return "the file is empty, its log is not" if _size(self._log) else None
         if header != _MAGIC:
             return "not a database"
         return "the log is broken" if wal.breaks_off_early(self._log) else None
@@ -153,6 +153,8 @@ class Database:
         """Connect; say what SQLite finds wrong."""
         try:
             self._writer = connect_writer(self.path)
+            for query in _NEEDED_AT_START:
+                self._writer.execute(query).fetchall()
             if self.size > _CHECKED_BYTES:
                 return None
             ((verdict,),) = self._writer.execute("PRAGMA quick_check(1)").fetchall()
@@ -161,3 +163,10 @@ class Database:
                 return str(error)
             raise
         return None if verdict == "ok" else str(verdict)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -20,7 +20,7 @@ class Readers:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._lent = 0
-        self._open = False
+        self._closed: str | None = "the journal is not open yet"
         self._changed = threading.Condition()
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -34,12 +34,12 @@ class Readers:
     def resume(self) -> None:
         """Let queries in."""
         with self._changed:
-            self._open = True
+            self._closed = None
 
-    def suspend(self, timeout: float) -> bool:
+    def suspend(self, timeout: float, reason: str) -> bool:
         """Keep queries out and close every connection; False when some are still under way."""
         with self._changed:
-            self._open = False
+            self._closed = reason
             over = self._changed.wait_for(lambda: not self._lent, timeout)
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -48,8 +48,8 @@ class Readers:
 
     def _borrow(self) -> sqlite3.Connection:
         with self._changed:
-            if not self._open:
-                raise sqlite3.OperationalError("the journal is closed")
+            if self._closed is not None:
+                raise sqlite3.OperationalError(self._closed)
             self._lent += 1
             if self._idle:
                 return self._idle.pop()
@@ -62,7 +62,7 @@ class Readers:
     def _give_back(self, connection: sqlite3.Connection | None) -> None:
         with self._changed:
             self._lent -= 1
-            keep = connection is not None and self._open and len(self._idle) < _KEPT
+            keep = connection is not None and self._closed is None and len(self._idle) < _KEPT
             if keep and connection is not None:
                 self._idle.append(connection)
             if not self._lent:

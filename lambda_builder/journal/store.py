@@ -24,12 +24,14 @@ from lambda_builder.journal.outbox import DiskOutbox
 from lambda_builder.journal.rows import plain, request_row, result_row
 from lambda_builder.journal.salvage import Salvaged
 from lambda_builder.journal.statements import Statements
-from lambda_builder.journal.troubles import describe
+from lambda_builder.journal.troubles import DISK_FULL, describe
 from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 
 _HOLDER_PATIENCE_SECONDS = 3.0
 """A restart right after a kill may meet a process that is still dying."""
+_LEAST_FREE_BYTES = 128 * 1024
+"""Less than SQLite needs beside the file to open it."""
 
 
 class Journal:
@@ -107,13 +109,9 @@ class Journal:
     def stats(self) -> dict[str, int]:
         """Return counts: rows by kind, bytes on disk, rows and batches written, fsyncs.
 
-        Raises ``Refused``.
+        Rows that cannot be counted now are absent. Raises nothing.
         """
-        open_rows, settled = self._lookups.counts()
-        return {
-            "open": open_rows,
-            "settled": settled,
-            "outbox": self.outbox.pending(),
+        numbers = {
             "bytes": self._database.size,
             "backlog": self._writer.backlog,
             "rows_written": self._committer.rows,
@@ -122,6 +120,10 @@ class Journal:
             "trimmed": self._housekeeping.trimmed,
             "salvages": self._database.replaced,
         }
+        with contextlib.suppress(Refused):
+            numbers["open"], numbers["settled"] = self._lookups.counts()
+            numbers["outbox"] = self.outbox.pending()
+        return numbers
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -214,11 +216,20 @@ class Journal:
             raise BootError(f"journal {self._path}: {error.detail}") from error
         except sqlite3.Error as error:
             reason = describe(error) or str(error)
+            if reason == DISK_FULL or _is_full(
+                self._path.parent
+            ):  # SQLite may call it an I/O error
+                reason = f"{DISK_FULL}; free some space"
             raise BootError(f"journal {self._path} cannot be opened: {reason}") from error
         except OSError as error:
             raise BootError(
                 f"journal {self._path} cannot be opened: {error.strerror}{_remedy(error)}"
             ) from error
+
+
+def _is_full(directory: Path) -> bool:
+    space = os.statvfs(directory)
+    return space.f_bavail * space.f_frsize < _LEAST_FREE_BYTES
 
 
 def _remedy(error: OSError) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
+DISK_FULL = "disk full"
 _RESULT_CODE = 0xFF
 """The rest of an extended result code is detail."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _UNUSABLE = {
-    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_READONLY: "read-only file system",
     sqlite3.SQLITE_IOERR: "disk I/O error",
     sqlite3.SQLITE_CANTOPEN: "cannot open the file",

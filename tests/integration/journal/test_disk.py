@@ -1,0 +1,371 @@
+"""A disk that is full, read-only or broken refuses; it never loses, and recovers by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lambda_builder.builds import BuildState
+from lambda_builder.errors import BootError, RefusalCode, Refused
+from lambda_builder.journal import Journal
+from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+
+class SmallDisk:
+    """A tmpfs of one MiB."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.journal = place / "journal.sqlite3"
+        self._filler = place / "filler"
+
+    def fill(self, leave: int = 0) -> None:
+        with self._filler.open("ab") as file:
+            free = os.statvfs(self.place)
+            file.write(b"\0" * max(0, free.f_bavail * free.f_bsize - leave))
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+    def remount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(self.place)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
+    yield SmallDisk(place)
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], int, Refused]:
+    """Record builds of 4 kB; returns those that were acknowledged, and the one that was not."""
+    acknowledged = []
+    for number in range(first, first + 10_000):
+        try:
+            journal.record([make_request(number, event="x" * 4000)])
+        except Refused as refused:
+            return acknowledged, number, refused
+        acknowledged.append(number)
+    pytest.fail("the disk never got full")
+
+
+def test_a_full_disk_refuses_and_accepts_nothing(small_disk):
+    with opened(small_disk.journal) as journal:
+        acknowledged, refused_one, refusal = record_until_refused(journal)
+
+        assert refusal.code is RefusalCode.JOURNAL_UNAVAILABLE
+        assert refusal.detail == "journal cannot be written: disk full"
+        assert refusal.retry_after == 5
+        assert len(acknowledged) > 5
+        assert journal.find(make_request(refused_one).event_hash) is None
+        assert open_ids(journal) == [f"id-{number}" for number in acknowledged]
+
+
+def test_what_was_acknowledged_before_the_disk_was_full_is_there_after_a_kill(small_disk, tmp_path):
+    with opened(small_disk.journal) as journal:
+        acknowledged, *_ = record_until_refused(journal)
+        for part in small_disk.place.glob("journal.sqlite3*"):
+            shutil.copy(part, tmp_path / part.name)
+
+    with opened(tmp_path / "journal.sqlite3") as journal:
+        assert open_ids(journal) == [f"id-{number}" for number in acknowledged]
+
+
+def test_with_space_again_it_takes_builds_again_without_being_asked(small_disk):
+    with opened(small_disk.journal) as journal:
+        small_disk.fill(leave=200_000)
+        acknowledged, *_ = record_until_refused(journal)
+        small_disk.fill()
+        wait_until(lambda: not journal.available)
+
+        small_disk.free()
+
+        wait_until(lambda: journal.available, "the journal to try again")
+        journal.record([make_request(99_999)])
+        assert open_ids(journal)[:-1] == [f"id-{number}" for number in acknowledged]
+
+
+def test_outcomes_and_messages_outlast_a_full_disk_in_memory(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(number) for number in range(60)])
+        small_disk.fill()
+        record_until_refused(journal, first=1000)
+        for number in range(60):
+            result = make_result(number, BuildState.DEAD)
+            journal.finish(result, [make_message(number, key=f"key-{number}", body=b"x" * 4000)])
+        assert not journal.flush(0.05)
+        assert journal.outbox.pending() == 60
+        assert journal.stats()["backlog"] > 0
+
+        small_disk.free()
+
+        assert journal.flush(10.0)
+        assert len(journal.finished(states=("dead",), limit=100)) == 60
+        assert len(journal.outbox.due(1e12, 100, "sink")) == 60
+
+
+def test_attempts_are_refused_so_that_the_worker_tries_again_later(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(1)])
+        small_disk.fill()
+        record_until_refused(journal, first=1000)
+
+        def attempt_until_refused() -> None:
+            for attempts in range(5000):
+                journal.attempt(make_request(1).event_hash, attempts)
+
+        with pytest.raises(Refused, match="disk full"):
+            attempt_until_refused()
+        small_disk.free()
+        wait_until(lambda: journal.available)
+        journal.attempt(make_request(1).event_hash, 7777)
+
+        found = journal.find(make_request(1).event_hash)
+        assert found is not None
+        assert found.attempts == 7777
+
+
+def test_a_group_that_does_not_fit_is_refused_whole_and_what_nobody_waits_for_is_kept(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(number) for number in range(10)])
+        small_disk.fill(leave=150_000)
+        too_large = [make_request(100 + n, event="x" * 50_000) for n in range(20)]
+        gate = threading.Barrier(5)
+
+        def call(number: int) -> str:
+            gate.wait()
+            journal.finish(make_result(number))
+            try:
+                journal.record(too_large[number * 4 : number * 4 + 4])
+            except Refused as refused:
+                return refused.code
+            return "recorded"
+
+        with ThreadPoolExecutor(5) as callers:
+            answers = list(callers.map(call, range(5)))
+        assert journal.flush(10.0)
+
+        recorded = {f"id-{100 + n}" for a in range(5) if answers[a] == "recorded"
+                    for n in range(a * 4, a * 4 + 4)}  # fmt: skip
+        assert "recorded" not in answers or set(answers) == {"recorded", "journal_unavailable"}
+        assert RefusalCode.JOURNAL_UNAVAILABLE in answers
+        assert set(open_ids(journal)) == recorded | {f"id-{number}" for number in range(5, 10)}
+
+
+def test_a_delivered_message_is_not_delivered_again_while_the_disk_is_full(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.outbox.put([make_message(1), make_message(2)], durable=True)
+        small_disk.fill()
+        record_until_refused(journal)
+        while journal.available:
+            journal.finish(make_result(1, request=make_request(1, event="x" * 9000)))
+            journal.flush(0.05)
+
+        journal.outbox.delivered("message-1")
+        assert journal.outbox.due(1e12, 10, "sink") == []
+        moment = journal.outbox.next_due("sink")
+        assert moment is not None
+        small_disk.free()
+
+        assert journal.flush(10.0)
+        assert [m.id for m in journal.outbox.due(1e12, 10, "sink")] == ["message-2"]
+
+
+def test_a_full_disk_at_the_end_is_told(small_disk, capsys):
+    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+    journal.open()
+    small_disk.fill()
+    record_until_refused(journal)
+    for number in range(50):
+        journal.finish(make_result(number, request=make_request(number, event="x" * 9000)))
+
+    assert not journal.close(0.2)
+    assert not journal.close(0.2)
+
+    assert "journal_changes_lost" in capsys.readouterr().out
+    small_disk.free()
+    with opened(small_disk.journal) as again:
+        assert again.available
+
+
+def test_a_start_on_a_full_disk_says_what_to_do_and_leaves_the_journal_whole(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(1)])
+    small_disk.fill()
+    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+
+    with pytest.raises(BootError, match="cannot be opened: disk full; free some space"):
+        journal.open()
+    assert journal.close(1.0)
+
+    small_disk.free()
+    with opened(small_disk.journal) as again:
+        assert open_ids(again) == ["id-1"]
+
+
+def test_a_start_on_a_read_only_volume_says_what_to_do(small_disk):
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(1)])
+    small_disk.remount("ro")
+    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+
+    with pytest.raises(BootError, match="Read-only file system; mount the volume writable"):
+        journal.open()
+
+    small_disk.remount("rw")
+    assert journal.close(1.0)
+
+
+def in_a_process(tmp_path: Path, code: str, **environment: str) -> str:
+    """Run ``code`` with the journal's path in ``path``; returns what it printed."""
+    prelude = (
+        "import os, pathlib, resource, sys\n"
+        "from lambda_builder.builds import BuildState\n"
+        "from lambda_builder.errors import BootError, Refused\n"
+        "from lambda_builder.journal import Journal\n"
+        "from tests.journals import make_request, make_result, open_ids\n"
+        "from tests.waiting import wait_until\n"
+        f"path = pathlib.Path({str(tmp_path / 'journal.sqlite3')!r})\n"
+        "journal = Journal(path, keep_seconds=3600, keep_max=1000)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_file_that_may_not_grow_refuses_and_recovers(tmp_path):
+    said = in_a_process(
+        tmp_path,
+        """
+journal.open()
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+acknowledged = 0
+try:
+    while True:
+        journal.record([make_request(acknowledged, event="x" * 4000)])
+        acknowledged += 1
+except Refused as refused:
+    print(refused.detail)
+journal.finish(make_result(0, BuildState.DEAD))
+assert len(open_ids(journal)) in (acknowledged, acknowledged - 1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+wait_until(lambda: journal.available)
+journal.record([make_request(99_999)])
+assert journal.flush(10)
+assert len(open_ids(journal)) == acknowledged > 3
+assert len(journal.finished(states=("dead",), limit=9)) == 1
+assert journal.close(10)
+print("recovered")
+""",
+    )
+
+    assert "journal cannot be written: disk I/O error" in said
+    assert said.endswith("recovered\n")
+
+
+def test_a_directory_that_may_not_be_written_says_who_needs_the_right(tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    tmp_path.chmod(0o755)
+    said = in_a_process(
+        tmp_path,
+        """
+os.setuid(65534)
+try:
+    journal.open()
+except BootError as error:
+    print(error)
+""",
+    )
+
+    # Nobody may not even pass the directories above in some places; both are told alike.
+    assert "Permission denied; give user 65534 write access" in said
+
+
+FAILING_SYNC = """
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int broken(void) {
+    const char *flag = getenv("FSYNC_BROKEN_IF");
+    if (flag && access(flag, F_OK) == 0) { errno = EIO; return 1; }
+    return 0;
+}
+int fsync(int fd) { return broken() ? -1 : syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return broken() ? -1 : syscall(SYS_fdatasync, fd); }
+"""
+
+
+def test_after_a_failed_fsync_nothing_is_acknowledged_until_all_of_it_is_on_the_disk(tmp_path):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to make fsync fail with")
+    source, library = tmp_path / "sync.c", tmp_path / "sync.so"
+    source.write_text(FAILING_SYNC)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    flag = tmp_path / "broken"
+    said = in_a_process(
+        tmp_path,
+        f"""
+flag = pathlib.Path({str(flag)!r})
+journal.open()
+for number in range(20):
+    journal.record([make_request(number)])
+journal.attempt(make_request(3).event_hash, 3)
+flag.touch()
+for number in (100, 101):
+    try:
+        journal.record([make_request(number)])
+    except Refused as refused:
+        print(refused.detail)
+assert not journal.available
+assert journal.find(make_request(100).event_hash) is None
+flag.unlink()
+wait_until(lambda: journal.available)
+wal = path.with_name(path.name + "-wal")
+assert len(open_ids(journal)) == 20
+journal.record([make_request(102)])
+assert len(open_ids(journal)) == 21
+assert journal.close(10)
+print("recovered")
+""",
+        LD_PRELOAD=str(library),
+        FSYNC_BROKEN_IF=str(flag),
+    )
+
+    assert said.count("journal cannot be written: disk I/O error") == 2
+    assert said.endswith("recovered\n")
+    with opened(tmp_path / "journal.sqlite3") as journal:
+        found = journal.find(make_request(3).event_hash)
+        assert found is not None
+        assert found.attempts == 3
+        assert len(open_ids(journal)) == 21
+    with raw(tmp_path / "journal.sqlite3") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
