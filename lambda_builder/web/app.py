@@ -26,8 +26,6 @@ def build_web(
     Services.of(
         settings=settings, reader=reader, creator=creator, directory=directory, metrics=metrics
     ).put_into(app)
-    # An ID may hold two slashes in a row; a redirect to the path with one would ask for another.
-    app.url_map.merge_slashes = False
     app.url_map.converters.update(async_jobs.converters())
     app.after_request(correlation.add_header)
     problems.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -111,6 +112,20 @@ def test_a_duplicate_is_answered_as_accepted_with_its_present_state(house):
     assert answer.status_code == 200
     assert (answer.json["status"], answer.json["state"]) == ("duplicate", "succeeded")
     assert answer.json["job_name"] == JOB_NAME
+
+
+def test_a_duplicate_is_answered_with_the_correlation_id_of_its_build_in_body_and_header(house):
+    accept = house.creator.create_jobs_async
+
+    def known_as_order_7(requests):
+        return [
+            dataclasses.replace(receipt, correlation_id="order-7") for receipt in accept(requests)
+        ]
+
+    house.creator.create_jobs_async = known_as_order_7
+    answer = house.post(headers={"X-Correlation-ID": "another"})
+    assert answer.json["correlation_id"] == "order-7"
+    assert answer.headers["X-Correlation-ID"] == "order-7"
 
 
 def test_a_batch_gets_one_answer_for_each_event_in_its_order(house):

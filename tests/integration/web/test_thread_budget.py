@@ -111,4 +111,10 @@ def test_slots_never_hand_out_more_than_there_are():
     for slot in taken:
         slot.release()
         slot.release()
-    assert len([whole.take() for _ in range(4)]) == 4
+    everything = [whole.take() for _ in range(4)]
+    for _ in range(5):
+        with pytest.raises(Refused):
+            part.take()
+    for slot in everything:
+        slot.release()
+    assert len([part.take() for _ in range(3)]) == 3
