@@ -30,5 +30,12 @@ $(STAMP): setup.cfg setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,otlp]'
 	touch $@
 
+lock:                    ## requirements.lock: what the image installs, with hashes
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet uv==0.13.9
+	echo 'setuptools>=80,<83' | .venv-lock/bin/uv pip compile --quiet --upgrade --extra otlp \
+	  --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate \
+	  --custom-compile-command "make lock" --output-file requirements.lock setup.cfg -
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
