@@ -19,6 +19,7 @@ from lambda_builder.announcer import Announcer
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.job_manager import CreatedJob
+from lambda_builder.kube.job_record import JobRecord, digest_bytes, with_job
 from lambda_builder.results import ResultStore
 
 
@@ -174,6 +175,35 @@ class BuildRecords:
         self._log(ended)
         self.journal.finish(ended, self._announcer.ended(ended))
         return ended
+
+    def job_changed(self, record: JobRecord) -> BuildResult | None:
+        """Take what the watch shows of a Job; None where its build is not known here, or waits.
+
+        A build that was declared dead is healed by its Job; one that was cancelled stays so.
+        """
+        known = self._build_of(record)
+        if known is None or self.live(known.request.event_hash) is not None:
+            return None
+        before: list[BuildResult] = []
+
+        def take(old: BuildResult) -> BuildResult:
+            before.append(old)
+            new = with_job(old, record, self._namespace)
+            if new.state is not old.state and (new.state.final or old.state is BuildState.DEAD):
+                # Before anybody can see the end, and let the build go again.
+                self.journal.finish(new)
+            return new
+
+        result = self.results.change(known.request.event_hash, take)
+        if result is not None and result is not before[0]:
+            self._log(result)
+        return result
+
+    def _build_of(self, record: JobRecord) -> BuildResult | None:
+        for result in self.results.by_id(record.name):
+            if digest_bytes(result.request.event_hash) == record.event_hash:
+                return result
+        return None
 
     def reopened(self, result: BuildResult) -> Build:
         """A dead or failed build goes again; raises ``Refused`` when it cannot be recorded."""

@@ -23,6 +23,8 @@ from lambda_builder.kube.job_status import SUSPENDED, event_hash_of, job_result
 Job = dict[str, Any]
 
 _DIGEST_DIGITS = 32
+_FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
+_CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,33 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         told=sys.intern(told) if isinstance(told, str) else None,
         details=_details(result) if keep_details else None,
     )
+
+
+def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> BuildResult:
+    """Return a build as its Job shows it now, or ``result`` itself where the Job changes nothing.
+
+    A build that waits, or was cancelled, has no Job that counts; nor does an older Job than the
+    one that is known, or one that seems to run again after its end.
+    """
+    if result.state.waits or result.state is BuildState.CANCELLED:
+        return result
+    if result.state is BuildState.DEAD and not record.active and record.state not in _FINISHED:
+        return result
+    if result.job_uid == record.uid:
+        if result.state in _FINISHED and record.state is not result.state:
+            return result
+    elif result.job_uid and (record.created_at or 0.0) < (result.created_at or 0.0):
+        return result
+    shown = result.but(
+        state=record.state,
+        error=record.error or _CANCELLED.get(record.state),
+        job_uid=record.uid,
+        namespace=result.namespace or namespace,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+    )
+    return result if shown == result else shown
 
 
 def target_key(third_party_id: str, parser_id: str) -> bytes:

@@ -16,7 +16,7 @@ from lambda_builder.devcluster import DevCluster
 from lambda_builder.job_template import JobTemplate
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.credentials import load_configuration
-from lambda_builder.kube.job_manager import JobManager
+from lambda_builder.kube.job_manager import CreatedJob, JobManager
 from lambda_builder.kube.job_watcher import JobChange, JobWatcher
 from lambda_builder.settings import Settings
 
@@ -149,8 +149,11 @@ class Builds:
 
     def create(self, event_id: str = "id-1", **fields: object) -> BuildRequest:
         request = request_for(event_id, **fields)
-        self._jobs.create_job(self._template.render(request))
+        self.create_job(request)
         return request
+
+    def create_job(self, request: BuildRequest) -> CreatedJob:
+        return self._jobs.create_job(self._template.render(request))
 
 
 @pytest.fixture
