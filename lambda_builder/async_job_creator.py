@@ -68,10 +68,6 @@ class AsyncJobCreator:
         """Accept all of ``requests`` or none; raises ``Refused``."""
         return self._acceptance.accept(requests)
 
-    def count_rejected(self, code: str) -> None:
-        """Count an event that was refused before it became a build."""
-        self.counts.add("rejected", code)
-
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:

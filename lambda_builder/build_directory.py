@@ -94,6 +94,14 @@ class BuildDirectory:
             )
         return found
 
+    def _find_all(self, build_id: str) -> Results:
+        """Find as ``get``, and what other replicas made under the same correlation ID."""
+        found = {result.request.job_name: result for result in self._find(build_id)}
+        if build_id not in found and self._health.available:
+            others = {result.request.job_name: result for result in self._find_jobs(build_id)}
+            found = {**others, **found}
+        return [*found.values()]
+
     def _find_jobs(self, build_id: str) -> Results:
         if not self._health.available:
             raise _kubernetes_away("cannot look the build up")
@@ -109,12 +117,14 @@ class BuildDirectory:
 
     def cancel(self, build_id: str) -> BuildResult:
         """Take a build back: out of the queue, or its Job deleted with its pods."""
-        return self._cancel(
-            self._only([r for r in self._find(build_id) if not r.state.final], build_id)
-        )
+        unfinished = [result for result in self._find_all(build_id) if not result.state.final]
+        return self._cancel(self._only(unfinished, build_id))
 
     def cancel_by_event(self, request: CancelRequest) -> None:
-        """Cancel what a cancel event means; what is unknown or finished is not an error."""
+        """Cancel what a cancel event means; what is unknown or finished is not an error.
+
+        Raises ``Refused`` (``kubernetes_unavailable``) while that cannot be known or done.
+        """
         for result in self._meant(request):
             try:
                 self._cancel(result)
@@ -125,18 +135,32 @@ class BuildDirectory:
     def _meant(self, request: CancelRequest) -> Results:
         ids = [i for i in (request.job_name, request.target_correlation_id) if i]
         if not ids:
-            return [
-                result
-                for _, result in self._records.results.newest()
-                if result.request.third_party_id == request.third_party_id
-                and result.request.parser_id == request.parser_id
-                and not result.state.final
-            ]
+            return self._of_target(request.third_party_id or "", request.parser_id or "")
         try:
-            found = self._find(ids[0])
-        except Refused:
-            return []
+            found = self._find_all(ids[0])
+        except Refused as refused:
+            if refused.code is RefusalCode.NOT_FOUND:
+                return []
+            raise
         return [result for result in found if not result.state.final]
+
+    def _of_target(self, third_party_id: str, parser_id: str) -> Results:
+        """Return the unfinished builds of a target, those of other replicas included."""
+        found = {
+            result.request.job_name: result
+            for _, result in self._records.results.newest()
+            if result.request.third_party_id == third_party_id
+            and result.request.parser_id == parser_id
+            and not result.state.final
+        }
+        try:
+            for job in self._jobs.find_active_by_target(third_party_id, parser_id):
+                result = job_result(job)
+                found.setdefault(result.request.job_name, result)
+        except AttemptFailed as error:
+            if not found:
+                raise _kubernetes_away(str(error)) from error
+        return [*found.values()]
 
     def _only(self, results: Results, build_id: str) -> BuildResult:
         if not results:
@@ -158,12 +182,13 @@ class BuildDirectory:
                 self._records.cancelled(build)
                 self._queue.finish(entry, "cancelled")
                 return build.future.result()
-        if not self._records.ask_to_cancel(build):
-            return self._delete_job(build.future.result(_CANCEL_SECONDS))
+        cancelling = self._records.ask_to_cancel(build)
         try:
-            return build.future.result(_CANCEL_SECONDS)
+            settled = build.future.result(_CANCEL_SECONDS)
         except FutureTimeout:
+            # Marked, it will be cancelled once its worker can; its state says so then.
             return self._records.results.by_event(result.request.event_hash) or result
+        return settled if cancelling else self._delete_job(settled)
 
     def _delete_job(self, result: BuildResult) -> BuildResult:
         name = result.request.job_name
@@ -180,7 +205,7 @@ class BuildDirectory:
     def retry(self, build_id: str) -> BuildResult:
         """Let a dead or failed build go again; its old Job is deleted first."""
         states = (BuildState.DEAD, BuildState.FAILED)
-        found = [result for result in self._find(build_id) if result.state in states]
+        found = [result for result in self._find_all(build_id) if result.state in states]
         if not found:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"

@@ -26,6 +26,7 @@ from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.kube.job_watcher import JobWatcher
 from lambda_builder.kube.pods import PodReader
+from lambda_builder.rejections import Rejections
 from lambda_builder.results import ResultStore
 from lambda_builder.service import Service
 from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
@@ -126,6 +127,7 @@ def create_app(settings: Settings) -> Flask:
         creator=creator,
         directory=BuildDirectory(build_queue, records, runner, jobs, health, logs),
         metrics=metrics,
+        rejections=Rejections(counts, announcer, records.journal.outbox),
     )
     return app
 

@@ -33,16 +33,18 @@ def build_url(job_name: str) -> str:
 
 
 def accepted_build(receipt: Receipt, state: BuildState) -> dict[str, Any]:
-    """Describe an accepted build whose state is by now ``state``."""
-    return {
+    """Describe an accepted build, with its ``state`` by now unless it was just queued."""
+    answer = {
         "status": receipt.status,
         "job_name": receipt.job_name,
         "correlation_id": receipt.correlation_id,
         "event_id": receipt.event_id,
         "queue_size": receipt.queue_size,
         "result_url": build_url(receipt.job_name),
-        "state": state.value,
     }
+    if receipt.status == "queued" and state is BuildState.QUEUED:
+        return answer
+    return {**answer, "state": state.value}
 
 
 def accepted_cancel(cancel: CancelRequest) -> dict[str, Any]:
@@ -54,7 +56,6 @@ def accepted_cancel(cancel: CancelRequest) -> dict[str, Any]:
         "event_id": cancel.event_id,
         "queue_size": None,
         "result_url": None if cancel.job_name is None else build_url(cancel.job_name),
-        "state": None,
     }
 
 

@@ -7,6 +7,7 @@ from flask import Flask
 from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.build_directory import BuildDirectory
 from lambda_builder.events import EventReader
+from lambda_builder.rejections import Rejections
 from lambda_builder.settings import Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
@@ -21,10 +22,16 @@ def build_web(
     creator: AsyncJobCreator,
     directory: BuildDirectory,
     metrics: Metrics,
+    rejections: Rejections,
 ) -> None:
     """Register every route and handler on ``app``, before its first request."""
     Services.of(
-        settings=settings, reader=reader, creator=creator, directory=directory, metrics=metrics
+        settings=settings,
+        reader=reader,
+        creator=creator,
+        directory=directory,
+        metrics=metrics,
+        rejections=rejections,
     ).put_into(app)
     app.url_map.converters.update(async_jobs.converters())
     app.after_request(correlation.add_header)

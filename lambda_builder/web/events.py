@@ -80,6 +80,12 @@ def _answer(
     )
 
 
+@blueprint.get("/events/rejected")
+def rejected() -> Response:
+    """Show the last events that were refused for good, newest first."""
+    return answers.json_answer({"items": current_services().rejections.newest()})
+
+
 @blueprint.route("/events", methods=["OPTIONS"])
 @blueprint.route("/", endpoint="options_at_root", methods=["OPTIONS"])
 def options() -> Response:

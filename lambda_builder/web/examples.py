@@ -20,7 +20,6 @@ ACCEPTED: dict[str, Any] = {
     "event_id": "id-1",
     "queue_size": 1,
     "result_url": f"/async-jobs/{JOB_NAME}",
-    "state": "queued",
 }
 BATCH: dict[str, Any] = {"results": [ACCEPTED]}
 BUILD: dict[str, Any] = {
@@ -77,6 +76,17 @@ PROBLEM: dict[str, Any] = {
     "code": "invalid_data",
     "correlation_id": "id-1",
     "errors": [{"field": "parser_id", "message": "is required"}],
+}
+REJECTED: dict[str, Any] = {
+    "items": [
+        {
+            "time": "2026-11-24T06:00:00.000Z",
+            "code": "invalid_data",
+            "detail": "parser_id: is required",
+            "correlation_id": "id-1",
+            "excerpt": {"ce-id": "id-1", "bytes": 17, "fields": ["runtime"]},
+        }
+    ]
 }
 LOG = "INFO[0000] Retrieving image manifest python:3.11-slim\n"
 METRICS = "# TYPE async_job_queue_depth gauge\nasync_job_queue_depth 3.0\n"

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import structlog
-from flask import request
+from flask import g, request
 
 from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildRequest, CancelRequest
@@ -14,6 +14,7 @@ from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
 from lambda_builder.events import Delivery
 from lambda_builder.http_binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.web import correlation
+from lambda_builder.web.problems import KINDS
 from lambda_builder.web.services import Services
 
 _LOGGED = 10
@@ -30,7 +31,7 @@ def refuse_while_shutting_down(services: Services) -> None:
 
 def read_delivery(services: Services) -> Delivery:
     """Read the present request's events; raises ``Refused``. Counts what was received."""
-    body = _read_body(services.settings.max_body_bytes)
+    body = g.event_body = _read_body(services.settings.max_body_bytes)
     try:
         delivery = services.reader.read(dict(request.headers), body, now=time.time())
     except Refused as refused:
@@ -110,9 +111,18 @@ def _cancel(services: Services, cancel: CancelRequest) -> None:
 
 
 def note_rejection(services: Services, refused: Refused) -> None:
-    """Count and log a refused delivery: one bounded line without anything of its body."""
-    services.creator.count_rejected(refused.code.value)
+    """Count, keep and log a refused delivery: one bounded line without anything of its body."""
     log_refusal(refused)
+    if KINDS[refused.code].status >= 500 or refused.code is RefusalCode.TENANT_LIMIT:
+        services.rejections.count(refused.code.value)  # it is sent again: nothing to look at
+        return
+    services.rejections.add(
+        refused.code.value,
+        refused.detail,
+        headers=dict(request.headers),
+        body=g.get("event_body", b""),
+        correlation_id=correlation.current(),
+    )
 
 
 def log_refusal(refused: Refused) -> None:

@@ -32,13 +32,31 @@ class Accepted(_Answer):
     """Builds that wait by now."""
     result_url: str | None
     """Where the build can be read."""
-    state: BuildState | None
+    state: BuildState | None = None
+    """Of a build that was known already, or whose target is busy."""
 
 
 class BatchAnswer(_Answer):
     """A batch of events that were accepted, in its order."""
 
     results: list[Accepted]
+
+
+class RejectedEvent(_Answer):
+    """An event that was refused for good."""
+
+    time: _Time
+    code: RefusalCode
+    detail: str
+    correlation_id: str | None
+    excerpt: dict[str, str | int | list[str]]
+    """Attributes and the names of fields; no values of the data, which may be secrets."""
+
+
+class RejectedEvents(_Answer):
+    """The last events that were refused for good, newest first."""
+
+    items: list[RejectedEvent]
 
 
 class BuildFailure(_Answer):

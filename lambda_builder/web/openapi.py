@@ -17,7 +17,14 @@ from lambda_builder.web.operations import paths, ref
 
 _Json = dict[str, Any]
 
-_ANSWERS = (models.Accepted, models.BatchAnswer, models.Build, models.BuildPage, models.Stats)
+_ANSWERS = (
+    models.Accepted,
+    models.BatchAnswer,
+    models.RejectedEvents,
+    models.Build,
+    models.BuildPage,
+    models.Stats,
+)
 
 
 def register(app: Flask, settings: Settings) -> None:

@@ -22,6 +22,7 @@ def paths() -> _Json:
     return {
         "/events": {"post": _receive("receiveEvents"), "options": _options("eventOptions")},
         "/": {"post": _receive("receiveEventsAtRoot"), "options": _options("rootOptions")},
+        "/events/rejected": {"get": _rejected()},
         "/async-jobs/stats": {"get": _stats()},
         "/async-jobs": {"get": _list()},
         "/async-jobs/{build_id}": {
@@ -128,6 +129,12 @@ def _options(name: str) -> _Json:
         },
         parameters=[ref("parameters", "RequestOrigin"), ref("parameters", "RequestRate")],
     )
+
+
+def _rejected() -> _Json:
+    page = ref("schemas", "RejectedEvents")
+    answer = _answer("The last of them", "application/json", page, examples.REJECTED)
+    return _operation("listRejected", "events", "Events that were refused", {"200": answer})
 
 
 def _stats() -> _Json:

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.build_directory import BuildDirectory
 from lambda_builder.events import EventReader
+from lambda_builder.rejections import Rejections
 from lambda_builder.settings import Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.slots import Slots
@@ -49,6 +50,7 @@ class Services:
     creator: AsyncJobCreator
     directory: BuildDirectory
     metrics: Metrics
+    rejections: Rejections
     threads: ThreadBudget
 
     @classmethod
@@ -60,6 +62,7 @@ class Services:
         creator: AsyncJobCreator,
         directory: BuildDirectory,
         metrics: Metrics,
+        rejections: Rejections,
     ) -> Services:
         """Put the services together with what follows from the settings."""
         return cls(
@@ -68,6 +71,7 @@ class Services:
             creator=creator,
             directory=directory,
             metrics=metrics,
+            rejections=rejections,
             threads=ThreadBudget.of(settings.http_threads),
         )
 

@@ -16,7 +16,6 @@ from lambda_builder.worker_pool import WorkerDied, WorkerPool
 from tests.waiting import WAIT_SECONDS, wait_until
 
 
-
 class Panics:
     def __init__(self, build_queue: BuildQueue[int]) -> None:
         self.queue = build_queue

@@ -292,3 +292,18 @@ def test_a_batch_is_accepted_whole_or_not_at_all(cluster: DevCluster, start: Sta
     assert batch("1", "2", "3", "4").status_code == 400
     cluster.clear_faults()
     wait_until(lambda: len(cluster.jobs()) == 4, "the Jobs of what was accepted")
+
+
+def test_a_refused_event_can_be_looked_at_afterwards_without_its_values(start: Start) -> None:
+    running = start()
+    running.post(1, parser_id=None, build_args={"TOKEN": "hunter2"})
+    running.http.post("/events", data=b"{", headers={"Ce-Type": "x"})
+    answer = running.http.get("/events/rejected")
+    assert [item["code"] for item in answer.json["items"]] == [
+        "unsupported_event_type",
+        "invalid_data",
+    ]
+    assert "parser_id" in answer.json["items"][1]["detail"]
+    assert "hunter2" not in answer.text
+    assert running.stats()["rejected_total"] == 2
+    assert running.metric('cloudevents_rejected_total{code="invalid_data"}') == 1

@@ -93,8 +93,23 @@ class FakeCreator:
         more = {"is_shutdown": False, "api_available": True, "oldest_queued_seconds": 0.25}
         return {**counts, **more}
 
-    def count_rejected(self, code: str) -> None:
-        self.rejected.append(code)
+
+class FakeRejections:
+    """Notes the codes of what was refused."""
+
+    def __init__(self, codes: list[str]) -> None:
+        self.codes = codes
+        self.kept: list[dict[str, Any]] = []
+
+    def count(self, code: str) -> None:
+        self.codes.append(code)
+
+    def add(self, code: str, detail: str, **more: Any) -> None:
+        self.codes.append(code)
+        self.kept.insert(0, {"code": code, "detail": detail, **more})
+
+    def newest(self) -> list[dict[str, Any]]:
+        return []
 
 
 class FakeDirectory:
@@ -184,6 +199,7 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             creator=creator,
             directory=directory,
             metrics=metrics,
+            rejections=FakeRejections(creator.rejected),
         )
         return House(app, creator, directory, metrics)
 
