@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import requests
@@ -30,6 +30,10 @@ _TIMEOUT = (3.05, 10.0)
 """Seconds to connect, and to wait for the answer."""
 
 
+def _ignore(message_id: str) -> None:
+    del message_id
+
+
 class Sink:
     """Delivers to one URL per destination; ``start`` and ``stop`` are harmless twice."""
 
@@ -38,11 +42,16 @@ class Sink:
         outbox: Outbox,
         urls: Mapping[Destination, str],
         *,
+        on_delivered: Callable[[str], None] = _ignore,
         rng: random.Random | None = None,
     ) -> None:
-        """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are."""
+        """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are.
+
+        ``on_delivered`` is told the ``id`` of each message that was taken, and has to be quick.
+        """
         self._outbox = outbox
         self._urls = {name: url for name, url in urls.items() if url}
+        self._on_delivered = on_delivered
         self._rng = rng or random.Random()
         self._session = requests.Session()
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONCURRENCY * 2)
@@ -107,6 +116,7 @@ class Sink:
         ):
             if problem is None:
                 self._outbox.delivered(entry.id)
+                self._on_delivered(entry.id)
             else:
                 self._put_off(destination, entry, problem)
         return bool(due)

@@ -23,6 +23,7 @@ from lambda_builder.kube.job_status import SUSPENDED, event_hash_of, job_result
 Job = dict[str, Any]
 
 _DIGEST_DIGITS = 32
+_MORE_TO_TELL = (None, "started")
 _FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
@@ -104,7 +105,7 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         started_at=result.started_at,
         finished_at=result.finished_at,
         told=sys.intern(told) if isinstance(told, str) else None,
-        details=_details(result) if keep_details else None,
+        details=_details(result) if keep_details and told in _MORE_TO_TELL else None,
     )
 
 
