@@ -13,6 +13,7 @@ from lambda_builder.announcer import Announcer
 from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.attempts import Attempts
 from lambda_builder.build_directory import BuildDirectory
+from lambda_builder.build_finder import BuildFinder
 from lambda_builder.build_logs import BuildLogs
 from lambda_builder.build_queue import BuildQueue
 from lambda_builder.build_records import Build, BuildRecords
@@ -125,7 +126,9 @@ def create_app(settings: Settings) -> Flask:
             name_by_target=settings.duplicate_policy == "skip",
         ),
         creator=creator,
-        directory=BuildDirectory(build_queue, records, runner, jobs, health, logs),
+        directory=BuildDirectory(
+            build_queue, records, runner, BuildFinder(records, jobs, health), logs
+        ),
         metrics=metrics,
         rejections=Rejections(counts, announcer, records.journal.outbox),
     )

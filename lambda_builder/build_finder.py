@@ -1,0 +1,123 @@
+"""BuildFinder: finds builds wherever they are known.
+
+This replica's own store answers first; for builds of other replicas, or from before a restart,
+the Job itself does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from itertools import islice
+
+from lambda_builder.build_records import BuildRecords
+from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.kube.health import ApiHealth
+from lambda_builder.kube.job_manager import JobManager
+from lambda_builder.kube.job_status import job_result
+
+Results = list[BuildResult]
+
+
+class BuildFinder:
+    """Looks builds up; thread-safe. Every method raises ``Refused``."""
+
+    def __init__(self, records: BuildRecords, jobs: JobManager, health: ApiHealth) -> None:
+        self._records = records
+        self._jobs = jobs
+        self._health = health
+
+    def page(
+        self,
+        *,
+        state: BuildState | None = None,
+        third_party_id: str | None = None,
+        correlation_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[Results, str | None]:
+        """Return the builds this replica knows, newest first, and the cursor of the next page."""
+        newest = self._records.results.newest(before=_read_cursor(cursor))
+        matching = (
+            (number, result)
+            for number, result in newest
+            if (state is None or result.state is state)
+            and third_party_id in (None, result.request.third_party_id)
+            and correlation_id in (None, result.request.correlation_id)
+        )
+        page = [*islice(matching, limit + 1)]
+        more = len(page) > limit
+        return [result for _, result in page[:limit]], _cursor(page[limit - 1][0]) if more else None
+
+    def find(self, build_id: str) -> Results:
+        """Return the builds with this correlation ID or Job name, newest first."""
+        found = self._records.results.by_id(build_id)
+        found = found or self._records.journal.find_by_id(build_id) or self._find_jobs(build_id)
+        if not found:
+            raise Refused(
+                RefusalCode.NOT_FOUND,
+                f"no build {build_id[:253]!r} is known; it may have expired",
+            )
+        return found
+
+    def find_all(self, build_id: str) -> Results:
+        """Find, and add what other replicas made under the same correlation ID."""
+        found = {result.request.job_name: result for result in self.find(build_id)}
+        if build_id not in found and self._health.available:
+            others = {result.request.job_name: result for result in self._find_jobs(build_id)}
+            found = {**others, **found}
+        return [*found.values()]
+
+    def _find_jobs(self, build_id: str) -> Results:
+        if not self._health.available:
+            raise kubernetes_away("cannot look the build up")
+        try:
+            found = [self._jobs.get_job(build_id)] if _is_job_name(build_id) else []
+            jobs = [job for job in found if job] or self._jobs.find_by_correlation(build_id)
+        except AttemptFailed as error:
+            raise kubernetes_away(str(error)) from error
+        results = [job_result(job) for job in jobs]
+        return sorted(results, key=lambda result: result.created_at or 0.0, reverse=True)
+
+    def unfinished_of_target(self, third_party_id: str, parser_id: str) -> Results:
+        """Return the unfinished builds of a target, those of other replicas included."""
+        found = {
+            result.request.job_name: result
+            for _, result in self._records.results.newest()
+            if result.request.third_party_id == third_party_id
+            and result.request.parser_id == parser_id
+            and not result.state.final
+        }
+        try:
+            for job in self._jobs.find_active_by_target(third_party_id, parser_id):
+                result = job_result(job)
+                found.setdefault(result.request.job_name, result)
+        except AttemptFailed as error:
+            if not found:
+                raise kubernetes_away(str(error)) from error
+        return [*found.values()]
+
+
+def kubernetes_away(detail: str) -> Refused:
+    """Return the refusal of what cannot be done while Kubernetes does not answer."""
+    return Refused(RefusalCode.KUBERNETES_UNAVAILABLE, f"Kubernetes API: {detail}", retry_after=5)
+
+
+def _is_job_name(build_id: str) -> bool:
+    return build_id.startswith("build-") and len(build_id) <= 63
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(b"%d" % number).decode()
+
+
+def _read_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        return int(base64.urlsafe_b64decode(cursor))
+    except (ValueError, binascii.Error):
+        raise Refused(
+            RefusalCode.INVALID_PARAMETER, "cursor: take it from next_cursor, unchanged"
+        ) from None
