@@ -151,7 +151,8 @@ class JobTroubles:
         Only those that did not run at the last look either: the others may just be about to.
         """
         began = time.monotonic()
-        waiting = {r.uid: r for r in self._watcher.records() if _should_run(r)}
+        created = self._watcher.records(BuildState.CREATED)
+        waiting = {record.uid: record for record in created if _should_run(record)}
         suspects = self._idle & waiting.keys()
         self._idle = set(waiting)
         if suspects and self._available():

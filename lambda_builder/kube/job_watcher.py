@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,8 @@ import structlog
 from lambda_builder.builds import BuildState
 from lambda_builder.job_labels import OUR_JOBS
 from lambda_builder.kube.client import KubeClient
-from lambda_builder.kube.job_record import (
-    Job,
-    JobRecord,
-    digest_bytes,
-    record_of,
-    target_key,
-)
+from lambda_builder.kube.job_index import JobIndex
+from lambda_builder.kube.job_record import Job, JobRecord, digest_bytes, record_of, target_key
 from lambda_builder.kube.reflector import EventType, Reflector
 
 _FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
@@ -73,11 +67,7 @@ class JobWatcher:
         """``keep_details`` lets records make a whole ``BuildResult`` until its end was told."""
         self._keep_details = keep_details
         self._listeners: list[Listener] = []
-        self._lock = threading.Lock()
-        self._by_name: dict[str, JobRecord] = {}
-        self._by_event: dict[bytes, str] = {}
-        self._active_targets: dict[bytes, tuple[str, ...]] = {}
-        self._active = 0
+        self._index = JobIndex()
         self._seen: set[str] = set()
         self._reflector = Reflector(
             client,
@@ -119,22 +109,19 @@ class JobWatcher:
     @property
     def active_count(self) -> int:
         """Jobs that have neither finished nor are being deleted."""
-        return self._active
+        return self._index.active_count
 
-    def records(self) -> list[JobRecord]:
-        """Return all records of this moment."""
-        with self._lock:
-            return list(self._by_name.values())
+    def records(self, state: BuildState | None = None) -> list[JobRecord]:
+        """Return the records of this moment, of one state or all."""
+        return self._index.records(state)
 
     def by_name(self, name: str) -> JobRecord | None:
         """Return the record of the Job with that name."""
-        return self._by_name.get(name)
+        return self._index.get(name)
 
     def by_event(self, event_hash: str) -> JobRecord | None:
         """Return the record of an event's Job; ``event_hash`` in hex, 32 digits or all."""
-        with self._lock:
-            name = self._by_event.get(digest_bytes(event_hash))
-            return self._by_name[name] if name else None
+        return self._index.of_event(digest_bytes(event_hash))
 
     def active_for(self, third_party_id: str, parser_id: str) -> JobRecord | None:
         """Return an active Job of that third party and parser."""
@@ -152,9 +139,7 @@ class JobWatcher:
         return active[0].name
 
     def _active_of(self, third_party_id: str, parser_id: str) -> list[JobRecord]:
-        target = target_key(third_party_id, parser_id)
-        with self._lock:
-            return [self._by_name[name] for name in self._active_targets.get(target, ())]
+        return self._index.active_of(target_key(third_party_id, parser_id))
 
     # -- told by the reflector -----------------------------------------------------------------
 
@@ -170,18 +155,19 @@ class JobWatcher:
 
     def list_ends(self) -> None:
         """Drop what the list did not show."""
-        with self._lock:
-            missing = [r for name, r in self._by_name.items() if name not in self._seen]
+        missing = self._index.names() - self._seen
         self._seen = set()
-        for record in missing:
-            self._gone(record)
+        for name in missing:
+            record = self._index.get(name)
+            if record is not None:
+                self._gone(record)
 
     def event(self, kind: EventType, obj: Job) -> None:
         """Take one change."""
         if kind != "DELETED":
             self._present(obj)
             return
-        known = self._by_name.get(obj["metadata"]["name"])
+        known = self._index.get(obj["metadata"]["name"])
         if known is not None and known.uid == obj["metadata"]["uid"]:
             # It may have finished after it was last seen, and have been deleted right away.
             last = self._read(obj)
@@ -194,7 +180,7 @@ class JobWatcher:
 
     def _present(self, job: Job) -> None:
         record = self._read(job)
-        known = self._by_name.get(record.name)
+        known = self._index.get(record.name)
         if known is not None and known.uid != record.uid:
             self._gone(known)
             known = None
@@ -202,42 +188,15 @@ class JobWatcher:
             return
         if known is not None and known.state in _FINISHED and record.state not in _FINISHED:
             return  # a Job never starts again: this was seen before, in a newer state
-        self._store(known, record)
+        self._index.replace(known, record)
         self._tell(JobChange("changed" if known else "appeared", record, known))
 
     def _gone(self, last: JobRecord) -> None:
-        known = self._by_name.get(last.name)
-        self._store(known, None)
+        known = self._index.get(last.name)
+        self._index.replace(known, None)
         if last.active:
             last = replace(last, state=BuildState.CANCELLED, error=None, finished_at=time.time())
         self._tell(JobChange("gone", last, known))
-
-    def _store(self, old: JobRecord | None, new: JobRecord | None) -> None:
-        with self._lock:
-            if old is not None:
-                self._remove(old)
-            if new is not None:
-                self._insert(new)
-
-    def _insert(self, record: JobRecord) -> None:
-        self._by_name[record.name] = record
-        if record.event_hash:
-            self._by_event[record.event_hash] = record.name
-        if record.active:
-            self._active += 1
-            names = self._active_targets.get(record.target, ())
-            self._active_targets[record.target] = (*names, record.name)
-
-    def _remove(self, record: JobRecord) -> None:
-        del self._by_name[record.name]
-        if self._by_event.get(record.event_hash) == record.name:
-            del self._by_event[record.event_hash]
-        if record.active:
-            self._active -= 1
-            names = self._active_targets.pop(record.target)
-            if len(names) > 1:
-                left = tuple(name for name in names if name != record.name)
-                self._active_targets[record.target] = left
 
     def _tell(self, change: JobChange) -> None:
         for listener in self._listeners:

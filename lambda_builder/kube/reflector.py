@@ -32,6 +32,8 @@ _RELIST_AFTER = 5
 """Watches in a row that were refused, before everything is listed again."""
 _NO_ANSWER = frozenset({FailureReason.CONNECTION, FailureReason.TIMEOUT})
 _SHORT_WATCH_SECONDS = 1.0
+_PAGE_PAUSE_SECONDS = 0.01
+"""Between the pages of a long list others get to use the processor."""
 _LOOK_SECONDS = 0.25
 _WATCH_JITTER = 0.2
 
@@ -165,7 +167,7 @@ class Reflector:
                 self._synced.set()
                 return
             query["continue"] = more
-            time.sleep(0)  # let requests be answered between the pages of a long list
+            self._stopping.wait(_PAGE_PAUSE_SECONDS)
 
     def _watch(self) -> None:
         seconds = self._watch_seconds * self._rng.uniform(1 - _WATCH_JITTER, 1 + _WATCH_JITTER)
