@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lambda_builder import __version__, dev_server
+from lambda_builder.boot import CONFIG_ERROR, refusing_to_boot
 from lambda_builder.builds import BuildState
-from lambda_builder.errors import BootError
 from lambda_builder.job_template import JobTemplate
 from lambda_builder.settings import PREFIX, Settings, load
 
-CONFIG_ERROR = 2
 _TIMEOUT = 30.0
 _BARE = ("port", "k_sink", "k_ce_overrides")
 
@@ -35,13 +34,11 @@ def main() -> None:
 
 
 def _settings() -> Settings:
-    try:
+    with refusing_to_boot(CONFIG_ERROR):
         settings = load()
         JobTemplate.from_settings(settings)
-    except BootError as error:
-        click.echo(f"lambda-builder: {error}", err=True)
-        sys.exit(CONFIG_ERROR)
-    return settings
+        return settings
+    raise AssertionError("unreachable")
 
 
 @main.command()
@@ -202,3 +199,7 @@ def _path(build_id: str) -> str:
 
 def _print(answer: requests.Response) -> None:
     Console().print_json(answer.text) if sys.stdout.isatty() else click.echo(answer.text)
+
+
+if __name__ == "__main__":
+    main()

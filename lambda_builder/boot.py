@@ -1,0 +1,25 @@
+"""Refusing to boot: a plain message, and exit codes that keep gunicorn from trying again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lambda_builder.errors import BootError
+
+CONFIG_ERROR = 2
+"""Exit code of a process whose settings cannot work."""
+APP_LOAD_ERROR = 4
+"""gunicorn's code for a worker that must not be started again."""
+
+
+@contextmanager
+def refusing_to_boot(exit_code: int) -> Iterator[None]:
+    """Turn a ``BootError`` into its message on standard error and ``exit_code``."""
+    try:
+        yield
+    except BootError as error:
+        sys.stderr.write(f"lambda-builder: {error}\n")
+        sys.stderr.flush()
+        sys.exit(exit_code)

@@ -1,0 +1,123 @@
+"""The command line, run as its users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import requests
+
+from tests.processes import ROOT, ClusterProcess, ServiceProcess, free_port
+from tests.waiting import wait_until
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LAMBDA_BUILDER_", "K_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "lambda_builder.cli", *arguments],
+        cwd=ROOT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_the_effective_settings_are_shown_with_secrets_hidden() -> None:
+    shown = run(
+        "check-config",
+        LAMBDA_BUILDER_QUEUE_SIZE="7",
+        K_CE_OVERRIDES='{"extensions": {"token": "hunter2"}}',
+    )
+    assert shown.returncode == 0
+    lines = [line.split("│") for line in shown.stdout.splitlines() if "│" in line]
+    values = {line[1].strip(): line[2].strip() for line in lines}
+    assert values["LAMBDA_BUILDER_QUEUE_SIZE"] == "7"
+    assert values["K_CE_OVERRIDES"] == "(hidden)"
+    assert "hunter2" not in shown.stdout
+
+
+def test_settings_that_cannot_work_are_told_with_exit_code_2() -> None:
+    shown = run("check-config", LAMBDA_BUILDER_QUEUE_SIZE="many", LAMBDA_BUILDER_WORKER_COUNT="0")
+    assert shown.returncode == 2
+    assert "LAMBDA_BUILDER_QUEUE_SIZE" in shown.stderr
+    assert "LAMBDA_BUILDER_WORKER_COUNT" in shown.stderr
+
+
+def test_builds_are_listed_shown_cancelled_and_sent_again(
+    cluster: ClusterProcess, service: ServiceProcess
+) -> None:
+    def jobs(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run("jobs", "--url", service.url, *arguments)
+
+    cluster.add_fault("status", verb="create", resource="jobs", status=403, message="no", times=1)
+    name = service.post("one").json()["job_name"]
+    wait_until(lambda: service.stats()["dead_total"] == 1, "the failure")
+    listed = jobs("list", "--state", "dead").stdout
+    assert name in listed
+    assert "forbidden" in listed
+    assert json.loads(jobs("show", "one").stdout)["state"] == "dead"
+    again = jobs("retry", "one")
+    assert (again.returncode, json.loads(again.stdout)["job_name"]) == (0, name)
+    wait_until(lambda: len(cluster.jobs()) == 1, "the Job")
+    refused = jobs("retry", "one")
+    assert refused.returncode == 1
+    assert "not_retryable" in refused.stderr
+    assert json.loads(jobs("stats").stdout)["accepted_total"] == 2
+    missing = jobs("cancel", "nobody")
+    assert (missing.returncode, "not_found" in missing.stderr) == (1, True)
+    away = run("jobs", "--url", f"http://127.0.0.1:{free_port()}", "stats")
+    assert away.returncode == 1
+    assert "does not answer" in away.stderr
+
+
+def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path) -> None:
+    port = free_port()
+    kubeconfig = tmp_path / "kubeconfig"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lambda_builder.cli", "dev", "--kubeconfig", str(kubeconfig)],
+        cwd=ROOT,
+        env={**os.environ, "PORT": str(port), "LAMBDA_BUILDER_HOST": "127.0.0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        banner = [process.stdout.readline() for _ in range(3)]
+        assert f"http://localhost:{port}" in banner[0]
+        assert "development and test only" in banner[1]
+
+        def answers() -> bool:
+            try:
+                return requests.get(f"http://127.0.0.1:{port}/ready", timeout=2).ok
+            except requests.RequestException:
+                return False
+
+        wait_until(answers, "the service", 20)
+        sent = requests.post(
+            f"http://127.0.0.1:{port}/events",
+            data='{"parser_id": "p"}',
+            headers={"Ce-Type": "network.notifi.lambda.build.start"},
+            timeout=5,
+        )
+        assert sent.status_code == 200
+        cluster_url = banner[1].split()[-1]
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
+        rest = process.communicate(timeout=30)[0]
+    finally:
+        process.kill()
+        process.wait(10)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+    try:
+        requests.get(f"{cluster_url}/version", timeout=2)
+    except requests.ConnectionError:
+        pass
+    else:
+        raise AssertionError("the embedded cluster is still there")
