@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -72,7 +72,9 @@ class Acceptance:
 
     def accept(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
         """Accept all of ``requests`` or none of them; raises ``Refused``."""
-        wanted = {request.event_hash: request for request in requests}
+        wanted: dict[str, BuildRequest] = {}
+        for request in requests:
+            wanted.setdefault(request.event_hash, request)
         claims, others = self._claim(wanted)
         receipts: dict[str, Receipt] = {}
         try:
@@ -89,7 +91,20 @@ class Acceptance:
         self._settle(claims, None)
         for event_hash, other in others.items():
             receipts[event_hash] = self._follow(wanted[event_hash], other)
-        return [receipts[request.event_hash] for request in requests]
+        return list(self._one_each(requests, receipts))
+
+    def _one_each(
+        self, requests: Sequence[BuildRequest], receipts: dict[str, Receipt]
+    ) -> Iterator[Receipt]:
+        """Answer in order; what came twice in one delivery is a duplicate the second time."""
+        answered: set[str] = set()
+        for request in requests:
+            receipt = receipts[request.event_hash]
+            if request.event_hash in answered:
+                self._counts.add("duplicates")
+                receipt = replace(receipt, status="duplicate")
+            answered.add(request.event_hash)
+            yield receipt
 
     # -- one request at a time per event -------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.errors import FailureReason, Permanent
+from lambda_builder.job_labels import APP, MANAGED_BY_LABEL
 from lambda_builder.job_template import JobTemplate
 from lambda_builder.kube.job_manager import CreatedJob, JobManager
 from lambda_builder.kube.job_status import event_hash_of, job_result
@@ -43,8 +44,14 @@ class BuildRunner:
         except Permanent as error:
             if not self._one_per_target or error.reason is not FailureReason.NAME_CONFLICT:
                 raise
-        self._make_way(request)
-        return self._jobs.create_job(manifest)
+            self._make_way(request, error)
+        try:
+            return self._jobs.create_job(manifest)
+        except Permanent as error:
+            if error.reason is not FailureReason.NAME_CONFLICT:
+                raise
+            # Another worker's event took the name that had just become free.
+            raise TargetBusy(request.job_name) from error
 
     def look(self, request: BuildRequest) -> CreatedJob | None:
         """Return the build's Job if it is there; raises ``Transient`` or ``Permanent``."""
@@ -63,11 +70,13 @@ class BuildRunner:
             return False
         return self._jobs.delete_job(job.name, uid=job.uid, wait_seconds=wait_seconds)
 
-    def _make_way(self, request: BuildRequest) -> None:
-        """Delete the finished Job of another event that has the target's name."""
+    def _make_way(self, request: BuildRequest, conflict: Permanent) -> None:
+        """Delete our finished Job of another event that has the target's name; no foreign one."""
         job = self._jobs.get_job(request.job_name)
         if job is None:
             return
+        if job["metadata"].get("labels", {}).get(MANAGED_BY_LABEL) != APP:
+            raise conflict
         if job_result(job).state not in (BuildState.SUCCEEDED, BuildState.FAILED):
             raise TargetBusy(request.job_name)
         uid = job["metadata"]["uid"]

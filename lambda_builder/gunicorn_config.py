@@ -37,7 +37,7 @@ _loaded = _settings()
 
 bind = f"{_loaded.host}:{_loaded.port}"
 workers = 1
-worker_class = "gthread"
+worker_class = "lambda_builder.gunicorn_worker.Worker"
 threads = _loaded.http_threads
 worker_connections = 1000
 keepalive = 75
@@ -72,8 +72,8 @@ def config_problems(cfg: Any, settings: Settings) -> list[str]:
         problems.append("preload_app must be off: threads do not survive the fork")
     if cfg.max_requests:
         problems.append("max_requests must be 0: a recycled worker interrupts builds")
-    if cfg.worker_class_str != "gthread":
-        problems.append("worker_class must be gthread")
+    if cfg.worker_class_str != worker_class:
+        problems.append(f"worker_class must be {worker_class}")
     least = HTTP_TAIL_SECONDS + settings.drain_seconds
     if cfg.graceful_timeout <= least:
         problems.append(
