@@ -130,7 +130,9 @@ class Database:
         return connection
 
     def _replace(self, reason: str) -> None:
-        self._readers.suspend(BUSY_SECONDS, "the file is damaged and being replaced")
+        # A connection that outlived the old file would delete the new one's log when it closes.
+        if not self._readers.suspend(BUSY_SECONDS, "the file is damaged and being replaced"):
+            raise TimeoutError("queries are still under way")
         salvage(self.path, reason, clock=self._clock)
         self._damage = None
         self._writer = connect_writer(self.path)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from lambda_builder.journal.schema import SETTLED
 
 _ROUND_SECONDS = 10.0
-_SLICE_ROWS = 200
+_SLICE_ROWS = 50
 _SLICE_PAGES = 64
 _KEPT_FREE_PAGES = 2560
 """10 MiB of free pages are kept for what comes next."""
@@ -20,13 +20,14 @@ _LOG_PAGES = 1000
 """Pages in the log that make a checkpoint worth its fsyncs."""
 _PAGES_PER_ROW = 6
 """Pages that a typical row touches: the table and its indexes."""
-_BREATH_SECONDS = 0.05
+_BREATH_SECONDS = 0.01
 """Pause between two slices while there are changes to write."""
 
 _TRIM = (
     f"DELETE FROM builds WHERE seq IN (SELECT seq FROM builds WHERE {SETTLED}"
     " AND settled_at < ? ORDER BY settled_at LIMIT ?)"
 )
+_COUNT_SETTLED = f"SELECT count(*) FROM builds WHERE {SETTLED}"
 
 
 class Housekeeping:
@@ -44,6 +45,7 @@ class Housekeeping:
         self._next_round = time.monotonic() + _ROUND_SECONDS
         self._next_slice = 0.0
         self._trimming = False
+        self._surplus: int | None = None
         self._vacuuming = False
         self._logged = 0
         self.trimmed = 0
@@ -72,6 +74,7 @@ class Housekeeping:
         if now >= self._next_round:
             self._next_round = now + _ROUND_SECONDS
             self._trimming = True
+            self._surplus = None
         if self._trimming:
             self._trim(connection)
         elif self._vacuuming:
@@ -85,12 +88,15 @@ class Housekeeping:
         before = self._clock() - self._keep_seconds
         deleted = connection.execute(_TRIM, (before, _SLICE_ROWS)).rowcount
         if deleted < _SLICE_ROWS:
-            ((kept,),) = connection.execute(f"SELECT count(*) FROM builds WHERE {SETTLED}")
-            surplus = min(kept - self._keep_max, _SLICE_ROWS)
-            if surplus > 0:
-                deleted += connection.execute(_TRIM, (float("inf"), surplus)).rowcount
-            self._trimming = surplus == _SLICE_ROWS
-        self._vacuuming = not self._trimming
+            if self._surplus is None:
+                ((kept,),) = connection.execute(_COUNT_SETTLED)
+                self._surplus = max(0, kept - self._keep_max)
+            most = min(self._surplus, _SLICE_ROWS - deleted)
+            self._surplus -= most
+            if most:
+                deleted += connection.execute(_TRIM, (float("inf"), most)).rowcount
+            self._trimming = self._surplus > 0
+            self._vacuuming = not self._trimming
         self.trimmed += deleted
         self._logged += deleted * _PAGES_PER_ROW
 

@@ -18,7 +18,6 @@ from lambda_builder.journal.schema import PAGE_SIZE
 
 Value = None | int | float | str | bytes
 
-_MAGIC = b"SQLite format 3\0"
 _FIRST_PAGE_HEADER = 100
 _TABLE_LEAF, _INDEX_LEAF, _INDEX_INNER = 0x0D, 0x0A, 0x02
 _PAGE_HEADER = {_TABLE_LEAF: 8, _INDEX_LEAF: 8, _INDEX_INNER: 12}
@@ -49,10 +48,8 @@ class Pages:
 
     def records(self) -> Iterator[Record]:
         """Read every row and index entry that can be read; raises ``OSError``."""
-        free = self._free_pages()
         for number in range(1, self._count + 1):
-            if number not in free:
-                yield from self._records_of(number)
+            yield from self._records_of(number)
 
     def _overlay(self, log_path: Path) -> None:
         """Let committed pages of the log stand in for those of the file."""
@@ -72,21 +69,6 @@ class Pages:
             return self._log.read(PAGE_SIZE)
         self._database.seek((number - 1) * PAGE_SIZE)
         return self._database.read(PAGE_SIZE).ljust(PAGE_SIZE, b"\0")
-
-    def _free_pages(self) -> set[int]:
-        """Pages given back, which still show what once stood there."""
-        first = self._page(1)
-        free: set[int] = set()
-        if not first.startswith(_MAGIC):
-            return free
-        trunk = int.from_bytes(first[32:36])
-        while 1 < trunk <= self._count and trunk not in free:
-            page = self._page(trunk)
-            free.add(trunk)
-            leaves = min(int.from_bytes(page[4:8]), PAGE_SIZE // 4 - 2)
-            free.update(struct.unpack_from(f">{leaves}I", page, 8))
-            trunk = int.from_bytes(page[:4])
-        return free
 
     def _records_of(self, number: int) -> Iterator[Record]:
         page = self._page(number)

@@ -161,8 +161,6 @@ class Writer:
         if changes:
             if not self._write_together(changes):
                 self._put_off(changes)
-                # Without what was just refused, the rest may find room.
-                self._retry_at = time.monotonic()
         elif self._committer.trouble is not None:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             self._committer.probe()

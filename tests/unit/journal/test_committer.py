@@ -1,0 +1,130 @@
+"""A batch is written whole or not at all, and a bad one leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.committer import Committer, Verdict
+from lambda_builder.journal.database import Database
+from lambda_builder.journal.housekeeping import Housekeeping
+from lambda_builder.journal.rows import message_row, request_row, result_row
+from lambda_builder.journal.schema import PAGE_SIZE
+from lambda_builder.journal.statements import Statements
+from tests.journals import make_message, make_request, make_result
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with contextlib.closing(Database(tmp_path / "journal.sqlite3")) as database:
+        database.open()
+        yield database
+
+
+@pytest.fixture
+def committer(database: Database) -> Committer:
+    return Committer(database, Statements(), Housekeeping(60.0, 100))
+
+
+def events(database: Database) -> list[str]:
+    rows = database.fetch("SELECT correlation_id FROM builds ORDER BY seq")
+    return [correlation_id for (correlation_id,) in rows]
+
+
+def recording(number: int) -> Change:
+    return Change(records=[request_row(make_request(number))], durable=True)
+
+
+BAD = Change(attempts=[("hash", 2**70)])
+
+
+def test_a_batch_with_a_bad_change_is_not_written_at_all(committer, database):
+    assert committer.commit([recording(1), BAD]) is Verdict.REJECTED
+    assert events(database) == []
+
+
+@pytest.mark.parametrize("bad", [[BAD], [recording(1), BAD], [BAD, recording(1), recording(2)]])
+def test_after_a_bad_batch_the_next_is_written(committer, database, bad):
+    committer.commit(bad)
+
+    assert committer.commit([recording(3), recording(4)]) is Verdict.WRITTEN
+    assert events(database) == ["correlation-3", "correlation-4"]
+    assert committer.trouble is None
+
+
+def test_a_file_that_cannot_be_written_is_told_from_a_bad_change(committer, database):
+    database.writer(durable=True).execute("PRAGMA query_only = ON")
+
+    assert committer.commit([recording(1)]) is Verdict.UNAVAILABLE
+    assert committer.trouble == "read-only file system"
+    database.writer(durable=True).execute("PRAGMA query_only = OFF")
+    committer.probe()
+    assert committer.trouble is None
+
+
+def test_an_outcome_goes_in_before_what_begins_again(committer, database):
+    again = Change(reopens=[request_row(make_request(1))], durable=True)
+    outcome = Change(finishes=[result_row(make_result(1), 5.0)])
+
+    committer.commit([again, outcome])
+
+    assert database.fetch("SELECT state, settled_at FROM builds") == [("queued", None)]
+
+
+def test_a_forgotten_build_can_be_recorded_again_in_the_same_batch(committer, database):
+    committer.commit([recording(1), recording(2)])
+
+    committer.commit([recording(1), Change(forgets=[make_request(1).event_hash])])
+
+    assert events(database) == ["correlation-2", "correlation-1"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 31, 32, 33, 64, 65, 1000])
+def test_batches_of_any_size_are_written_whole(committer, database, size):
+    changes = [
+        Change(
+            records=[request_row(make_request(number))],
+            messages=[message_row(make_message(number, key=f"key-{number}"))],
+        )
+        for number in range(size)
+    ]
+
+    assert committer.commit(changes) is Verdict.WRITTEN
+    committer.commit([Change(attempts=[(make_request(n).event_hash, n + 1)]) for n in range(size)])
+
+    assert events(database) == [f"correlation-{number}" for number in range(size)]
+    rows = database.fetch("SELECT attempts FROM builds ORDER BY seq")
+    assert [attempts for (attempts,) in rows] == list(range(1, size + 1))
+    assert database.fetch("SELECT count(*) FROM outbox") == [(size,)]
+    committer.commit([Change(delivered=[f"message-{number}"]) for number in range(size)])
+    assert database.fetch("SELECT count(*) FROM outbox") == [(0,)]
+
+
+def test_of_two_builds_with_one_number_a_salvage_keeps_both_and_goes_on_above_them(
+    committer, database, tmp_path
+):
+    committer.commit([recording(1)])
+    with contextlib.closing(Database(tmp_path / "other.sqlite3")) as other:
+        other.open()
+        Committer(other, Statements(), Housekeeping(60.0, 100)).commit([recording(2)])
+    database.mark_damaged("its header is gone, and it has a page of another journal")
+    stray = next(
+        page
+        for page in pages_of(tmp_path / "other.sqlite3")
+        if page[0] == 0x0D and b'"event_id"' in page
+    )
+    database.path.write_bytes(b"gone" * 25 + database.path.read_bytes()[100:] + stray)
+
+    assert committer.commit([recording(3)]) is Verdict.WRITTEN
+
+    assert sorted(events(database)) == ["correlation-1", "correlation-2", "correlation-3"]
+    assert events(database)[-1] == "correlation-3"
+
+
+def pages_of(path: Path) -> list[bytes]:
+    data = path.read_bytes()
+    return [data[start : start + PAGE_SIZE] for start in range(0, len(data), PAGE_SIZE)]
