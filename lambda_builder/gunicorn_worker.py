@@ -2,19 +2,24 @@
 
 gunicorn 27 waits without end, in one of its few threads, for a client that stops in the middle of
 a request or of an answer; and in its only loop, for two seconds, for one that does not close a
-connection that is over. A handful of those, and no probe is answered any more.
+connection that is over. A handful of those, and no probe is answered any more. What is no HTTP is
+answered as the service answers whatever else it refuses.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import selectors
 import socket
 import time
+import uuid
 from collections import deque
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
+from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from lambda_builder.settings import HTTP_TAIL_SECONDS
@@ -27,6 +32,15 @@ LINGER_SECONDS = 2.0
 """How long a closed connection's client may go on sending before it is cut off (RFC 9112, 9.6);
 for the next turn of the loop only once the service is stopping."""
 _READ_BYTES = 65_536
+_SHOWN = 200
+"""Most characters of a broken request in a log line or an answer."""
+_STATUS = {
+    http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    http_errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    http_errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}
+"""By gunicorn's exception; any other request that cannot be parsed is a 400."""
+_OUR_FAULT = (http_errors.InvalidResponseHeader, http_errors.InvalidResponseHeaderName)
 _NO_CONNECTION = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 
 
@@ -114,6 +128,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         result = super().handle(conn)
         return result and not conn.sock.gave_up
 
+    def handle_error(self, req: Any, client: PatientSocket, addr: Any, exc: Exception) -> None:
+        """Answer what could not be parsed with a problem; gunicorn would send a page."""
+        if not isinstance(exc, http_errors.ParseException) or isinstance(exc, _OUR_FAULT):
+            super().handle_error(req, client, addr, exc)
+            return
+        detail = str(exc)[:_SHOWN]
+        self.log.warning("Invalid request: %s", detail)
+        try:
+            client.sendall(bad_request(_STATUS.get(type(exc), HTTPStatus.BAD_REQUEST), detail))
+        except OSError as error:
+            self.log.debug("The answer could not be sent: %s", error)
+
     def linger(self, conn: Connection) -> None:
         """End our side, and let the client read the answer before its own bytes cut it off."""
         try:
@@ -158,3 +184,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _watch(self, conn: Connection, readable: Any) -> None:
         conn.sock.setblocking(False)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+
+def bad_request(status: HTTPStatus, detail: str) -> bytes:
+    """Return a whole answer that ends its connection, in the form of ``web.problems``."""
+    correlation_id = uuid.uuid4().hex
+    problem = {
+        "type": "urn:lambda-builder:problem:bad_request",
+        "title": "Bad request",
+        "status": status,
+        "detail": detail,
+        "code": "bad_request",
+        "correlation_id": correlation_id,
+        "errors": None,
+    }
+    body = json.dumps(problem) + "\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Connection: close",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"X-Correlation-ID: {correlation_id}",
+    )
+    return "\r\n".join((*head, "", body)).encode("ascii")

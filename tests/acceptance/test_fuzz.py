@@ -43,11 +43,6 @@ class Answer:
     headers: http.client.HTTPMessage
     body: bytes
 
-    @property
-    def from_gunicorn(self) -> bool:
-        """Whether the request was no HTTP, so that the service never saw it."""
-        return self.headers["X-Correlation-ID"] is None
-
 
 @dataclass
 class Sender:
@@ -71,17 +66,13 @@ class Sender:
             if answer is None:
                 assert not hostile.whole, "no answer"
                 return
-            self.judge(answer, hostile)
+            self.judge(answer)
             if hostile.whole and answer.headers["Connection"] != "close":
                 self.go_on(client)
 
-    def judge(self, answer: Answer, hostile: Hostile) -> None:
+    def judge(self, answer: Answer) -> None:
         self.statuses[answer.status] += 1
-        if answer.from_gunicorn:
-            unknown_coding = answer.status == 501 and b"\r\nTransfer-Encoding:" in hostile.raw
-            # RFC 9112, section 6.1, asks for 501 where a transfer coding is not known.
-            assert 400 <= answer.status < 500 or unknown_coding
-            return
+        assert answer.headers["X-Correlation-ID"]
         is_json = answer.body and "json" in answer.headers["Content-Type"]
         said = json.loads(answer.body) if is_json else {}
         if answer.status >= 500:
@@ -96,7 +87,7 @@ class Sender:
         )
 
     def go_on(self, client: socket.socket) -> None:
-        """Use the connection again: what was sent before must not be taken for an answer's cause.
+        """Use the connection again: no rest of what was sent before may be taken for a request.
 
         The server may close it, and must where it is not sure where the next request begins.
         """
@@ -105,7 +96,7 @@ class Sender:
         except (BrokenPipeError, ConnectionResetError):
             return
         answer = read_answer(client, "GET")
-        if answer is not None and not answer.from_gunicorn:
+        if answer is not None and answer.headers["Connection"] != "close":
             assert (answer.status, answer.body) == (200, b"ok")
             self.in_step += 1
 
