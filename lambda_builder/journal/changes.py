@@ -51,9 +51,9 @@ class Change:
     finishes: Sequence[Row] = ()
     forgets: Sequence[str] = ()
     delivered: Sequence[str] = ()
+    messages: Sequence[Row] = ()
     failed: Sequence[tuple[str, float]] = ()
     """(message id, next time)."""
-    messages: Sequence[Row] = ()
     attempts: Sequence[tuple[str, int]] = ()
     """(event hash, attempts)."""
     records: Sequence[Row] = ()

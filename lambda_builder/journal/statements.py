@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lambda_builder.journal.changes import Change
+from lambda_builder.journal.rows import Row
 from lambda_builder.journal.schema import BUILD_COLUMNS, OPEN, OUTBOX_COLUMNS
 
 Statement = tuple[str, Sequence[Any]]
 
 _ROWS_PER_STATEMENT = 32
+_ID, _DESTINATION, _KEY = range(3)
+"""Where these stand in a message's row."""
 
 _NEW = "(?, ?, ?, ?, ?, 0, 'queued', NULL, ?, NULL)"
 _BEGIN_AGAIN = (
@@ -77,18 +80,17 @@ class Statements:
     def _outbox(self, changes: Sequence[Change]) -> Iterator[Statement]:
         delivered = [(message_id,) for change in changes for message_id in change.delivered]
         yield from _bulk("DELETE FROM outbox WHERE id IN (", "?", ")", delivered)
-        for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
-            yield _PUT_OFF, (next_at, message_id)
-            yield _COUNT_FAILURE, (message_id,)
         now = self._clock()
-        rows = itertools.chain.from_iterable(change.messages for change in changes)
         messages = [
-            (number, *row, now, row[1], row[2])
-            for number, row in enumerate(rows, start=self._message_seq + 1)
+            (number, *row, now, row[_DESTINATION], row[_KEY])
+            for number, row in enumerate(_undelivered(changes), start=self._message_seq + 1)
         ]
         self._message_seq += len(messages)
         insert = f"INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES "
         yield from _bulk(insert, _MESSAGE, _REPLACE_MESSAGE, messages)
+        for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
+            yield _PUT_OFF, (next_at, message_id)
+            yield _COUNT_FAILURE, (message_id,)
 
     def _begins(self, changes: Sequence[Change]) -> Iterator[Statement]:
         attempts = [row for change in changes for row in change.attempts]
@@ -109,6 +111,17 @@ class Statements:
     def _numbered(self, row: Sequence[Any]) -> Sequence[Any]:
         self._build_seq += 1
         return (self._build_seq, *row)
+
+
+def _undelivered(changes: Sequence[Change]) -> list[Row]:
+    """Return the messages that nobody took back after they were put."""
+    messages: dict[str, Row] = {}
+    for change in changes:
+        for message_id in change.delivered:
+            messages.pop(message_id, None)
+        for row in change.messages:
+            messages[row[_ID]] = row
+    return list(messages.values())
 
 
 def _bulk(head: str, values: str, tail: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:

@@ -104,6 +104,32 @@ def test_batches_of_any_size_are_written_whole(committer, database, size):
     assert database.fetch("SELECT count(*) FROM outbox") == [(0,)]
 
 
+def test_a_message_taken_back_in_the_batch_that_puts_it_is_gone(committer, database):
+    put = Change(messages=[message_row(make_message(1)), message_row(make_message(2))])
+
+    committer.commit([put, Change(delivered=["message-1"])])
+
+    assert database.fetch("SELECT id FROM outbox") == [("message-2",)]
+
+
+def test_a_message_put_again_in_the_batch_that_took_it_back_is_there(committer, database):
+    put = Change(messages=[message_row(make_message(1))])
+    committer.commit([put])
+
+    committer.commit([Change(delivered=["message-1"]), put])
+
+    assert database.fetch("SELECT id FROM outbox") == [("message-1",)]
+
+
+def test_a_message_put_off_in_the_batch_that_puts_it_waits_with_all_behind_it(committer, database):
+    put = Change(messages=[message_row(make_message(1)), message_row(make_message(2))])
+
+    committer.commit([put, Change(failed=[("message-1", 5e12)])])
+
+    rows = database.fetch("SELECT due_at, attempts FROM outbox ORDER BY seq")
+    assert rows == [(5e12, 1), (5e12, 0)]
+
+
 def test_of_two_builds_with_one_number_a_salvage_keeps_both_and_goes_on_above_them(
     committer, database, tmp_path
 ):
