@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -34,6 +35,16 @@ _DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter", "handoff")
 Stats = dict[str, int | float | bool | None]
 
 
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """What is counted of Jobs, once they exist."""
+
+    active: int = 0
+    failed: int = 0
+    workers_without_room: int = 0
+    """Workers that wait because ``MAX_ACTIVE_JOBS`` are unfinished."""
+
+
 class AsyncJobCreator:
     """Creates Jobs in the background; every method is thread-safe."""
 
@@ -45,6 +56,7 @@ class AsyncJobCreator:
         acceptance: Acceptance,
         health: ApiHealth,
         counts: Counts,
+        job_counts: Callable[[], JobCounts] = JobCounts,
     ) -> None:
         self.queue = build_queue
         self.records = records
@@ -52,6 +64,7 @@ class AsyncJobCreator:
         self._pool = pool
         self._acceptance = acceptance
         self._health = health
+        self._job_counts = job_counts
         self._closing = threading.Event()
         self._started = threading.Event()
         self._replay_thread = threading.Thread(target=self._replay, name="replay", daemon=True)
@@ -148,6 +161,7 @@ class AsyncJobCreator:
     def get_stats(self) -> Stats:
         """Return the counts of contract section 2, all from one instant."""
         minimum, maximum = self._pool.bounds
+        jobs = self._job_counts()
         size, ended = self._pool.size, self.records.results.ended_count
         with self.queue.frozen() as queue:
             counts = self.counts.snapshot()
@@ -167,11 +181,13 @@ class AsyncJobCreator:
             "dead_total": outcomes["dead"],
             "cancelled_total": outcomes["cancelled"],
             "skipped_total": outcomes["skipped"],
-            "failed_total": 0,
+            "failed_total": jobs.failed,
             "retried_total": counts["retried"].total(),
             "rejected_total": counts["rejected"].total(),
             "duplicates_total": counts["duplicates"].total(),
             "panics_total": counts["panics"].total(),
+            "active_jobs": jobs.active,
+            "workers_without_room": jobs.workers_without_room,
             "api_available": self._health.available,
             "is_shutdown": self.is_shutdown,
         }
@@ -189,6 +205,8 @@ class AsyncJobCreator:
                 "async_worker_count": float(stats["worker_count"] or 0),
                 "async_worker_busy": queue.held,
                 "kubernetes_api_available": float(self._health.available),
+                "async_workers_without_room": float(stats["workers_without_room"] or 0),
+                "build_jobs_active": float(stats["active_jobs"] or 0),
                 "journal_available": float(self.records.journal.available),
                 "journal_open_builds": self._journal_open(),
             },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -18,6 +19,7 @@ from lambda_builder.builds import BuildError
 from lambda_builder.counts import Counts
 from lambda_builder.errors import FailureReason, Permanent, Refused, Transient, Unreachable
 from lambda_builder.kube.health import ApiHealth
+from lambda_builder.kube.job_manager import CreatedJob
 from lambda_builder.schedule import Entry
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
@@ -28,6 +30,10 @@ _AMBIGUOUS = frozenset(
     {FailureReason.TIMEOUT, FailureReason.CONNECTION, FailureReason.SERVER_ERROR}
 )
 """Failures after which the Job may exist all the same."""
+
+
+def _ignore(job: CreatedJob) -> None:
+    del job
 
 
 class Attempts:
@@ -45,8 +51,10 @@ class Attempts:
         max_attempts: int,
         retry_base_seconds: float,
         retry_max_seconds: float,
+        on_created: Callable[[CreatedJob], None] = _ignore,
         rng: random.Random | None = None,
     ) -> None:
+        """``on_created`` is told of each Job once its build is known to have it; must be quick."""
         self._queue = build_queue
         self._records = records
         self._runner = runner
@@ -55,6 +63,7 @@ class Attempts:
         self._counts = counts
         self._max_attempts = max_attempts
         self._base, self._ceiling = retry_base_seconds, retry_max_seconds
+        self._on_created = on_created
         self._rng = rng or random.Random()
 
     def run(self, entry: Entry[Build]) -> None:
@@ -126,6 +135,7 @@ class Attempts:
         self._health.report_success()
         if self._records.created(build, job):
             self._queue.finish(entry, "created")
+            self._on_created(job)
         else:
             self._take_back(entry)
 
@@ -147,6 +157,7 @@ class Attempts:
         if job is None or not self._records.created(entry.item, job):
             return False
         self._queue.finish(entry, "created")
+        self._on_created(job)
         return True
 
     # -- how it went ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from itertools import islice
 
 from lambda_builder.build_records import BuildRecords
@@ -18,15 +19,20 @@ from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.kube.job_status import job_result
 
 Results = list[BuildResult]
+Current = Callable[[BuildResult], BuildResult | None]
 
 
 class BuildFinder:
     """Looks builds up; thread-safe. Every method raises ``Refused``."""
 
-    def __init__(self, records: BuildRecords, jobs: JobManager, health: ApiHealth) -> None:
+    def __init__(
+        self, records: BuildRecords, jobs: JobManager, health: ApiHealth, current: Current
+    ) -> None:
+        """``current`` brings a result that nobody keeps current up to its Job, or says None."""
         self._records = records
         self._jobs = jobs
         self._health = health
+        self._current = current
 
     def page(
         self,
@@ -53,13 +59,18 @@ class BuildFinder:
     def find(self, build_id: str) -> Results:
         """Return the builds with this correlation ID or Job name, newest first."""
         found = self._records.results.by_id(build_id)
-        found = found or self._records.journal.find_by_id(build_id) or self._find_jobs(build_id)
+        found = found or self._recorded(build_id) or self._find_jobs(build_id)
         if not found:
             raise Refused(
                 RefusalCode.NOT_FOUND,
                 f"no build {build_id[:253]!r} is known; it may have expired",
             )
         return found
+
+    def _recorded(self, build_id: str) -> Results:
+        """Find what the journal still knows, where its Job still exists."""
+        recorded = map(self._current, self._records.journal.find_by_id(build_id))
+        return [result for result in recorded if result is not None]
 
     def find_all(self, build_id: str) -> Results:
         """Find, and add what other replicas made under the same correlation ID."""
@@ -77,7 +88,7 @@ class BuildFinder:
             jobs = [job for job in found if job] or self._jobs.find_by_correlation(build_id)
         except AttemptFailed as error:
             raise kubernetes_away(str(error)) from error
-        results = [job_result(job) for job in jobs]
+        results = [self._current(result := job_result(job)) or result for job in jobs]
         return sorted(results, key=lambda result: result.created_at or 0.0, reverse=True)
 
     def unfinished_of_target(self, third_party_id: str, parser_id: str) -> Results:

@@ -14,7 +14,11 @@ class Periodic:
     ``start`` and ``stop`` are harmless twice and in any order; ``stop`` wakes the thread.
     """
 
-    def __init__(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, seconds: float, action: Callable[[], None], *, at_once: bool = False
+    ) -> None:
+        """``at_once``: the first call comes right after ``start``, not only after ``seconds``."""
+        self._at_once = at_once
         self._seconds = seconds
         self._action = action
         self._stopping = threading.Event()
@@ -37,7 +41,8 @@ class Periodic:
         return [self._thread.name] if self._thread.is_alive() else []
 
     def _loop(self) -> None:
-        while not self._stopping.wait(self._seconds):
+        while not self._stopping.wait(0 if self._at_once else self._seconds):
+            self._at_once = False
             try:
                 self._action()
             except Exception:  # noqa: BLE001 - the next round may go better

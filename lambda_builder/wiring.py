@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from lambda_builder.acceptance import Acceptance
+from lambda_builder.active_jobs import ActiveJobsCap
 from lambda_builder.announcer import Announcer
-from lambda_builder.async_job_creator import AsyncJobCreator
+from lambda_builder.async_job_creator import AsyncJobCreator, JobCounts
 from lambda_builder.attempts import Attempts
 from lambda_builder.build_directory import BuildDirectory
 from lambda_builder.build_finder import BuildFinder
+from lambda_builder.build_lifecycle import BuildLifecycle
 from lambda_builder.build_logs import BuildLogs
+from lambda_builder.build_notifier import BuildNotifier
 from lambda_builder.build_queue import BuildQueue
 from lambda_builder.build_records import Build, BuildRecords
 from lambda_builder.build_runner import BuildRunner
+from lambda_builder.builds import BuildRequest
+from lambda_builder.cancel_events import CancelEvents
 from lambda_builder.counts import Counts
 from lambda_builder.events import EventReader
+from lambda_builder.job_marks import JobMarks
 from lambda_builder.job_template import JobTemplate
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.job_troubles import JobTroubles
+from lambda_builder.journal import Destination, Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.kube.job_manager import JobManager
+from lambda_builder.kube.job_manager import CreatedJob, JobManager
 from lambda_builder.kube.job_watcher import JobWatcher
+from lambda_builder.kube.leader import Leadership, identity
+from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.rejections import Rejections
 from lambda_builder.results import ResultStore
-from lambda_builder.service import Service
+from lambda_builder.service import Part, Service
 from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
 from lambda_builder.sink import Sink
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.template_trial import TemplateTrial
 from lambda_builder.web.app import build_web
 from lambda_builder.worker_pool import WorkerPool
 
@@ -49,13 +60,12 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("lambda_builder", static_folder=None)
     metrics = Metrics(event_types=(*settings.build_event_types, CANCEL_EVENT_TYPE))
     client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
-    jobs = JobManager(client, settings.namespace)
     health = ApiHealth(client.probe)
-    runner = BuildRunner(
-        JobTemplate.from_settings(settings),
-        jobs,
-        one_per_target=settings.duplicate_policy == "skip",
-    )
+    jobs = JobManager(client, settings.namespace)
+    pods = PodReader(client, settings.namespace)
+    template = JobTemplate.from_settings(settings)
+    one_per_target = settings.duplicate_policy == "skip"
+    runner = BuildRunner(template, jobs, one_per_target=one_per_target)
     announcer = Announcer(
         source=f"lambda-builder/{socket.gethostname()}",
         overrides=settings.ce_override_extensions,
@@ -68,6 +78,7 @@ def create_app(settings: Settings) -> Flask:
         announcer,
         namespace=settings.namespace,
     )
+    watched = _watch(settings, client, jobs, pods, health, records, announcer, metrics)
     counts = Counts()
     build_queue: BuildQueue[Build] = BuildQueue(
         settings.queue_size, fair=settings.queue_discipline == "fair"
@@ -82,6 +93,7 @@ def create_app(settings: Settings) -> Flask:
         max_attempts=1 + settings.max_retries,
         retry_base_seconds=settings.retry_base_seconds,
         retry_max_seconds=settings.retry_max_seconds,
+        on_created=watched.job_created,
     )
     pool: WorkerPool[Build] = WorkerPool(
         build_queue,
@@ -89,27 +101,27 @@ def create_app(settings: Settings) -> Flask:
         attempts.panicked,
         minimum=settings.worker_count,
         maximum=settings.worker_count_max,
-        may_take=health.wait_turn,
+        may_take=lambda stopping: watched.cap.may_take(stopping) and health.wait_turn(stopping),
+    )
+    acceptance = Acceptance(
+        build_queue, records, counts, active_job=watched.active_job if one_per_target else None
     )
     creator = AsyncJobCreator(
-        build_queue, pool, records, Acceptance(build_queue, records, counts), health, counts
+        build_queue, pool, records, acceptance, health, counts, watched.job_counts
     )
     metrics.watch_service(creator.readings)
-    watcher = JobWatcher(
-        client,
-        settings.namespace,
-        keep_details=bool(settings.effective_sink_url),
-        available=lambda: health.available,
-    )
-    pods = PodReader(client, settings.namespace)
-    logs = BuildLogs(jobs, pods, watcher, records.results.by_event)
+    logs = BuildLogs(jobs, pods, watched.watcher, records.results.by_event)
+    finder = BuildFinder(records, jobs, health, watched.lifecycle.current)
+    directory = BuildDirectory(build_queue, records, runner, finder, logs)
+    cancels = CancelEvents(directory.cancel_by_event, lambda: health.available)
+    trial = TemplateTrial(template.sample, jobs, lambda: health.available)
     app.extensions[SERVICE] = Service(
         creator=creator,
         announcer=announcer,
-        sink=_sink(settings, records),
+        sink=watched.sink,
         client=client,
         health=health,
-        parts=[],
+        parts=[trial, cancels, *watched.parts],
         streams_closed=logs.shutdown,
         durable=settings.journal_path is not None,
         handoff_url=settings.handoff_url,
@@ -123,16 +135,73 @@ def create_app(settings: Settings) -> Flask:
         reader=EventReader(
             strict=settings.strict_cloudevents,
             build_event_types=settings.build_event_types,
-            name_by_target=settings.duplicate_policy == "skip",
+            name_by_target=one_per_target,
         ),
         creator=creator,
-        directory=BuildDirectory(
-            build_queue, records, runner, BuildFinder(records, jobs, health), logs
-        ),
+        directory=directory,
+        cancels=cancels,
         metrics=metrics,
         rejections=Rejections(counts, announcer, records.journal.outbox),
     )
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What follows Jobs once they exist."""
+
+    watcher: JobWatcher
+    lifecycle: BuildLifecycle
+    cap: ActiveJobsCap
+    sink: Sink
+    parts: list[Part]
+
+    def job_created(self, job: CreatedJob) -> None:
+        self.cap.created(job.name, job.uid)
+        self.lifecycle.refresh(job.name)
+
+    def active_job(self, request: BuildRequest) -> str | None:
+        return self.watcher.active_job(
+            request.third_party_id, request.parser_id, request.event_hash
+        )
+
+    def job_counts(self) -> JobCounts:
+        return JobCounts(self.watcher.active_count, self.lifecycle.failed_total, self.cap.waiting)
+
+
+def _watch(
+    settings: Settings,
+    client: KubeClient,
+    jobs: JobManager,
+    pods: PodReader,
+    health: ApiHealth,
+    records: BuildRecords,
+    announcer: Announcer,
+    metrics: Metrics,
+) -> _Watched:
+    def available() -> bool:
+        return health.available
+
+    tells = bool(settings.effective_sink_url)
+    watcher = JobWatcher(client, settings.namespace, keep_details=tells, available=available)
+    troubles = JobTroubles(watcher, PodTroubles(pods), available=available)
+    lifecycle = BuildLifecycle(watcher, records, metrics, troubles)
+    cap = ActiveJobsCap(watcher, settings.max_active_jobs)
+    urls: dict[Destination, str] = {
+        "sink": settings.effective_sink_url,
+        "dead_letter": settings.dead_letter_url,
+    }
+    watcher.listen(lifecycle.job_changed)
+    watcher.listen(cap.job_changed)
+    outbox = records.journal.outbox
+    if not tells:
+        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher])
+    leadership = Leadership(client, settings.namespace, identity())
+    marks = JobMarks(watcher, jobs, available=available)
+    notifier = BuildNotifier(watcher, leadership, marks, outbox, announcer, troubles)
+    watcher.listen(notifier.job_changed)
+    sink = Sink(outbox, urls, on_delivered=notifier.delivered)
+    return _Watched(watcher, lifecycle, cap, sink, [notifier, leadership, troubles, watcher])
 
 
 def _journal(settings: Settings) -> Journal | NoJournal:
@@ -142,13 +211,6 @@ def _journal(settings: Settings) -> Journal | NoJournal:
         settings.journal_path,
         keep_seconds=settings.result_ttl_seconds,
         keep_max=settings.result_max,
-    )
-
-
-def _sink(settings: Settings, records: BuildRecords) -> Sink:
-    return Sink(
-        records.journal.outbox,
-        {"sink": settings.effective_sink_url, "dead_letter": settings.dead_letter_url},
     )
 
 

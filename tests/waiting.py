@@ -12,11 +12,16 @@ WAIT_SECONDS = 10.0
 
 
 def wait_until(
-    condition: Callable[[], object], what: str = "the condition", timeout: float = WAIT_SECONDS
+    condition: Callable[[], object],
+    what: str | Callable[[], str] = "the condition",
+    timeout: float = WAIT_SECONDS,
 ) -> None:
-    """Wait for ``condition`` to be true; fails the test after ``timeout`` seconds."""
+    """Wait for ``condition`` to be true; fails the test after ``timeout`` seconds.
+
+    ``what`` can be a function, to tell of the moment of the failure.
+    """
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout} s for {what}")
+            pytest.fail(f"waited {timeout} s for {what if isinstance(what, str) else what()}")
         threading.Event().wait(0.005)

@@ -52,10 +52,9 @@ class Dispatcher:
             self._send(exchange, self._guarded(lambda: self._admin.answer(request)))
             return
         name = where.name or (_name_in_body(request.body) if where.verb == "create" else "")
-        entry = self._log.add(where.verb, where.label, name or None)
-        struck = (
-            list(self._faults.for_request(where.verb, where.label, name)) if self._faults else []
-        )
+        verb = _told_verb(where, request)
+        entry = self._log.add(verb, where.label, name or None)
+        struck = list(self._faults.for_request(verb, where.label, name)) if self._faults else []
         latency = sum(fault.seconds or 0.0 for fault in struck if fault.kind == "latency")
         fault = next((fault for fault in struck if fault.kind != "latency"), None)
         if latency > 0:
@@ -158,3 +157,8 @@ def _name_in_body(body: bytes) -> str:
     except (ValueError, TypeError, KeyError, RecursionError):
         return ""
     return name if isinstance(name, str) else ""
+
+
+def _told_verb(where: Route, request: Request) -> str:
+    """Return the verb for faults and the record: a dry run creates nothing, and is told apart."""
+    return "dry-run" if where.verb == "create" and request.query.get("dryRun") else where.verb

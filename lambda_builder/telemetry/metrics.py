@@ -47,6 +47,7 @@ _GAUGES = {
     "async_job_oldest_queued_seconds": "Age of the oldest build that waits.",
     "async_worker_count": "Live worker threads.",
     "async_worker_busy": "Worker threads that hold a build.",
+    "async_workers_without_room": "Workers that wait because the most Jobs are unfinished.",
     "kubernetes_api_available": "1 while the Kubernetes API answers, 0 while it is away.",
     "build_jobs_active": "Unfinished build Jobs in the namespace.",
     "journal_available": "1 while the journal can be written (or none is used), else 0.",

@@ -6,6 +6,7 @@ from flask import Flask
 
 from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.build_directory import BuildDirectory
+from lambda_builder.cancel_events import CancelEvents
 from lambda_builder.events import EventReader
 from lambda_builder.rejections import Rejections
 from lambda_builder.settings import Settings
@@ -21,6 +22,7 @@ def build_web(
     reader: EventReader,
     creator: AsyncJobCreator,
     directory: BuildDirectory,
+    cancels: CancelEvents,
     metrics: Metrics,
     rejections: Rejections,
 ) -> None:
@@ -30,6 +32,7 @@ def build_web(
         reader=reader,
         creator=creator,
         directory=directory,
+        cancels=cancels,
         metrics=metrics,
         rejections=rejections,
     ).put_into(app)

@@ -102,7 +102,7 @@ def _cancel(services: Services, cancel: CancelRequest) -> None:
         event_id=cancel.event_id, correlation_id=cancel.correlation_id
     )
     try:
-        services.directory.cancel_by_event(cancel)
+        services.cancels.take(cancel)
     except LambdaBuilderError as error:
         log.warning("cancel_event_without_effect", reason=str(error)[:200])
     except Exception:

@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.build_directory import BuildDirectory
+from lambda_builder.cancel_events import CancelEvents
 from lambda_builder.events import EventReader
 from lambda_builder.rejections import Rejections
 from lambda_builder.settings import Settings
@@ -49,6 +50,7 @@ class Services:
     reader: EventReader
     creator: AsyncJobCreator
     directory: BuildDirectory
+    cancels: CancelEvents
     metrics: Metrics
     rejections: Rejections
     threads: ThreadBudget
@@ -61,6 +63,7 @@ class Services:
         reader: EventReader,
         creator: AsyncJobCreator,
         directory: BuildDirectory,
+        cancels: CancelEvents,
         metrics: Metrics,
         rejections: Rejections,
     ) -> Services:
@@ -70,6 +73,7 @@ class Services:
             reader=reader,
             creator=creator,
             directory=directory,
+            cancels=cancels,
             metrics=metrics,
             rejections=rejections,
             threads=ThreadBudget.of(settings.http_threads),

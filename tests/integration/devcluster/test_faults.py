@@ -43,9 +43,7 @@ def test_faults_strike_only_what_they_name(api, cluster, new_job):
     assert api("GET", JOBS).status == 200
 
 
-def test_a_cut_connection_leaves_no_job_and_a_cut_after_leaves_one(
-    cluster, connect, new_job
-):
+def test_a_cut_connection_leaves_no_job_and_a_cut_after_leaves_one(cluster, connect, new_job):
     for kind, made in (("cut", False), ("cut_after", True)):
         cluster.add_fault(Fault(kind, verb="create", times=1))
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -162,8 +160,10 @@ def test_requests_are_logged_in_kubernetes_terms(api, cluster, new_job):
     api("GET", "/version")
     seen = [(r.verb, r.resource, r.name, r.status) for r in cluster.requests()]
     assert seen == [
-        ("create", "jobs", "build-a", 201), ("list", "jobs", None, 200),
-        ("get", "jobs", "absent", 404), ("get", "version", None, 200),
+        ("create", "jobs", "build-a", 201),
+        ("list", "jobs", None, 200),
+        ("get", "jobs", "absent", 404),
+        ("get", "version", None, 200),
     ]
     assert before <= cluster.requests()[0].time <= time.time()
     assert [r["verb"] for r in api("GET", "/devcluster/requests").json] == [r[0] for r in seen]
@@ -197,3 +197,11 @@ def test_a_cluster_stops_while_requests_hang_and_stopping_twice_is_harmless(conn
         cluster.stop()
     assert cluster.jobs() == []
     DevCluster().stop()
+
+
+def test_a_dry_run_is_told_apart_from_a_creation(api, cluster, new_job):
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=500))
+    assert api("POST", f"{JOBS}?dryRun=All", new_job()).status == 201
+    assert [(r.verb, r.status) for r in cluster.requests()] == [("dry-run", 201)]
+    cluster.add_fault(Fault("status", verb="dry-run", resource="jobs", status=403, message="no"))
+    assert api("POST", f"{JOBS}?dryRun=All", new_job()).status == 403

@@ -17,6 +17,8 @@ from lambda_builder.wiring import SERVICE, create_app
 from tests.waiting import wait_until
 
 TYPE = "network.notifi.lambda.build.start"
+BUILT = (BuildState.CREATED, BuildState.RUNNING)
+"""What a build with a Job is, until the Job ends."""
 
 
 class Running:
@@ -49,7 +51,9 @@ class Running:
             found = self.result(number)
             return found is not None and found.state in states
 
-        wait_until(reached, f"build {number} to be {states}, is {self.result(number)}", timeout)
+        wait_until(
+            reached, lambda: f"build {number} to be {states}, is {self.result(number)}", timeout
+        )
         found = self.result(number)
         assert found is not None
         return found

@@ -11,7 +11,7 @@ import pytest
 from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
-from tests.integration.service.conftest import Running
+from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -51,7 +51,7 @@ def test_a_transient_failure_is_tried_again_until_the_job_is_made(
     running = start()
     cluster.add_fault(fault)
     assert running.post(1).status_code == 200
-    result = running.wait_for(1, BuildState.CREATED)
+    result = running.wait_for(1, *BUILT)
     assert result.attempts == 3
     assert result.error is None
     assert running.stats()["retried_total"] == 2
@@ -139,7 +139,7 @@ def test_the_build_of_a_thread_that_died_is_built_by_another(
 
     monkeypatch.setattr(BuildRunner, "run", deadly)
     running.post(1)
-    assert running.wait_for(1, BuildState.CREATED).attempts == 3
+    assert running.wait_for(1, *BUILT).attempts == 3
     wait_until(lambda: running.stats()["worker_count"] == 5, "the threads to be replaced")
     assert running.stats()["panics_total"] == 2
 
@@ -164,7 +164,7 @@ def test_an_answer_that_was_lost_makes_one_job_and_a_success(
     running = start(kube_api_timeout_seconds=0.5)
     cluster.add_fault(Fault(kind, verb="create", resource="jobs", times=1))
     running.post(1)
-    result = running.wait_for(1, BuildState.CREATED)
+    result = running.wait_for(1, *BUILT)
     assert len(cluster.jobs()) == 1
     assert result.job_uid == cluster.jobs()[0]["metadata"]["uid"]
 
@@ -175,7 +175,7 @@ def test_a_build_given_up_after_a_lost_answer_is_not_dead_if_its_job_exists(
     running = start(max_retries=0)
     cluster.add_fault(Fault("cut_after", verb="create", resource="jobs", times=1))
     running.post(1)
-    running.wait_for(1, BuildState.CREATED)
+    running.wait_for(1, *BUILT)
     assert len(cluster.jobs()) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_foreign_job_of_the_same_name_is_left_alone_and_told(
 ) -> None:
     running = start()
     running.post(1)
-    job = running.wait_for(1, BuildState.CREATED)
+    job = running.wait_for(1, *BUILT)
     name = job.request.job_name
     labels = cluster.job(name)["metadata"]["labels"]  # type: ignore[index]
     running.service.shutdown()
@@ -218,7 +218,7 @@ def test_an_outage_costs_no_attempt_and_is_probed_by_one_at_a_time(
     cluster.restore()
     wait_until(lambda: len(cluster.jobs()) == 50, "the backlog to flow", 20)
     for number in range(50):
-        assert running.wait_for(number, BuildState.CREATED).attempts == 1
+        assert running.wait_for(number, *BUILT).attempts == 1
     assert creations(cluster) == 50
 
 
@@ -245,7 +245,7 @@ def test_twenty_deliveries_of_one_event_at_once_make_one_job_and_all_name_it(
     assert len({answer.json["job_name"] for answer in answers}) == 1
     statuses = sorted(answer.json["status"] for answer in answers)
     assert statuses == ["duplicate"] * 19 + ["queued"]
-    running.wait_for("one", BuildState.CREATED)
+    running.wait_for("one", *BUILT)
     assert creations(cluster) == 1
 
 
@@ -260,7 +260,7 @@ def test_duplicates_are_answered_even_when_the_queue_is_full(
     assert running.post(2).status_code == 503
     assert running.post(1).json["status"] == "duplicate"
     cluster.clear_faults()
-    running.wait_for(1, BuildState.CREATED)
+    running.wait_for(1, *BUILT)
 
 
 def test_a_batch_is_accepted_whole_or_not_at_all(cluster: DevCluster, start: Start) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
-from tests.integration.service.conftest import Running
+from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -125,7 +125,7 @@ def test_dead_builds_are_seen_across_restarts_and_can_go_again(
     assert listed[0]["error"]["code"] == "forbidden"
     assert second.post(1).json["state"] == "dead"
     assert second.http.post("/async-jobs/1/retry").status_code == 200
-    second.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    second.wait_for(1, *BUILT)
     second.service.shutdown()
     third = start(**settings)
     listed = third.http.get("/async-jobs?state=dead").json["items"]
@@ -177,7 +177,7 @@ def test_left_over_builds_are_handed_off_as_the_events_they_were(
     assert again.stats()["accepted_total"] == 0
     # The broker sends them back here: they were given away, so they are new.
     assert again.post(3).json["status"] == "queued"
-    again.wait_for(3, BuildState.CREATED, BuildState.RUNNING)
+    again.wait_for(3, *BUILT)
 
 
 def test_a_hand_off_that_fails_leaves_the_builds_in_the_journal(
@@ -191,7 +191,7 @@ def test_a_hand_off_that_fails_leaves_the_builds_in_the_journal(
     running.service.shutdown()
     cluster.restore()
     again = start(**settings)
-    again.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    again.wait_for(1, *BUILT)
 
 
 def test_without_a_journal_or_a_hand_off_the_left_over_goes_to_the_dead_letters(
@@ -223,7 +223,7 @@ def test_a_wait_for_creation_ends_in_time_and_the_redelivery_meets_the_same_job(
     assert int(answer.headers["Retry-After"]) >= 1
     assert running.http.get("/health").status_code == 200
     cluster.restore()
-    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING, timeout=15)
+    running.wait_for(1, *BUILT, timeout=15)
     assert running.post(1).status_code == 200
     assert len(cluster.jobs()) == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
-from tests.integration.service.conftest import Running
+from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -40,7 +40,7 @@ def test_a_queued_build_is_cancelled_out_of_the_queue(cluster: DevCluster, start
     assert running.stats()["cancelled_total"] == 1
     assert running.http.delete("/async-jobs/1").json["code"] == "already_finished"
     cluster.clear_faults()
-    running.wait_for(0, BuildState.CREATED)
+    running.wait_for(0, *BUILT)
     assert len(cluster.jobs()) == 1
 
 
@@ -62,7 +62,7 @@ def test_a_build_with_a_job_is_cancelled_by_deleting_it_with_its_pods(
 ) -> None:
     running = start()
     running.post(1)
-    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    running.wait_for(1, *BUILT)
     answer = running.http.delete("/async-jobs/1")
     assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
     wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
@@ -103,7 +103,7 @@ def test_a_cancel_event_is_taken_whether_or_not_there_is_something_to_cancel(
 ) -> None:
     running = start()
     running.post(1, third_party_id="acme")
-    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    running.wait_for(1, *BUILT)
     assert cancel_event(running, correlation_id="nobody").status_code == 200
     assert len(cluster.jobs()) == 1
     assert cancel_event(running, third_party_id="acme", parser_id="parser-1").status_code == 200
@@ -130,7 +130,7 @@ def test_a_dead_build_goes_again_when_asked(cluster: DevCluster, start: Start) -
     assert running.http.post("/async-jobs/nobody/retry").status_code == 404
     cluster.clear_faults()
     assert running.http.post("/async-jobs/1/retry").status_code == 200
-    assert running.wait_for(1, BuildState.CREATED).attempts == 1
+    assert running.wait_for(1, *BUILT).attempts == 1
     assert len(cluster.jobs()) == 1
     assert running.http.post("/async-jobs/1/retry").json["code"] == "not_retryable"
 
@@ -140,7 +140,7 @@ def test_only_one_event_per_target_is_built_at_a_time_where_that_is_wanted(
 ) -> None:
     running = start(duplicate_policy="skip")
     first = running.post(1, third_party_id="acme", parser_id="p").json
-    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    running.wait_for(1, *BUILT)
     second = running.post(2, third_party_id="acme", parser_id="p").json
     assert (second["status"], second["job_name"]) == ("skipped", first["job_name"])
     assert running.post(1, third_party_id="acme", parser_id="p").json["status"] == "duplicate"
@@ -154,7 +154,7 @@ def test_only_one_event_per_target_is_built_at_a_time_where_that_is_wanted(
         return third[-1]["status"] == "queued"
 
     wait_until(taken, "the end of the first build to be seen")
-    running.wait_for(3, BuildState.CREATED, BuildState.RUNNING)
+    running.wait_for(3, *BUILT)
     jobs = cluster.jobs()
     assert [job["metadata"]["name"] for job in jobs] == [first["job_name"]]
     assert jobs[0]["metadata"]["uid"] != uid

@@ -12,10 +12,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util._once import Once
 
-from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster
 from lambda_builder.telemetry import tracing
-from tests.integration.service.conftest import Running
+from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -40,7 +39,7 @@ def test_the_requests_span_continues_in_the_worker_and_on_the_job(
 ) -> None:
     running = start()
     running.post(1)
-    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    running.wait_for(1, *BUILT)
     wait_until(lambda: len(spans.get_finished_spans()) >= 2, "both spans")
     found = {span.name: span for span in spans.get_finished_spans()}
     request, worker = found["POST /events"], found["create_job"]

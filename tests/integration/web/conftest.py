@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
+from lambda_builder.cancel_events import CancelEvents
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events import EventReader
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
@@ -198,6 +199,9 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             ),
             creator=creator,
             directory=directory,
+            cancels=CancelEvents(
+                lambda request: directory.cancel_by_event(request), lambda: True
+            ),
             metrics=metrics,
             rejections=FakeRejections(creator.rejected),
         )
