@@ -77,6 +77,7 @@ class Database:
             self._replace(self._damage)
         if self._writer is None:
             self._writer = self._reconnect()
+            self._readers.resume()
         if durable != self._durable:
             level = "FULL" if durable else "NORMAL"
             self._writer.execute(f"PRAGMA synchronous = {level}")
@@ -135,8 +136,6 @@ class Database:
             raise TimeoutError("queries are still under way")
         salvage(self.path, reason, clock=self._clock)
         self._damage = None
-        self._writer = connect_writer(self.path)
-        self._readers.resume()
         self.replaced += 1
 
     # -- is it sound? --------------------------------------------------------------------------
