@@ -76,8 +76,8 @@ class BuildNotifier:
         self._window = window
         self._changed = threading.Condition()
         self._leading = False
-        self._due: dict[str, JobRecord] = {}
-        """Jobs, by uid, with news that is not on its way yet; the oldest first."""
+        self._due: dict[str, str] = {}
+        """Names of Jobs, by uid, with news that is not on its way yet; the oldest first."""
         self._gone: dict[str, tuple[JobRecord, float]] = {}
         """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
         self._sent: dict[str, _Sent] = {}
@@ -117,7 +117,7 @@ class BuildNotifier:
             elif change.kind == "gone" or is_final(record.told):
                 self._forget(record.uid)
             if self._leading and has_news:
-                self._due[record.uid] = record
+                self._due.setdefault(record.uid, record.name)
                 self._changed.notify_all()
 
     def delivered(self, message_id: str) -> None:
@@ -170,12 +170,9 @@ class BuildNotifier:
                 self._step_back()
 
     def _take_over(self) -> None:
-        for record in self._watcher.records():
+        for record in (*self._watcher.records(), *(gone for gone, _ in self._gone.values())):
             if self._news_of(record):
-                self._due.setdefault(record.uid, record)
-        for uid, (record, _) in self._gone.items():
-            if self._news_of(record):
-                self._due.setdefault(uid, record)
+                self._due.setdefault(record.uid, record.name)
 
     def _step_back(self) -> None:
         """Take back what is on its way: the next leader tells it, and nobody may overtake that.
@@ -198,7 +195,10 @@ class BuildNotifier:
         with self._changed:
             if not self._due or len(self._sent) >= self._window:
                 return False
-            record = self._due.pop(next(iter(self._due)))
+            uid = next(iter(self._due))
+            record = self._latest(uid, self._due.pop(uid))
+            if record is None:
+                return True  # told of already, and gone
             news = self._news_of(record)
         result = record.result()
         explained = self._troubles.explain(record)
@@ -213,7 +213,7 @@ class BuildNotifier:
         ]
         with self._changed:
             if not self._leadership.is_leader:
-                self._due.setdefault(record.uid, record)
+                self._due.setdefault(record.uid, record.name)
                 return False
             for kind, message in messages:
                 self._sent[message.id] = _Sent(record, kind, message, time.monotonic())
@@ -240,6 +240,13 @@ class BuildNotifier:
 
     def _news_of(self, record: JobRecord) -> list[BuildNews]:
         return due_news(record, later(record.told, self._furthest.get(record.uid)))
+
+    def _latest(self, uid: str, name: str) -> JobRecord | None:
+        known = self._watcher.by_name(name)
+        if known is not None and known.uid == uid:
+            return known
+        gone, _ = self._gone.get(uid, (None, 0.0))
+        return gone
 
     def _exists(self, record: JobRecord) -> bool:
         known = self._watcher.by_name(record.name)

@@ -93,8 +93,8 @@ class JobTroubles:
         if record.state is not BuildState.FAILED or record.error is None:
             return None
         known = self.of(record)
-        if known is not None:
-            return known
+        if known is not None or not self._available():
+            return known or record.error
         try:
             details = self._pods.of_failed(record.name)
         except AttemptFailed as error:

@@ -13,6 +13,7 @@ from lambda_builder.builds import BuildError, BuildResult, BuildState
 from lambda_builder.devcluster import Fault
 from lambda_builder.job_troubles import JobTroubles
 from lambda_builder.journal import NoJournal
+from lambda_builder.kube.job_record import record_of
 from lambda_builder.kube.job_status import job_result
 from lambda_builder.kube.job_watcher import JobWatcher
 from lambda_builder.kube.pod_trouble import PodTroubles
@@ -165,6 +166,31 @@ def test_a_job_whose_image_cannot_be_pulled_says_why_until_it_runs(cluster, buil
     assert replica.result(request).error is None
 
 
+def test_a_trouble_that_is_over_is_forgotten_before_the_job_runs(cluster, builds, replica):
+    cluster.add_fault(Fault("refuse_pods"))
+    request = replica.create(builds)
+    wait_until(lambda: replica.result(request).error, "the reason")
+    stuck = replica.watcher.by_name(request.job_name)
+    cluster.pause_kubelet()
+    cluster.clear_faults()
+    cluster.add_fault(Fault("slow_pods", seconds=1))
+    cluster.resume_kubelet()
+    wait_until(lambda: replica.result(request).error is None, "the reason to go")
+    assert replica.state(request) == "created"
+    wait_until(lambda: replica.state(request) == "running", "the build to run")
+    assert replica.troubles.of(stuck) is None
+
+
+def test_a_job_that_runs_leaves_no_trouble_behind(cluster, builds, replica):
+    cluster.add_fault(Fault("refuse_pods"))
+    request = replica.create(builds)
+    wait_until(lambda: replica.result(request).error, "the reason")
+    stuck = replica.watcher.by_name(request.job_name)
+    cluster.clear_faults()
+    wait_until(lambda: replica.state(request) == "running", "the build to run")
+    assert replica.troubles.of(stuck) is None
+
+
 def test_a_job_held_back_on_purpose_is_not_in_trouble(cluster, builds, replica, client):
     request = replica.create(builds)
     path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/{request.job_name}"
@@ -240,6 +266,29 @@ def test_a_job_known_to_the_watch_before_its_worker_knows_it_is_caught_up_with(
     replica.records.created(build, created)
     replica.lifecycle.refresh(request.job_name)
     assert replica.state(request) == "succeeded"
+
+
+def test_an_end_seen_while_the_creation_is_being_recorded_is_recorded_after_it(
+    cluster, builds, new_replica, monkeypatch
+):
+    replica = new_replica(start=False)
+    request, calls, states = request_for("id-1"), [], []
+    build = Build(request)
+    replica.records.accepted([build])
+    created = builds.create_job(request)
+    cluster.finish_job(request.job_name)
+    ended = record_of(cluster.job(request.job_name), keep_details=False)
+
+    def finish(result, messages=()):
+        calls.append(None)
+        if len(calls) == 1:
+            replica.records.job_changed(ended)  # the watch is quicker than the worker
+        states.append(result.state.value)
+
+    monkeypatch.setattr(replica.journal, "finish", finish)
+    replica.records.created(build, created)
+    replica.records.job_changed(ended)
+    assert states == ["created", "succeeded"]
 
 
 def test_a_build_being_tried_again_is_not_ended_by_its_old_job(cluster, builds, jobs, replica):

@@ -10,6 +10,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import Fault
+from lambda_builder.kube import reflector
 from lambda_builder.kube.job_watcher import JobWatcher
 from tests.waiting import wait_until
 
@@ -235,6 +236,24 @@ def test_stopping_ends_a_watch_that_waits_at_once(watch):
     assert watcher.stop(5) == []
     assert watcher.stop(5) == []
     assert time.monotonic() - began < 1
+
+
+def test_a_watch_that_is_refused_again_and_again_gives_way_to_a_list(cluster, watch, monkeypatch):
+    monkeypatch.setattr(reflector, "_LONGEST_BACKOFF_SECONDS", 0.05)
+    cluster.add_fault(Fault("status", verb="watch", resource="jobs", status=504, times=5))
+    watcher = watch()
+    wait_until(lambda: watcher.following, "the watch")
+    verbs = [r.verb for r in cluster.requests() if r.resource == "jobs"]
+    assert verbs == ["list", *["watch"] * 5, "list", "watch"]
+
+
+def test_a_request_that_hangs_holds_up_a_stop_no_longer_than_its_timeout(cluster, connect):
+    cluster.add_fault(Fault("hang", verb="list", resource="jobs"))
+    watcher = JobWatcher(connect(timeout_seconds=1), NAMESPACE)
+    watcher.start()
+    wait_until(lambda: cluster.requests(), "the request to hang")
+    assert watcher.stop(0) == ["job-watcher"]
+    assert watcher.stop(3) == []
 
 
 def test_stopping_before_the_start_is_harmless(client):
