@@ -120,6 +120,10 @@ class BuildNotifier:
                 self._due.setdefault(record.uid, record.name)
                 self._changed.notify_all()
 
+    def may_send(self, message_id: str) -> bool:
+        """Return whether a message may leave now: one of a Job's only while this replica leads."""
+        return message_id not in self._sent or self._leadership.is_leader
+
     def delivered(self, message_id: str) -> None:
         """The sink has taken a message."""
         with self._changed:

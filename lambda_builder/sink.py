@@ -30,6 +30,11 @@ _TIMEOUT = (3.05, 10.0)
 """Seconds to connect, and to wait for the answer."""
 
 
+def _always(message_id: str) -> bool:
+    del message_id
+    return True
+
+
 def _ignore(message_id: str) -> None:
     del message_id
 
@@ -42,15 +47,18 @@ class Sink:
         outbox: Outbox,
         urls: Mapping[Destination, str],
         *,
+        may_send: Callable[[str], bool] = _always,
         on_delivered: Callable[[str], None] = _ignore,
         rng: random.Random | None = None,
     ) -> None:
         """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are.
 
-        ``on_delivered`` is told the ``id`` of each message that was taken, and has to be quick.
+        ``may_send`` is asked about the ``id`` of each message at the last moment, and
+        ``on_delivered`` told of it once it was taken; both have to be quick.
         """
         self._outbox = outbox
         self._urls = {name: url for name, url in urls.items() if url}
+        self._may_send = may_send
         self._on_delivered = on_delivered
         self._rng = rng or random.Random()
         self._session = requests.Session()
@@ -122,6 +130,8 @@ class Sink:
         return bool(due)
 
     def _deliver(self, url: str, entry: OutboxMessage) -> str | None:
+        if not self._may_send(entry.id):
+            return "not sent: another replica may be sending it"
         return self._post(url, entry.headers, entry.body, _TIMEOUT)
 
     def _put_off(self, destination: Destination, entry: OutboxMessage, problem: str) -> None:

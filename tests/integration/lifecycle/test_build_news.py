@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import defaultdict
 from functools import partial
@@ -38,6 +39,7 @@ class Receiver:
         """Sender, Job name and news."""
         self.bodies: dict[tuple[str, str], dict] = {}
         self.status = 202
+        self.posts = 0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,6 +63,7 @@ class Receiver:
         self._thread.start()
 
     def take(self, headers, body) -> None:
+        self.posts += 1
         if self.status == 202:
             name, news = headers["ce-subject"], headers["ce-type"].removeprefix(PREFIX)
             self.taken.append((headers["ce-source"], name, news))
@@ -102,7 +105,12 @@ class Replica:
             window=window,
         )
         self.watcher.listen(self.notifier.job_changed)
-        self.sink = Sink(self.outbox, {"sink": url}, on_delivered=self.notifier.delivered)
+        self.sink = Sink(
+            self.outbox,
+            {"sink": url},
+            may_send=self.notifier.may_send,
+            on_delivered=self.notifier.delivered,
+        )
 
     def start(self):
         for part in (self.sink, self.watcher, self.leadership, self.notifier):
@@ -296,6 +304,24 @@ def test_a_leader_that_hangs_falls_silent_and_the_next_tells_what_it_did_not(
     assert receiver.news(deleted) == ["started", "cancelled"]
     assert [sender for sender, _, news in receiver.taken if news != "started"] == ["second"] * 2
     road.thaw()
+
+
+def test_what_is_on_its_way_does_not_leave_once_the_lease_may_have_passed(
+    cluster, builds, new_replica, receiver
+):
+    receiver.status = 503
+    first = new_replica("first")
+    running(cluster, builds.create())
+    wait_until(lambda: first.outbox.pending("sink"), "the news to be on its way")
+    assert first.notifier.stop(5) == []  # nobody is left to take it back
+    first.leadership.resign()
+    tries = lambda: first.outbox.due(math.inf, 1, "sink")[0].attempts  # noqa: E731
+    last = tries()
+    wait_until(lambda: tries() > last, "a try that may have begun before")
+    receiver.status, posts, last = 202, receiver.posts, tries()
+    wait_until(lambda: tries() > last, "another try")
+    assert receiver.posts == posts
+    assert receiver.taken == []
 
 
 def test_a_leader_that_steps_down_takes_back_what_was_not_delivered(
