@@ -216,10 +216,14 @@ class KubeClient:
             request.path,
             query_params=[(name, _text(value)) for name, value in (request.query or {}).items()],
             header_params=headers,
-            body=request.body,
             auth_settings=["BearerToken"],
         )
-        return api.call_api(*serialized, _request_timeout=self._time_left(request))
+        method, url, headers, _, post = serialized
+        # Past the client's own pass over the body, which is a copy of what is plain data already.
+        body = request.body
+        return api.call_api(
+            method, url, headers, body, post, _request_timeout=self._time_left(request)
+        )
 
     def _time_left(self, request: _Request) -> float:
         seconds = self._timeout if request.timeout is None else request.timeout

@@ -1,0 +1,106 @@
+"""Log lines: one form for all, whole under load, and never a reason for anything to fail."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import structlog
+
+from lambda_builder.telemetry import logs
+
+
+@pytest.fixture(autouse=True)
+def configuration_of_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_our_lines_and_those_of_libraries_have_the_same_form() -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="info", stream=stream)
+    structlog.get_logger().info("ours", job_name="build-x")
+    logging.getLogger("gunicorn.error").warning("theirs %s", 1)
+    ours, theirs = lines_of(stream)
+    assert ours.pop("timestamp")[:4] == theirs.pop("timestamp")[:4]
+    assert ours == {"event": "ours", "level": "info", "job_name": "build-x"}
+    assert theirs == {"event": "theirs 1", "level": "warning"}
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="warning", stream=stream)
+    structlog.get_logger().info("unheard")
+    logging.getLogger("library").info("unheard too")
+    structlog.get_logger().warning("heard")
+    assert [line["event"] for line in lines_of(stream)] == ["heard"]
+
+
+@pytest.mark.parametrize("give", ["exception", "error"])
+def test_an_exception_comes_with_its_traceback_in_the_same_line(give: str) -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="info", stream=stream)
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        if give == "exception":
+            structlog.get_logger().exception("crashed")
+        else:
+            structlog.get_logger().error("crashed", exc_info=error)
+    [line] = lines_of(stream)
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert line["exception"][0]["frames"]
+
+
+def test_the_console_form_is_for_people() -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=False, level="info", stream=stream)
+    structlog.get_logger().info("started", port=8080)
+    assert "started" in stream.getvalue()
+    assert "port=8080" in stream.getvalue()
+
+
+def test_lines_of_many_threads_are_whole() -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="info", stream=stream)
+    together = threading.Barrier(8)
+
+    def write(thread: int) -> None:
+        together.wait()
+        for number in range(50):
+            structlog.get_logger().info("line", thread=thread, number=number)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    assert len({(line["thread"], line["number"]) for line in lines_of(stream)}) == 400
+
+
+class Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise ValueError("I/O operation on closed file")
+
+
+@pytest.mark.parametrize("stream", [Full(), Closed()], ids=["full", "closed"])
+def test_a_log_that_cannot_be_written_harms_nobody(stream: io.StringIO) -> None:
+    logs.configure(json_lines=True, level="info", stream=stream)
+    structlog.get_logger().info("lost")
+    structlog.get_logger().error("lost too", exc_info=ValueError("x"))
