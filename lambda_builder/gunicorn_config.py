@@ -13,24 +13,18 @@ import sys
 from types import FrameType
 from typing import Any
 
-from lambda_builder.errors import BootError
+from lambda_builder.boot import APP_LOAD_ERROR, CONFIG_ERROR, refusing_to_boot
 from lambda_builder.job_template import JobTemplate
 from lambda_builder.settings import HTTP_TAIL_SECONDS, Settings, load
 from lambda_builder.telemetry import logs
-from lambda_builder.wsgi_app import refusing_to_boot
-
-CONFIG_ERROR = 2
-"""Exit code for settings that cannot work."""
 
 
 def _settings() -> Settings:
-    try:
+    with refusing_to_boot(CONFIG_ERROR):
         settings = load()
         JobTemplate.from_settings(settings)
-    except BootError as error:
-        sys.stderr.write(f"lambda-builder: {error}\n")
-        sys.exit(CONFIG_ERROR)
-    return settings
+        return settings
+    raise AssertionError("unreachable")
 
 
 _loaded = _settings()
@@ -90,7 +84,7 @@ def post_worker_init(worker: Any) -> None:
     _use_our_logs()
     service = worker.wsgi.extensions["lambda_builder_service"]
     worker.lambda_builder_service = service
-    with refusing_to_boot():
+    with refusing_to_boot(APP_LOAD_ERROR):
         service.start()
 
     def drain_at_once(signum: int, frame: FrameType | None) -> None:
