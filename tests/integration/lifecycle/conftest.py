@@ -86,6 +86,8 @@ class Road:
 
     def close(self) -> None:
         self._open.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(5)  # accepts no more: from now on there are no more sockets
         for each in [self._listener, *self._sockets]:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -102,8 +104,9 @@ class Road:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self._sockets.append(near)
                 far = socket.create_connection(self._target)
-                self._sockets += [near, far]
+                self._sockets.append(far)
                 self._run(self._forward, near, far)
                 self._run(self._forward, far, near)
 
