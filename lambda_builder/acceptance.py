@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -68,30 +70,20 @@ class Acceptance:
         self._counts = counts
         self._active_job = active_job
         self._lock = threading.Lock()
-        self._claims: dict[str, Future[None]] = {}
+        self._claims: dict[str, threading.Event] = {}
+        """Events that a request is accepting at this moment, until when."""
 
     def accept(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
         """Accept all of ``requests`` or none of them; raises ``Refused``."""
         wanted: dict[str, BuildRequest] = {}
         for request in requests:
             wanted.setdefault(request.event_hash, request)
-        claims, others = self._claim(wanted)
-        receipts: dict[str, Receipt] = {}
-        try:
-            for event_hash in claims:
-                known = self._known(wanted[event_hash])
-                if known is not None:
-                    receipts[event_hash] = known
-            fresh = [wanted[event_hash] for event_hash in claims if event_hash not in receipts]
-            if fresh:
-                receipts.update(self._enter(fresh))
-        except BaseException as error:
-            self._settle(claims, error)
-            raise
-        self._settle(claims, None)
-        for event_hash, other in others.items():
-            receipts[event_hash] = self._follow(wanted[event_hash], other)
-        return list(self._one_each(requests, receipts))
+        with self._claimed(wanted):
+            receipts = {key: self._known(request) for key, request in wanted.items()}
+            fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
+            entered = self._enter(fresh) if fresh else {}
+        settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
+        return list(self._one_each(requests, settled))
 
     def _one_each(
         self, requests: Sequence[BuildRequest], receipts: dict[str, Receipt]
@@ -101,62 +93,70 @@ class Acceptance:
         for request in requests:
             receipt = receipts[request.event_hash]
             if request.event_hash in answered:
-                self._counts.add("duplicates")
                 receipt = replace(receipt, status="duplicate")
             answered.add(request.event_hash)
+            if receipt.status == "duplicate":
+                self._counts.add("duplicates")
+            elif receipt.status == "skipped":
+                self._queue.count("skipped")
             yield receipt
 
     # -- one request at a time per event -------------------------------------------------------
 
-    def _claim(
-        self, wanted: dict[str, BuildRequest]
-    ) -> tuple[dict[str, Future[None]], dict[str, Future[None]]]:
-        """Return the claims made now, and those that other requests hold."""
-        with self._lock:
-            others = {key: self._claims[key] for key in wanted if key in self._claims}
-            claims = {key: Future[None]() for key in wanted if key not in others}
-            self._claims.update(claims)
-        return claims, others
+    @contextmanager
+    def _claimed(self, wanted: Collection[str]) -> Iterator[None]:
+        """Keep other requests with any of the same events waiting while the block runs.
 
-    def _settle(self, claims: dict[str, Future[None]], error: BaseException | None) -> None:
-        with self._lock:
-            for event_hash in claims:
-                del self._claims[event_hash]
-        for claim in claims.values():
-            if error is None:
-                claim.set_result(None)
-            else:
-                claim.set_exception(error)
-
-    def _follow(self, request: BuildRequest, other: Future[None]) -> Receipt:
-        """Answer as the request that holds the claim is answered: no sooner, and no better."""
+        Whoever waits holds no claim itself, so that two batches cannot wait for each other; and
+        judges for itself afterwards, so that no refusal is inherited.
+        """
+        done, deadline = threading.Event(), time.monotonic() + _CLAIM_SECONDS
+        while (other := self._claim(wanted, done)) is not None:
+            if not other.wait(deadline - time.monotonic()):
+                raise Refused(
+                    RefusalCode.TOO_MANY_WAITING,
+                    "another delivery of this event is still being accepted, please retry",
+                    retry_after=1,
+                )
         try:
-            other.result(_CLAIM_SECONDS)
-        except TimeoutError:
-            raise queue_full(self._queue) from None
-        known = self._known(request)
-        return known or self.accept([request])[0]
+            yield
+        finally:
+            with self._lock:
+                for key in wanted:
+                    del self._claims[key]
+            done.set()
+
+    def _claim(self, wanted: Collection[str], done: threading.Event) -> threading.Event | None:
+        """Claim all of ``wanted``; where one is claimed, claim none and return its end."""
+        with self._lock:
+            for key in wanted:
+                if key in self._claims:
+                    return self._claims[key]
+            self._claims.update(dict.fromkeys(wanted, done))
+            return None
 
     # -- known already -------------------------------------------------------------------------
 
     def _known(self, request: BuildRequest) -> Receipt | None:
-        event_hash = request.event_hash
-        result = self._records.results.by_event(event_hash)
-        if result is None:
-            result = self._records.journal.find(event_hash)
-            if result is not None and result.state.waits:
-                self._records.adopt(result.request, result.attempts)
+        result = self._find(request.event_hash)
         if result is not None:
-            self._counts.add("duplicates")
             return self._receipt("duplicate", result.request, result)
         job_name = self._busy_target(request)
         if job_name is None:
             return None
-        self._queue.count("skipped")
         skipped = replace(request, job_name=job_name)
-        return self._receipt(
-            "skipped", skipped, BuildResult(request=skipped, state=BuildState.CREATED)
-        )
+        result = BuildResult(request=skipped, state=BuildState.CREATED)
+        return self._receipt("skipped", skipped, result)
+
+    def _find(self, event_hash: str) -> BuildResult | None:
+        results = self._records.results
+        found = results.by_event(event_hash) or self._records.journal.find(event_hash)
+        if found is None or not found.state.waits:
+            return found
+        # A row that is not replayed yet gets a build that can be waited for; it may also have
+        # ended since the row was read.
+        self._records.adopt(found.request, found.attempts)
+        return results.by_event(event_hash) or found
 
     def _busy_target(self, request: BuildRequest) -> str | None:
         if self._active_job is None:

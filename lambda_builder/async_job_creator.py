@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,19 +18,21 @@ from lambda_builder.build_records import Build, BuildRecords
 from lambda_builder.builds import BuildRequest
 from lambda_builder.counts import Counts
 from lambda_builder.errors import Refused
-from lambda_builder.journal import Destination
+from lambda_builder.journal import Destination, NoJournal, OpenBuild
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.periodic import Periodic
 from lambda_builder.telemetry.metrics import Readings
 from lambda_builder.worker_pool import WorkerPool
 
 _REPLAY_PAGE = 500
+_REPLAY_RETRY_SECONDS = 1.0
+_FLUSH_SECONDS = 0.5
 _SWEEP_SECONDS = 5.0
 _REMEMBERED = ("dead", "cancelled")
 """Outcomes that nothing but the journal knows after a restart: these builds have no Job."""
 _REMEMBERED_MAX = 10_000
 
-_DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter", "handoff")
+_DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter")
 
 Stats = dict[str, int | float | bool | None]
 
@@ -68,7 +70,7 @@ class AsyncJobCreator:
         self._closing = threading.Event()
         self._started = threading.Event()
         self._replay_thread = threading.Thread(target=self._replay, name="replay", daemon=True)
-        self._last_row = 0
+        self._last_row = self._expected = 0
         self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, records.results.sweep)
 
     # -- the way in ----------------------------------------------------------------------------
@@ -92,8 +94,12 @@ class AsyncJobCreator:
             return
         journal = self.records.journal
         report = journal.open()
+        if isinstance(journal, NoJournal):
+            structlog.get_logger().warning(
+                "no_journal", consequence="builds that wait are lost if this process is killed"
+            )
         if report.open_rows:
-            self._last_row = report.last_seq
+            self._last_row, self._expected = report.last_seq, report.open_rows
             self.queue.expect(report.open_rows)
             structlog.get_logger().info("replay_started", builds=report.open_rows)
             self._replay_thread.start()
@@ -139,22 +145,53 @@ class AsyncJobCreator:
 
     def _replay(self) -> None:
         """Queue what the journal holds, oldest first, as room allows."""
-        journal, after, replayed = self.records.journal, 0, 0
+        log = structlog.get_logger()
+        expected, replayed = self._expected, 0
+        for row in self._rows():
+            build = self.records.adopt(row.request, row.attempts)
+            expected -= 1
+            if build is None or not self.records.enter(build):
+                self.queue.unexpect()
+                continue
+            try:
+                self.queue.put_expected(entry_for(build))
+            except QueueClosed:
+                log.info("replay_cut_short", builds=replayed)
+                return
+            replayed += 1
+        self.queue.unexpect(expected)  # rows that nobody can read hold no room for ever
+        log.info("replay_finished", builds=replayed)
+
+    def _rows(self) -> Iterator[OpenBuild]:
+        """Read the rows that an earlier process left open, however often a read fails."""
+        after = 0
+        while not self._closing.is_set():
+            try:
+                rows = self.records.journal.open_builds(
+                    after_seq=after, up_to_seq=self._last_row, limit=_REPLAY_PAGE
+                )
+            except Exception:  # noqa: BLE001 - these builds were accepted: they must be read
+                structlog.get_logger().exception("replay_read_failed", after=after)
+                self._closing.wait(_REPLAY_RETRY_SECONDS)
+                continue
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1].seq
+
+    def not_replayed(self, left: Sequence[Build]) -> list[BuildRequest]:
+        """Return builds that an earlier process left and that are not among ``left``; a page full.
+
+        To be called after ``drain``.
+        """
+        known = {build.request.event_hash for build in left}
+        journal = self.records.journal
+        journal.flush(_FLUSH_SECONDS)  # an outcome on its way would look like none
         try:
-            while rows := journal.open_builds(
-                after_seq=after, up_to_seq=self._last_row, limit=_REPLAY_PAGE
-            ):
-                for row in rows:
-                    build = self.records.adopt(row.request, row.attempts)
-                    self.queue.put_expected(entry_for(build))
-                    after, replayed = row.seq, replayed + 1
-        except QueueClosed:
-            structlog.get_logger().info("replay_cut_short", builds=replayed)
-            return
-        except Exception:  # noqa: BLE001 - without the replay the service still takes events
-            structlog.get_logger().exception("replay_failed", builds=replayed)
-            return
-        structlog.get_logger().info("replay_finished", builds=replayed)
+            rows = journal.open_builds(after_seq=0, up_to_seq=self._last_row, limit=_REPLAY_PAGE)
+        except Refused:
+            return []
+        return [row.request for row in rows if row.request.event_hash not in known]
 
     # -- numbers -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -17,7 +18,14 @@ from lambda_builder.build_records import Build, BuildRecords
 from lambda_builder.build_runner import BuildRunner, TargetBusy
 from lambda_builder.builds import BuildError
 from lambda_builder.counts import Counts
-from lambda_builder.errors import FailureReason, Permanent, Refused, Transient, Unreachable
+from lambda_builder.errors import (
+    FailureReason,
+    NotSent,
+    Permanent,
+    Refused,
+    Transient,
+    Unreachable,
+)
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import CreatedJob
 from lambda_builder.schedule import Entry
@@ -69,7 +77,7 @@ class Attempts:
     def run(self, entry: Entry[Build]) -> None:
         """Make one attempt at a held entry, then finish it or give it back."""
         build = entry.item
-        started = time.monotonic()
+        started, before = time.monotonic(), build.attempts
         try:
             if build.cancelled:
                 self._take_back(entry)
@@ -78,14 +86,14 @@ class Attempts:
             else:
                 self._attempt(entry)
         except Unreachable as error:
-            self._unreachable(entry, error)
+            self._unreachable(entry, error, before)
         except Transient as error:
             if error.reason is FailureReason.RATE_LIMITED:
                 self._health.report_throttled(error.retry_after)
             self._again_or_dead(entry, error)
         except Permanent as error:
             self._metrics.worker_errors.labels(error.reason.value).inc()
-            self._dead(entry, BuildError(error.reason.value, str(error)))
+            self._refused(entry, error)
         except Refused as error:  # the journal could not take the attempt: nothing was tried
             self._give_back(entry, _JOURNAL_RETRY_SECONDS)
             structlog.get_logger().warning("attempt_put_off", error=error.detail)
@@ -116,9 +124,10 @@ class Attempts:
     def _attempt(self, entry: Entry[Build]) -> None:
         build, request = entry.item, entry.item.request
         self._records.journal.attempt(request.event_hash, build.attempts + 1)
-        if build.attempts == 0:
+        if not build.tried:
             self._metrics.queue_wait.observe(max(0.0, time.time() - request.accepted_at))
         build.attempts += 1
+        build.tried = True
         self._records.creating(build, self._runner.image(request))
         with tracing.span(
             "create_job",
@@ -135,7 +144,7 @@ class Attempts:
         self._health.report_success()
         if self._records.created(build, job):
             self._queue.finish(entry, "created")
-            self._on_created(job)
+            self._tell_created(job)
         else:
             self._take_back(entry)
 
@@ -157,20 +166,39 @@ class Attempts:
         if job is None or not self._records.created(entry.item, job):
             return False
         self._queue.finish(entry, "created")
-        self._on_created(job)
+        self._tell_created(job)
         return True
+
+    def _tell_created(self, job: CreatedJob) -> None:
+        try:
+            self._on_created(job)
+        except Exception:  # noqa: BLE001 - the build has ended well, whatever comes of the news
+            structlog.get_logger().exception("created_not_told", job_name=job.name)
 
     # -- how it went ---------------------------------------------------------------------------
 
-    def _unreachable(self, entry: Entry[Build], error: Unreachable) -> None:
-        build = entry.item
-        if self._health.report_unreachable():
+    def _unreachable(self, entry: Entry[Build], error: Unreachable, before: int) -> None:
+        if not isinstance(error, NotSent) and self._health.report_unreachable():
             self._again_or_dead(entry, error)
             return
-        # The API is away: that is not the build's fault and costs none of its attempts.
-        if not build.cancelled and build.attempts:
-            build.attempts -= 1
+        # The API is away, or this process is ending: that costs the build none of its attempts.
+        build = entry.item
+        if build.attempts != before:
+            build.attempts = before
+            with suppress(Refused):
+                self._records.journal.attempt(build.request.event_hash, before)
         self._retry(entry, error.reason, str(error), 0.0)
+
+    def _refused(self, entry: Entry[Build], error: Permanent) -> None:
+        build = entry.item
+        if build.cancelled:
+            # Its Job may be there and may not be deleted: then the build simply has it.
+            structlog.get_logger().error("cancel_refused", error=str(error))
+            self._records.keep_its_job(build)
+            with suppress(Transient, Permanent):
+                if self._found(entry):
+                    return
+        self._dead(entry, BuildError(error.reason.value, str(error)))
 
     def _again_or_dead(self, entry: Entry[Build], error: Transient) -> None:
         build = entry.item

@@ -112,31 +112,43 @@ class BuildDirectory:
         return results[0]
 
     def _cancel(self, result: BuildResult) -> BuildResult:
-        build = self._records.live(result.request.event_hash)
+        event_hash = result.request.event_hash
+        build = self._records.live(event_hash)
+        if build is None and result.state.waits:  # of an earlier process, and not replayed yet
+            build = self._records.adopt(result.request, result.attempts)
+            result = self._records.results.by_event(event_hash) or result
         if build is None:
             return self._delete_job(result)
-        if build.attempts == 0:
-            entry = self._queue.remove(result.request.event_hash)
+        if not build.tried:
+            entry = self._queue.remove(event_hash)
             if entry is not None:
                 self._records.cancelled(build)
                 self._queue.finish(entry, "cancelled")
                 return build.future.result()
+        if self._records.cancel_outside(build):
+            return build.future.result()
         cancelling = self._records.ask_to_cancel(build)
+        self._queue.hurry(event_hash)
         try:
             settled = build.future.result(_CANCEL_SECONDS)
         except FutureTimeout:
-            # Marked, it will be cancelled once its worker can; its state says so then.
-            return self._records.results.by_event(result.request.event_hash) or result
+            raise kubernetes_away(
+                f"{result.request.job_name} is marked as cancelled and will be, but cannot be yet"
+            ) from None
         return settled if cancelling else self._delete_job(settled)
 
     def _delete_job(self, result: BuildResult) -> BuildResult:
         name = result.request.job_name
         try:
-            there = self._runner.remove(result.request)
+            job = self._runner.current(result.request)
+            if job is None:
+                raise Refused(RefusalCode.ALREADY_FINISHED, f"job {name} is gone already")
+            if job.state.final:
+                # The watch may be a moment behind: what has ended is kept, with its log.
+                raise Refused(RefusalCode.ALREADY_FINISHED, f"job {name} has {job.state.value}")
+            self._runner.remove(result.request)
         except AttemptFailed as error:
             raise kubernetes_away(f"job {name} was not deleted: {error}") from error
-        if not there:
-            raise Refused(RefusalCode.ALREADY_FINISHED, f"job {name} is gone already")
         return self._records.job_cancelled(result)
 
     # -- retrying ------------------------------------------------------------------------------
@@ -150,10 +162,15 @@ class BuildDirectory:
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"
             )
         result = self._only(found, build_id)
+        if not result.request.event:
+            raise Refused(
+                RefusalCode.NOT_RETRYABLE,
+                "the Job does not say all that was asked for; please send the event again",
+            )
         self._reserve()
         try:
-            self._clear_old_job(result)
-            build = self._records.reopened(result)
+            with self._records.reopening(result) as build:
+                self._clear_old_job(result)
         except BaseException:
             self._queue.release()
             raise

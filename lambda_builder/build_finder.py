@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 
 from lambda_builder.build_records import BuildRecords
@@ -16,7 +17,7 @@ from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
-from lambda_builder.kube.job_status import job_result
+from lambda_builder.kube.job_status import is_ours, job_result, with_what_was_asked
 
 Results = list[BuildResult]
 Current = Callable[[BuildResult], BuildResult | None]
@@ -76,8 +77,9 @@ class BuildFinder:
         """Find, and add what other replicas made under the same correlation ID."""
         found = {result.request.job_name: result for result in self.find(build_id)}
         if build_id not in found and self._health.available:
-            others = {result.request.job_name: result for result in self._find_jobs(build_id)}
-            found = {**others, **found}
+            with suppress(Refused):  # what is known here counts, whatever the API says
+                others = {result.request.job_name: result for result in self._find_jobs(build_id)}
+                found = {**others, **found}
         return [*found.values()]
 
     def _find_jobs(self, build_id: str) -> Results:
@@ -88,7 +90,10 @@ class BuildFinder:
             jobs = [job for job in found if job] or self._jobs.find_by_correlation(build_id)
         except AttemptFailed as error:
             raise kubernetes_away(str(error)) from error
-        results = [self._current(result := job_result(job)) or result for job in jobs]
+        results = []
+        for job in filter(is_ours, jobs):
+            result = with_what_was_asked(job_result(job), job)
+            results.append(self._current(result) or result)
         return sorted(results, key=lambda result: result.created_at or 0.0, reverse=True)
 
     def unfinished_of_target(self, third_party_id: str, parser_id: str) -> Results:

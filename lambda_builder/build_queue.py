@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from lambda_builder.schedule import Entry, Schedule
@@ -65,7 +65,8 @@ class BuildQueue(queue.Queue[Entry[T]]):
         super().__init__(maxsize)
         self._clock = clock
         self._waiting: Schedule[T] = Schedule(fair=fair)
-        self._held: dict[str, Entry[T]] = {}
+        self._held: dict[int, Entry[T]] = {}
+        """By identity: a key may come again while its last entry is being put away."""
         self._orders = itertools.count()
         self._reserved = 0
         self._backlog = 0
@@ -177,7 +178,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         return entry
 
     def _hold(self, entry: Entry[T]) -> None:
-        self._held[entry.key] = entry
+        self._held[id(entry)] = entry
         entry.holder = threading.current_thread()
         self.not_full.notify_all()
 
@@ -186,7 +187,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         with self.mutex:
             if entry.removed:
                 raise ValueError("a removed entry can only be finished")
-            del self._held[entry.key]
+            del self._held[id(entry)]
             entry.holder = None
             entry.ready_at = self._clock() + delay
             self._wait(entry)
@@ -199,10 +200,19 @@ class BuildQueue(queue.Queue[Entry[T]]):
                 self._hold(entry)
             return entry
 
+    def hurry(self, key: str) -> bool:
+        """Let a delayed entry be due now; False where none of that key waits."""
+        with self.mutex:
+            entry = self._waiting.remove(key, self._clock())
+            if entry is None:
+                return False
+            self._wait(replace(entry, removed=False, ready_at=self._clock()))
+            return True
+
     def finish(self, entry: Entry[T], outcome: str) -> None:
         """Count a held entry as finished with ``outcome``."""
         with self.mutex:
-            del self._held[entry.key]
+            del self._held[id(entry)]
             self._outcomes[outcome] += 1
             self._departures.append(self._clock())
             self.unfinished_tasks -= 1
@@ -215,12 +225,17 @@ class BuildQueue(queue.Queue[Entry[T]]):
             self._outcomes[outcome] += 1
 
     def orphans(self) -> list[Entry[T]]:
-        """Return held entries whose thread has died; the caller becomes their holder."""
+        """Return held entries whose thread has died, until they are finished or given back."""
         with self.mutex:
-            lost = [e for e in self._held.values() if e.holder and not e.holder.is_alive()]
-            for entry in lost:
-                entry.holder = threading.current_thread()
-            return lost
+            return [e for e in self._held.values() if e.holder and not e.holder.is_alive()]
+
+    def task_done(self) -> None:
+        """Not of this queue: use ``finish``."""
+        raise TypeError("a BuildQueue's entries are finished with an outcome: use finish()")
+
+    def join(self) -> None:
+        """Not of this queue: use ``wait_finished``."""
+        raise TypeError("a BuildQueue is waited for with a deadline: use wait_finished()")
 
     # -- the end -------------------------------------------------------------------------------
 

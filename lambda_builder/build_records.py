@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +18,13 @@ import structlog
 
 from lambda_builder.announcer import Announcer
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal import Journal, NoJournal, OutboxMessage
 from lambda_builder.kube.job_manager import CreatedJob
 from lambda_builder.kube.job_record import JobRecord, digest_bytes, with_job
 from lambda_builder.results import ResultStore
+
+_RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +34,10 @@ class Build:
     request: BuildRequest
     future: Future[BuildResult] = field(default_factory=Future)
     attempts: int = 0
+    entered: bool = False
+    """It is, or was, in the queue; set by ``BuildRecords`` only."""
+    tried: bool = False
+    """A call for it may have been made, now or by an earlier process: a Job may exist."""
     cancelled: bool = False
     """Somebody asked to cancel it; set by ``BuildRecords`` only, and never after ``settled``."""
     settled: bool = False
@@ -67,26 +75,44 @@ class BuildRecords:
         with self._lock:
             return (third_party_id, parser_id) in self._targets
 
+    def enter(self, build: Build) -> bool:
+        """Note that a build of the journal goes into the queue; False where it has ended."""
+        with self._lock:
+            build.entered = not build.settled
+            return build.entered
+
+    def cancel_outside(self, build: Build) -> bool:
+        """Cancel a build that waits to be replayed; False where it is in the queue by now."""
+        with self._lock:
+            if build.entered or build.settled or build.tried:
+                return False
+            build.settled = True
+        self.cancelled(build)
+        return True
+
     def ask_to_cancel(self, build: Build) -> bool:
         """Mark a live build as cancelled; False when its outcome was decided meanwhile."""
         with self._lock:
             build.cancelled = not build.settled
             return build.cancelled
 
-    def adopt(self, request: BuildRequest, attempts: int) -> Build:
+    def adopt(self, request: BuildRequest, attempts: int) -> Build | None:
         """Return the live build of a journal's row, made if it is not known yet.
 
-        Its acceptance is told again, since nobody knows whether it was before the restart.
+        None where the build has ended since the row was read. Its acceptance is told again, since
+        nobody knows whether it was before the restart.
         """
         with self._lock:
             build = self._live.get(request.event_hash)
-            if build is None:
-                build = Build(request, attempts=attempts)
-                self._add_live(build)
-        if self.results.by_event(request.event_hash) is None:
+            if build is not None:
+                return None if build.settled else build
+            if self.results.by_event(request.event_hash) is not None:
+                return None
             result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
             self.results.put(result)
-            self._announce_accepted(result)
+            build = Build(request, attempts=attempts, tried=attempts > 0)
+            self._add_live(build)
+        self._announce_accepted(result)
         return build
 
     # -- changes of state ----------------------------------------------------------------------
@@ -95,6 +121,7 @@ class BuildRecords:
         """Builds were recorded and are about to be queued."""
         with self._lock:
             for build in builds:
+                build.entered = True
                 self._add_live(build)
         for build in builds:
             result = BuildResult(request=build.request, state=BuildState.QUEUED)
@@ -117,6 +144,11 @@ class BuildRecords:
             attempts=build.attempts,
             error=error,
         )
+
+    def keep_its_job(self, build: Build) -> None:
+        """Take back that a build was cancelled: its Job is there and cannot be deleted."""
+        with self._lock:
+            build.cancelled = False
 
     def created(self, build: Build, job: CreatedJob) -> bool:
         """The build's Job exists; False, and nothing is told, where the build was cancelled."""
@@ -173,7 +205,7 @@ class BuildRecords:
         )
         self.results.put(ended)
         self._log(ended)
-        self.journal.finish(ended, self._announcer.ended(ended))
+        self.journal.finish(ended, self._messages(ended))
         return ended
 
     def job_changed(self, record: JobRecord) -> BuildResult | None:
@@ -205,32 +237,49 @@ class BuildRecords:
                 return result
         return None
 
-    def reopened(self, result: BuildResult) -> Build:
-        """A dead or failed build goes again; raises ``Refused`` when it cannot be recorded."""
-        request = replace(result.request, accepted_at=time.time())
-        self.journal.reopen(request)
-        build = Build(request)
+    @contextmanager
+    def reopening(self, result: BuildResult) -> Iterator[Build]:
+        """Let a dead or failed build go again, once, if the block inside ends well.
+
+        Raises ``Refused``: ``not_retryable`` where another has let it go again meanwhile, and
+        ``journal_unavailable`` when that cannot be recorded.
+        """
+        build = Build(replace(result.request, accepted_at=time.time()), entered=True)
+        event_hash = build.request.event_hash
         with self._lock:
+            known = self.results.by_event(event_hash) or result
+            if event_hash in self._live or known.state not in _RETRYABLE:
+                raise Refused(
+                    RefusalCode.NOT_RETRYABLE, f"build {build.request.job_name} goes again already"
+                )
             self._add_live(build)
-        again = BuildResult(request=request, state=BuildState.QUEUED)
+        try:
+            yield build
+            self.journal.reopen(build.request)
+        except BaseException:
+            with self._lock:
+                self._drop_live(build)
+            raise
+        again = BuildResult(request=build.request, state=BuildState.QUEUED)
         self.results.put(again)
         self._log(again, again=True)
-        return build
 
     def abandoned(self, build: Build) -> None:
         """The service stops, nothing will remember the build, and nobody else took it."""
         self.dead(build, BuildError("shutdown", "the service stopped before its Job was made"))
 
-    def handed_off(self, build: Build) -> None:
+    def handed_off(self, request: BuildRequest) -> None:
         """Another replica was given the event: here it was never accepted.
 
         A row left behind would have the event taken for a duplicate when it comes back.
         """
-        self.journal.forget(build.request.event_hash)
-        self.results.discard(build.request.event_hash)
+        self.journal.forget(request.event_hash)
+        self.results.discard(request.event_hash)
         with self._lock:
-            build.settled = True
-            self._drop_live(build)
+            build = self._live.get(request.event_hash)
+            if build is not None:
+                build.settled = True
+                self._drop_live(build)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -248,14 +297,27 @@ class BuildRecords:
         with self._lock:
             build.settled = True
         result = self._change(build, **changes)
-        self.journal.finish(result, self._announcer.ended(result))
+        self.journal.finish(result, self._messages(result))
         with self._lock:
             self._drop_live(build)
         if not build.future.done():
             build.future.set_result(result)
 
+    def _messages(self, result: BuildResult) -> list[OutboxMessage]:
+        try:
+            return self._announcer.ended(result)
+        except Exception:  # noqa: BLE001 - what cannot be told must not keep a build from ending
+            structlog.get_logger().exception(
+                "event_not_made", job_name=result.request.job_name, state=result.state.value
+            )
+            return []
+
     def _announce_accepted(self, result: BuildResult) -> None:
-        messages = self._announcer.accepted(result)
+        try:
+            messages = self._announcer.accepted(result)
+        except Exception:  # noqa: BLE001 - it is accepted all the same
+            structlog.get_logger().exception("event_not_made", job_name=result.request.job_name)
+            return
         if messages:
             self.journal.outbox.put(messages)
 

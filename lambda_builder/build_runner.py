@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lambda_builder.builds import BuildRequest, BuildState
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import FailureReason, Permanent
-from lambda_builder.job_labels import APP, MANAGED_BY_LABEL
+from lambda_builder.job_labels import APP, MANAGED_BY_LABEL, event_hash_label
 from lambda_builder.job_template import JobTemplate
-from lambda_builder.kube.job_manager import CreatedJob, JobManager
+from lambda_builder.kube.job_manager import CreatedJob, Job, JobManager
 from lambda_builder.kube.job_status import event_hash_of, job_result
 
 _DELETE_WAIT_SECONDS = 10.0
@@ -55,10 +55,19 @@ class BuildRunner:
 
     def look(self, request: BuildRequest) -> CreatedJob | None:
         """Return the build's Job if it is there; raises ``Transient`` or ``Permanent``."""
+        job = self._own(request)
+        return None if job is None else CreatedJob.from_job(job, existed=True)
+
+    def current(self, request: BuildRequest) -> BuildResult | None:
+        """Return what the build's Job says of it now; raises ``Transient`` or ``Permanent``."""
+        job = self._own(request)
+        return None if job is None else job_result(job)
+
+    def _own(self, request: BuildRequest) -> Job | None:
         job = self._jobs.get_job(request.job_name)
-        if job is None or event_hash_of(job) != request.event_hash[:32]:
-            return None
-        return CreatedJob.from_job(job, existed=True)
+        label = event_hash_label(request.event_hash)
+        # A Job without the label is somebody else's, whatever its name.
+        return job if job is not None and label and event_hash_of(job) == label else None
 
     def remove(self, request: BuildRequest, *, wait_seconds: float = 0.0) -> bool:
         """Delete the build's Job with its pods; another event's Job is left alone.

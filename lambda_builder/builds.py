@@ -53,9 +53,7 @@ class BuildState(StrEnum):
 
 
 _WAITING = frozenset({BuildState.QUEUED, BuildState.CREATING, BuildState.RETRYING})
-_FINAL = frozenset(
-    {BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED, BuildState.DEAD}
-)
+_FINAL = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED, BuildState.DEAD})
 
 
 def netstring_digest(*parts: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lambda_builder.job_template import JobTemplate
 from lambda_builder.settings import PREFIX, Settings, load
 
 _TIMEOUT = 30.0
+_PASSWORD = re.compile(r"://[^/@\s]*@")
 _BARE = ("port", "k_sink", "k_ce_overrides")
 
 
@@ -79,6 +81,8 @@ def check_config() -> None:
         shown = "(hidden)" if isinstance(value, SecretStr) and value.get_secret_value() else value
         if isinstance(value, tuple):
             shown = ",".join(value)
+        if isinstance(shown, str):
+            shown = _PASSWORD.sub("://***@", shown)
         variable = name.upper() if name in _BARE else PREFIX + name.upper()
         table.add_row(variable, "" if shown is None else str(shown))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -93,10 +97,17 @@ class Api:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: tuple[float, float | None] = (_TIMEOUT, _TIMEOUT),
+        **options: Any,
+    ) -> requests.Response:
         """Send one request; exits with 1 when it is refused or cannot be sent."""
         try:
-            answer = requests.request(method, f"{self._url}{path}", timeout=_TIMEOUT, **options)
+            answer = requests.request(method, f"{self._url}{path}", timeout=timeout, **options)
         except requests.RequestException as error:
             raise click.ClickException(f"{self._url} does not answer: {error}") from error
         if not answer.ok:
@@ -180,7 +191,11 @@ def retry(api: Api, build_id: str) -> None:
 def logs(api: Api, build_id: str, follow: bool) -> None:
     """Print a build's log."""
     params = {"follow": "true"} if follow else {}
-    with api.call("GET", f"{_path(build_id)}/logs", params=params, stream=True) as answer:
+    # A build may be silent for as long as it likes: only connecting has a limit then.
+    timeout = (_TIMEOUT, None if follow else _TIMEOUT)
+    with api.call(
+        "GET", f"{_path(build_id)}/logs", params=params, stream=True, timeout=timeout
+    ) as answer:
         for chunk in answer.iter_content(None):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()

@@ -122,5 +122,9 @@ class Unreachable(Transient):
     """No answer from the API: counts against the build only if the API answers a probe."""
 
 
+class NotSent(Unreachable):
+    """The call was not made at all, because the process is ending."""
+
+
 class Permanent(AttemptFailed):
     """Trying again cannot help."""

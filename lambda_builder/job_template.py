@@ -8,6 +8,7 @@ manifest's structure. Kubernetes' own ``$(NAME)`` is taken out of values too, wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -44,6 +45,8 @@ _ANNOTATIONS = {
     labels.IMAGE: "${image}",
     labels.ACCEPTED_AT: "${accepted_at}",
 }
+_MOST_REQUEST_BYTES = 65_536
+"""Annotations together may have 256 KiB; a longer request is built again only where it is known."""
 _LEFT_OUT_WHEN_EMPTY = (labels.TRACEPARENT, labels.ACCEPTED_AT)
 
 Manifest = dict[str, Any]
@@ -106,6 +109,9 @@ class JobTemplate:
         for name in _LEFT_OUT_WHEN_EMPTY:
             if not annotations[name]:
                 del annotations[name]
+        asked = replace(request, event="").to_json()
+        if len(asked.encode()) <= _MOST_REQUEST_BYTES:
+            annotations[labels.REQUEST] = asked
         return manifest
 
     def sample(self) -> Manifest:

@@ -98,7 +98,7 @@ def handoff(request: BuildRequest) -> HTTPMessage:
 
 
 def _passed_on(request: BuildRequest, marks: Mapping[str, Any]) -> HTTPMessage:
-    event = json.loads(request.event) if request.event else _rebuilt(request)
+    event = json.loads(request.event) if request.event else rebuilt(request)
     data = event.pop("data", None)
     own = as_text(event.get("correlationid", "")).strip()
     implied = own or _correlation_id_in(data) or request.event_id
@@ -119,8 +119,8 @@ def _correlation_id_in(data: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _rebuilt(request: BuildRequest) -> dict[str, Any]:
-    """Make an event of a build that is only known from its Job."""
+def rebuilt(request: BuildRequest) -> dict[str, Any]:
+    """Make an event, in structured form, of a build that is only known from its Job."""
     data = {
         "parser_id": request.parser_id,
         "third_party_id": request.third_party_id,

@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 from lambda_builder.announcer import Announcer
 from lambda_builder.builds import rfc3339
 from lambda_builder.counts import Counts
+from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox
 
 _KEPT = 1000
+"""Refused events that are kept; and told of, as long as fewer messages wait for the sink."""
 _TEXT = 100
 _FIELDS = 20
 _READABLE_BYTES = 65_536
@@ -61,9 +63,17 @@ class Rejections:
         }
         with self._lock:
             self._kept.append(kept)
-        messages = self._announcer.rejected(code, detail[:500], json.dumps(excerpt), body)
-        if messages:
-            self._outbox.put(messages)
+        # Garbage must not be able to fill the outbox, which also holds what was accepted.
+        if self._has_room():
+            messages = self._announcer.rejected(code, detail[:500], json.dumps(excerpt), body)
+            if messages:
+                self._outbox.put(messages)
+
+    def _has_room(self) -> bool:
+        try:
+            return self._outbox.pending("sink") < _KEPT
+        except Refused:
+            return False
 
     def newest(self) -> list[dict[str, Any]]:
         """Return what is kept, newest first."""

@@ -1,6 +1,7 @@
 """ResultStore: what became of each build, by event, Job name and correlation ID.
 
-A build that waits or runs is held until it ends; only ended ones live in the cache that forgets.
+A build that waits is held until it ends, one whose Job exists as long as there is room; only ended
+ones live in the cache that forgets in time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from lambda_builder.builds import BuildResult
 
@@ -39,10 +40,24 @@ class _Ended(TTLCache[str, _Entry]):
         return key, entry
 
 
+class _WithJob(LRUCache[str, _Entry]):
+    """LRUCache that says which entries it lets go."""
+
+    def __init__(self, maxsize: int, gone: Callable[[_Entry], None]) -> None:
+        super().__init__(maxsize)
+        self._gone = gone
+
+    def popitem(self) -> tuple[str, _Entry]:
+        key, entry = super().popitem()
+        self._gone(entry)
+        return key, entry
+
+
 class ResultStore:
     """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
 
-    ``ttl_seconds`` runs from a build's end; beyond ``maximum`` ended builds the oldest goes.
+    ``ttl_seconds`` runs from a build's end. Beyond ``maximum`` ended builds the oldest goes, and
+    likewise of those that have a Job: any replica finds them by that.
     """
 
     def __init__(
@@ -50,8 +65,9 @@ class ResultStore:
     ) -> None:
         self._lock = threading.Lock()
         self._active: dict[str, _Entry] = {}
+        self._with_job = _WithJob(maximum, self._unindex)
         self._ended = _Ended(maximum, ttl_seconds, timer, self._unindex)
-        self._index: dict[str, list[str]] = {}
+        self._index: dict[str, dict[str, None]] = {}
         self._number = 0
 
     def put(self, result: BuildResult) -> None:
@@ -69,7 +85,7 @@ class ResultStore:
         ``change`` runs under the lock: it must be quick and call nothing of the store.
         """
         with self._lock:
-            known = self._active.get(key) or self._ended.get(key)
+            known = self._get(key)
             if known is None:
                 return None
             changed = change(known[1])
@@ -88,14 +104,14 @@ class ResultStore:
     def by_event(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event."""
         with self._lock:
-            entry = self._active.get(event_hash) or self._ended.get(event_hash)
+            entry = self._get(event_hash)
             return entry[1] if entry else None
 
     def by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first."""
         with self._lock:
             keys = self._index.get(build_id, ())
-            found = [self._active.get(key) or self._ended.get(key) for key in keys]
+            found = [self._get(key) for key in keys]
         known = sorted((entry for entry in found if entry), key=_number, reverse=True)
         return [result for _, result in known]
 
@@ -103,7 +119,11 @@ class ResultStore:
         """Iterate over (number, build), newest first, over the builds known at this moment."""
         with self._lock:
             self._ended.expire()
-            entries: Iterable[_Entry] = [*self._active.values(), *self._ended.values()]
+            entries: Iterable[_Entry] = [
+                *self._active.values(),
+                *self._with_job.values(),
+                *self._ended.values(),
+            ]
         kept = (entry for entry in entries if before is None or entry[0] < before)
         return iter(sorted(kept, key=_number, reverse=True))
 
@@ -117,31 +137,34 @@ class ResultStore:
         """Builds held with an outcome."""
         with self._lock:
             self._ended.expire()
-            return len(self._ended)
+            return len(self._ended) + len(self._with_job)
 
     # -- with the lock held --------------------------------------------------------------------
 
+    def _get(self, key: str) -> _Entry | None:
+        return self._active.get(key) or self._with_job.get(key) or self._ended.get(key)
+
     def _pop(self, key: str) -> _Entry | None:
         self._ended.expire()  # else an expired entry would later take the new one's index along
-        return self._active.pop(key, None) or self._ended.pop(key, None)
+        entry = self._active.pop(key, None) or self._with_job.pop(key, None)
+        return entry or self._ended.pop(key, None)
 
     def _insert(self, key: str, entry: _Entry) -> None:
         request = entry[1].request
         for build_id in {request.job_name, request.correlation_id}:
-            keys = self._index.setdefault(build_id, [])
-            if key not in keys:
-                keys.append(key)
+            self._index.setdefault(build_id, {})[key] = None
         if entry[1].state.waits:
             self._active[key] = entry
-        else:
+        elif entry[1].state.final:
             self._ended[key] = entry
+        else:
+            self._with_job[key] = entry
 
     def _unindex(self, entry: _Entry) -> None:
         request = entry[1].request
         for build_id in {request.job_name, request.correlation_id}:
-            keys = self._index.get(build_id, [])
-            if request.event_hash in keys:
-                keys.remove(request.event_hash)
+            keys = self._index.get(build_id, {})
+            keys.pop(request.event_hash, None)
             if not keys:
                 self._index.pop(build_id, None)
 

@@ -89,7 +89,12 @@ class Schedule(Generic[T]):
         return iter(self._entries.values())
 
     def add(self, entry: Entry[T], now: float) -> None:
-        """Let ``entry`` wait, out of sight while its ``ready_at`` is after ``now``."""
+        """Let ``entry`` wait, out of sight while its ``ready_at`` is after ``now``.
+
+        Raises ``ValueError`` where one of its key waits already.
+        """
+        if entry.key in self._entries:
+            raise ValueError(f"an entry {entry.key} waits already")
         self._entries[entry.key] = entry
         self._place(entry, now)
 

@@ -20,6 +20,8 @@ from lambda_builder.kube.health import ApiHealth
 from lambda_builder.sink import Sink
 from lambda_builder.telemetry.tracing import Exporter
 
+_JOURNAL_SECONDS = 0.5
+"""What the journal has of the time after the drain, at least."""
 _CALL_MARGIN_SECONDS = 0.5
 """API calls end this long before the drain does, so that their builds can be put away."""
 
@@ -107,58 +109,76 @@ class Service:
         begun = time.monotonic()
         drained_by = begun + self._drain_seconds
         log.info("shutdown_started", drain_seconds=self._drain_seconds)
-        try:
-            self.creator.close_intake()
-            self._close_streams()
-            self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
-            left = self.creator.drain(drained_by)
-            self._close(left, drained_by + self._closing_seconds)
-        except Exception:
-            log.exception("shutdown_failed")
-            return
+        self._try(self.creator.close_intake)
+        self._try(self._close_streams)
+        self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
+        left: list[Build] = []
+        self._try(lambda: left.extend(self.creator.drain(drained_by)))
+        self._close(left, time.monotonic() + self._closing_seconds)
         log.info("shutdown_finished", left=len(left), seconds=round(time.monotonic() - begun, 2))
 
+    def _try(self, step: Callable[[], object]) -> None:
+        """Run one step; whatever goes wrong in it, the next ones have their turn."""
+        try:
+            step()
+        except Exception:  # noqa: BLE001 - the process ends in any case; it must say why
+            structlog.get_logger().exception("shutdown_step_failed")
+
     def _close(self, left: Sequence[Build], deadline: float) -> None:
-        self._put_away(left, deadline)
-        alive = [name for part in self._parts for name in part.stop(_until(deadline) / 2)]
-        alive += self._sink.stop(_until(deadline) * 0.8)
-        if not self.creator.records.journal.close(max(0.2, _until(deadline))):
+        alive: list[str] = []
+        self._try(lambda: self._put_away(left, deadline - _JOURNAL_SECONDS))
+        for part in (*self._parts, self._sink):
+            wait = max(0.1, _until(deadline - _JOURNAL_SECONDS))
+            self._try(lambda part=part, wait=wait: alive.extend(part.stop(wait)))  # type: ignore[misc]
+        journal = self.creator.records.journal
+        if not journal.close(max(0.2, _until(deadline))):
             alive.append("journal")
-        self._health.stop()
-        self._client.close()
+        self._try(self._health.stop)
+        self._try(self._client.close)
         if alive:
             structlog.get_logger().warning("threads_still_alive", threads=alive)
         if self._exporter:
-            self._exporter.shutdown()
+            # It has a timeout of its own, and a collector that hangs must not use up ours.
+            flush = threading.Thread(target=self._exporter.shutdown, name="traces", daemon=True)
+            flush.start()
+            flush.join(max(0.2, _until(deadline)))
 
     def _put_away(self, left: Sequence[Build], deadline: float) -> None:
         """Say what becomes of the builds that the drain could not finish, one by one."""
+        handed_off = self._hand_off(left, deadline)
         for build in left:
-            handed_off = self._hand_off(build, deadline)
+            gone = build.request.event_hash in handed_off
             structlog.get_logger().warning(
                 "build_left",
                 job_name=build.request.job_name,
                 correlation_id=build.request.correlation_id,
-                handed_off=handed_off,
+                handed_off=gone,
                 in_journal=self._durable,
-                cloudevent=None if handed_off or self._durable else build.request.event,
+                cloudevent=None if gone or self._durable else build.request.event,
             )
-            if not handed_off and not self._durable:
+            if gone:
+                self.creator.records.handed_off(build.request)
+            elif not self._durable:
                 self.creator.records.abandoned(build)
 
-    def _hand_off(self, build: Build, deadline: float) -> bool:
-        seconds = _until(deadline) - 0.5
-        if not self._handoff_url or seconds <= 0:
-            return False
-        message = self._announcer.handoff(build.request)
-        problem = self._sink.post(self._handoff_url, message, timeout=min(2.0, seconds))
-        if problem is not None:
-            structlog.get_logger().warning(
-                "hand_off_failed", job_name=build.request.job_name, error=problem
-            )
-            return False
-        self.creator.records.handed_off(build)
-        return True
+    def _hand_off(self, left: Sequence[Build], deadline: float) -> set[str]:
+        """Send back what is left, and what was never queued; returns what was taken, by event."""
+        if not self._handoff_url:
+            return set()
+        requests = [build.request for build in left]
+        waiting = self.creator.not_replayed(left)
+        messages = {
+            request.event_hash: self._announcer.handoff(request)
+            for request in (*requests, *waiting)
+        }
+        taken = self._sink.post_all(self._handoff_url, messages, deadline=deadline)
+        for request in waiting:
+            if request.event_hash in taken:
+                self.creator.records.handed_off(request)
+        structlog.get_logger().warning(
+            "handed_off", taken=len(taken), not_taken=len(messages) - len(taken)
+        )
+        return taken
 
 
 def _until(deadline: float) -> float:

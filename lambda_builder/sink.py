@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 
 import requests
 import structlog
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from lambda_builder.journal import Destination, Outbox, OutboxMessage
@@ -93,14 +95,44 @@ class Sink:
             self._session.close()
         return alive
 
-    def post(self, url: str, message: HTTPMessage, *, timeout: float) -> str | None:
-        """Send one message now; returns None when it was taken, else what went wrong."""
-        return self._post(url, message.headers, message.body, (min(3.05, timeout), timeout))
+    def post_all(
+        self, url: str, messages: Mapping[str, HTTPMessage], *, deadline: float
+    ) -> set[str]:
+        """Send messages to ``url`` now, several at a time, until ``deadline`` (monotonic).
+
+        Returns the keys of those that were taken.
+        """
+        taken: set[str] = set()
+        waiting = deque(messages.items())
+
+        def send() -> None:
+            while waiting and (left := deadline - time.monotonic()) > 0:
+                try:
+                    key, message = waiting.popleft()
+                except IndexError:
+                    return
+                timeout = (min(3.05, left), left)
+                problem = self._post(url, message.headers, message.body, timeout)
+                if problem is None:
+                    taken.add(key)
+                else:
+                    structlog.get_logger().warning("hand_off_failed", error=problem)
+
+        threads = [
+            threading.Thread(target=send, name=f"hand-off-{number}", daemon=True)
+            for number in range(min(_CONCURRENCY, len(messages)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()) + 0.1)
+        return set(taken)
 
     def _loop(self, destination: Destination) -> None:
         url = self._urls[destination]
-        with ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix=f"post-{destination}") as posts:
-            seen, last_round = 0, False
+        seen, last_round = 0, False
+        # Of this pool the threads are daemons: one that hangs in a call does not hold up the exit.
+        with ThreadPool(_CONCURRENCY) as posts:
             while not last_round:
                 last_round = self._stopping.is_set()
                 try:
@@ -117,7 +149,7 @@ class Sink:
             return _IDLE_SECONDS
         return min(_IDLE_SECONDS, max(0.0, next_due - time.time()))
 
-    def _round(self, destination: Destination, url: str, posts: ThreadPoolExecutor) -> bool:
+    def _round(self, destination: Destination, url: str, posts: ThreadPool) -> bool:
         due = self._outbox.due(time.time(), _BATCH, destination)
         for entry, problem in zip(
             due, posts.map(lambda e: self._deliver(url, e), due), strict=True
@@ -154,7 +186,7 @@ class Sink:
                 url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False
             )
             answer.close()
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             return f"{type(error).__name__}: {error}"[:300]
         if answer.ok and answer.status_code < 300:
             return None

@@ -160,7 +160,10 @@ class WorkerPool(Generic[T]):
 
     def _recover(self) -> None:
         for entry in self._queue.orphans():
-            self._panicked(entry, WorkerDied(f"the worker thread that held {entry.key} died"))
+            try:
+                self._panicked(entry, WorkerDied(f"the worker thread that held {entry.key} died"))
+            except Exception:  # noqa: BLE001 - it stays an orphan, and the others have their turn
+                structlog.get_logger().exception("orphan_not_saved")
         with self._lock:
             self._threads = {thread for thread in self._threads if thread.is_alive()}
             self._fill()

@@ -1,4 +1,4 @@
-"""A real HTTP receiver of CloudEvents, for tests."""
+"""A real HTTP receiver of CloudEvents, for tests: it can refuse, be slow, or hang."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any
 
 
 class HttpSink:
-    """A real HTTP receiver of CloudEvents that can be told to refuse."""
+    """Keeps what it takes in ``events``: headers in lower case, and the JSON body."""
 
     def __init__(self) -> None:
         self.events: list[tuple[dict[str, str], Any]] = []
         self.status = 202
+        self.delay = 0.0
+        """Seconds before each answer."""
+        self.hanging = 0
+        self._let_go = threading.Event()
+        self._let_go.set()
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                sink._wait()
                 if sink.status < 300:
                     headers = {name.lower(): value for name, value in self.headers.items()}
                     sink.events.append((headers, json.loads(body)))
@@ -35,10 +41,24 @@ class HttpSink:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
+    def hang(self) -> None:
+        """Answer nothing any more, until closed."""
+        self._let_go.clear()
+
     def types(self) -> list[str]:
-        return [headers["ce-type"].rsplit(".", 1)[1] for headers, _ in self.events]
+        """Return the last part of each event's type, in the order they came."""
+        return [headers["ce-type"].rsplit(".", 1)[1] for headers, _ in list(self.events)]
 
     def close(self) -> None:
+        """End the server; harmless twice."""
+        self._let_go.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def _wait(self) -> None:
+        if self.delay:
+            threading.Event().wait(self.delay)
+        if not self._let_go.is_set():
+            self.hanging += 1
+            self._let_go.wait(30)

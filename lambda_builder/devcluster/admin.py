@@ -49,7 +49,9 @@ class Admin:
         if subject == "jobs" and len(parts) == 3 and parts[2] == "finish":
             return self._finish(parts[1], request)
         handler = {
-            "faults": self._faults, "requests": self._requests, "outage": self._outage,
+            "faults": self._faults,
+            "requests": self._requests,
+            "outage": self._outage,
             "jobs-summary": self._summary,
         }.get(subject)
         if handler is None or len(parts) > 1:
@@ -120,8 +122,10 @@ def job_state(job: Obj) -> str:
     if job.deleting:
         return "deleting"
     for mark, state in (
-        (b'"type":"Complete"', "succeeded"), (b'"type":"Failed"', "failed"),
-        (b'"type":"Suspended"', "suspended"), (b'"ready":1', "running"),
+        (b'"type":"Complete"', "succeeded"),
+        (b'"type":"Failed"', "failed"),
+        (b'"type":"Suspended"', "suspended"),
+        (b'"ready":1', "running"),
     ):
         if mark in job.status:
             return state

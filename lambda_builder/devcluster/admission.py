@@ -12,8 +12,16 @@ from .statuses import Cause, forbidden, invalid, not_found
 from .store import Store
 
 # Metadata only the server writes.
-_OWN = ("uid", "creationTimestamp", "namespace", "name", "generateName", "deletionTimestamp",
-        "deletionGracePeriodSeconds", "generation")
+_OWN = (
+    "uid",
+    "creationTimestamp",
+    "namespace",
+    "name",
+    "generateName",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
 
 
 class Controller(Protocol):
@@ -78,7 +86,8 @@ class Admission:
         used = self._store.of(JOBS).remaining(namespace, "")
         if used >= self._job_quota:
             raise forbidden(
-                JOBS, name,
+                JOBS,
+                name,
                 f"exceeded quota: devcluster, requested: count/jobs.batch=1, "
                 f"used: count/jobs.batch={used}, limited: count/jobs.batch={self._job_quota}",
             )
@@ -102,8 +111,11 @@ def _keep_own(before: Json, meta: Json) -> None:
 
 def _new_plain(resource: Resource, value: Json, namespace: str) -> Json:
     meta = {k: v for k, v in value["metadata"].items() if k not in _OWN}
-    meta |= {"name": value["metadata"]["name"], "uid": str(uuid.uuid4()),
-             "creationTimestamp": timestamp()}
+    meta |= {
+        "name": value["metadata"]["name"],
+        "uid": str(uuid.uuid4()),
+        "creationTimestamp": timestamp(),
+    }
     if resource.namespaced:
         meta["namespace"] = namespace
     if resource is NAMESPACES:
@@ -124,11 +136,17 @@ def plain_object(resource: Resource, value: Json) -> Obj:
         if key not in ("apiVersion", "kind", "metadata", "status")
     )
     return Obj(
-        resource, meta.get("namespace", ""), meta["name"], meta["uid"],
-        interned(meta.get("labels", {})), dumps(meta), (body,),
+        resource,
+        meta.get("namespace", ""),
+        meta["name"],
+        meta["uid"],
+        interned(meta.get("labels", {})),
+        dumps(meta),
+        (body,),
         dumps(value["status"]) if "status" in value else b"",
         rv=int(value["metadata"].get("resourceVersion", 0)),
-        deleting="deletionTimestamp" in meta, fields=_fields(value),
+        deleting="deletionTimestamp" in meta,
+        fields=_fields(value),
     )
 
 
@@ -139,5 +157,8 @@ def _fields(value: Json) -> dict[str, str] | None:
     fields = {f"involvedObject.{key}": str(item) for key, item in about.items()}
     source = value.get("source")
     component = source.get("component", "") if isinstance(source, dict) else ""
-    return fields | {"reason": value.get("reason", ""), "type": value.get("type", ""),
-                     "source": component}
+    return fields | {
+        "reason": value.get("reason", ""),
+        "type": value.get("type", ""),
+        "source": component,
+    }

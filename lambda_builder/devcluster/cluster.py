@@ -55,9 +55,16 @@ class DevCluster:
         self._lifecycle = threading.Lock()
         self._stopped = False
         self._parts = Parts(
-            self._loop, host, names, run_seconds=run_seconds, pending_seconds=pending_seconds,
-            job_quota=job_quota, token=token, deletion_seconds=deletion_seconds,
-            bookmark_seconds=bookmark_seconds, history=history,
+            self._loop,
+            host,
+            names,
+            run_seconds=run_seconds,
+            pending_seconds=pending_seconds,
+            job_quota=job_quota,
+            token=token,
+            deletion_seconds=deletion_seconds,
+            bookmark_seconds=bookmark_seconds,
+            history=history,
         )
 
     # -- lifecycle ------------------------------------------------------------------------------
@@ -132,6 +139,7 @@ class DevCluster:
 
     def jobs(self, namespace: str | None = None) -> list[Json]:
         """Copies of all Jobs, in the order of their creation."""
+
         def collect() -> list[bytes]:
             found = self._parts.store.of(JOBS).objects.values()
             return [j.encode() for j in found if namespace in (None, j.namespace)]
@@ -195,6 +203,7 @@ class DevCluster:
 
     def set_token(self, token: str | None) -> None:
         """Ask for another bearer token from now on, or for none."""
+
         def change() -> None:
             self._parts.dispatcher.token = token
 

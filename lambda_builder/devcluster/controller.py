@@ -157,14 +157,16 @@ class Kubelet:
         image = run.containers.main[0][1]
         words = run.held_by.fault.message or f'failed to pull image "{image}": not found'
         if run.event is None:
-            pod = self._ledger.write_pod(run, "Pending", pods.waiting(
-                run.containers, "ErrImagePull", words))
+            pod = self._ledger.write_pod(
+                run, "Pending", pods.waiting(run.containers, "ErrImagePull", words)
+            )
             text = f'Failed to pull image "{image}": {words}'
             run.event = self._ledger.record(pod, "Warning", "Failed", text, "kubelet")
         else:
             words = f'Back-off pulling image "{image}": ErrImagePull: {words}'
-            pod = self._ledger.write_pod(run, "Pending", pods.waiting(
-                run.containers, "ImagePullBackOff", words))
+            pod = self._ledger.write_pod(
+                run, "Pending", pods.waiting(run.containers, "ImagePullBackOff", words)
+            )
             if run.event.fields and run.event.fields["reason"] == "BackOff":
                 self._ledger.again(run.event)
             else:

@@ -174,8 +174,12 @@ def _map_of(item_type: str, owner: str, structs: dict[str, Check]) -> Check:
 def _scalar(type_name: str, owner: str) -> Check:
     limit = _RANGES.get(type_name)
     accepted = {
-        "string": (str,), "time": (str,), "bool": (bool,), "intstr": (str, int),
-        "int32": (int,), "int64": (int,),
+        "string": (str,),
+        "time": (str,),
+        "bool": (bool,),
+        "intstr": (str, int),
+        "int32": (int,),
+        "int64": (int,),
     }.get(type_name)
 
     def check(value: Any, where: Where, unknown: list[str]) -> None:

@@ -51,8 +51,11 @@ class Deletion:
             removed = self._remove(obj, policy)
             # Deleting a pod answers with the pod, as deletion usually takes its time.
             return (removed.encode() if obj.resource is PODS else _success(obj)), headers
-        meta |= {"finalizers": finalizers, "deletionTimestamp": timestamp(),
-                 "deletionGracePeriodSeconds": 0}
+        meta |= {
+            "finalizers": finalizers,
+            "deletionTimestamp": timestamp(),
+            "deletionGracePeriodSeconds": 0,
+        }
         obj = self._store.put(obj.with_meta(meta))
         self._removed(obj)
         if policy == "Foreground":
@@ -120,7 +123,8 @@ def _check_preconditions(obj: Obj, options: Json) -> None:
         if wanted.get(field) not in (None, have):
             shown = "UID" if field == "uid" else "ResourceVersion"
             raise conflict(
-                obj.resource, obj.name,
+                obj.resource,
+                obj.name,
                 f"Precondition failed: {shown} in precondition: {wanted[field]}, "
                 f"{shown} in object meta: {have}",
             )
@@ -132,6 +136,11 @@ def _success(obj: Obj) -> bytes:
     if resource.group:
         details["group"] = resource.group
     return dumps(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-         "details": details}
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
     )

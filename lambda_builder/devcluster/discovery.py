@@ -48,8 +48,13 @@ def _document(path: str) -> Json | None:
 def _version() -> Json:
     major, minor = VERSION[1:].split(".")[:2]
     return {
-        "major": major, "minor": minor, "gitVersion": VERSION, "gitCommit": "devcluster",
-        "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
+        "major": major,
+        "minor": minor,
+        "gitVersion": VERSION,
+        "gitCommit": "devcluster",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
         "compiler": "devcluster: a development and test tool, not a Kubernetes cluster",
         "platform": "devcluster",
     }
@@ -67,15 +72,20 @@ def _resources(group: str, group_version: str) -> Json:
             listed.append(_resource(resource))
             listed += [_subresource(resource, name) for name in resource.subresources]
     return {
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version,
         "resources": listed,
     }
 
 
 def _resource(resource: Resource) -> Json:
     described: Json = {
-        "name": resource.plural, "singularName": resource.kind.lower(), "kind": resource.kind,
-        "namespaced": resource.namespaced, "verbs": list(resource.verbs),
+        "name": resource.plural,
+        "singularName": resource.kind.lower(),
+        "kind": resource.kind,
+        "namespaced": resource.namespaced,
+        "verbs": list(resource.verbs),
     }
     if resource.short_names:
         described["shortNames"] = list(resource.short_names)
@@ -87,6 +97,9 @@ def _resource(resource: Resource) -> Json:
 def _subresource(resource: Resource, name: str) -> Json:
     verbs = ["get"] if name == "log" else ["get", "patch", "update"]
     return {
-        "name": f"{resource.plural}/{name}", "singularName": "", "kind": resource.kind,
-        "namespaced": resource.namespaced, "verbs": verbs,
+        "name": f"{resource.plural}/{name}",
+        "singularName": "",
+        "kind": resource.kind,
+        "namespaced": resource.namespaced,
+        "verbs": verbs,
     }

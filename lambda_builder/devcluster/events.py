@@ -23,18 +23,35 @@ class EventRecorder:
         """Record a new event about an object."""
         now = timestamp()
         name = f"{about.name}.{time.time_ns():x}"
-        event = plain_object(EVENTS, {
-            "metadata": {"name": name, "namespace": about.namespace, "uid": str(uuid.uuid4()),
-                         "creationTimestamp": now},
-            "involvedObject": {
-                "kind": about.resource.kind, "namespace": about.namespace, "name": about.name,
-                "uid": about.uid, "apiVersion": about.resource.api_version,
-                "resourceVersion": str(about.rv),
+        event = plain_object(
+            EVENTS,
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": about.namespace,
+                    "uid": str(uuid.uuid4()),
+                    "creationTimestamp": now,
+                },
+                "involvedObject": {
+                    "kind": about.resource.kind,
+                    "namespace": about.namespace,
+                    "name": about.name,
+                    "uid": about.uid,
+                    "apiVersion": about.resource.api_version,
+                    "resourceVersion": str(about.rv),
+                },
+                "reason": reason,
+                "message": message,
+                "source": {"component": component},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+                "type": type,
+                "eventTime": None,
+                "reportingComponent": component,
+                "reportingInstance": "",
             },
-            "reason": reason, "message": message, "source": {"component": component},
-            "firstTimestamp": now, "lastTimestamp": now, "count": 1, "type": type,
-            "eventTime": None, "reportingComponent": component, "reportingInstance": "",
-        })
+        )
         event = self._store.put(event)
         self._recorded.append((event.namespace, event.name))
         if len(self._recorded) > self._limit:

@@ -115,5 +115,5 @@ def _read_chunks(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
             return None if end < 0 else (bytes(body), end + 2)
         if len(buffer) < start + size + 2:
             return None
-        body += buffer[start:start + size]
+        body += buffer[start : start + size]
         start += size + 2

@@ -25,8 +25,13 @@ def new_job(job: Json, namespace: str) -> tuple[Json, list[Cause]]:
     fill_defaults(job)
     spec = job["spec"]
     template_meta = spec["template"]["metadata"]
-    meta = {"name": name, "namespace": namespace, "uid": uid, "generation": 1,
-            "creationTimestamp": timestamp()}
+    meta = {
+        "name": name,
+        "namespace": namespace,
+        "uid": uid,
+        "generation": 1,
+        "creationTimestamp": timestamp(),
+    }
     for field in ("generateName", "labels", "annotations", "finalizers", "ownerReferences"):
         if given.get(field):
             meta[field] = given[field]
@@ -64,7 +69,10 @@ def _default_spec(spec: Json) -> None:
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     defaults = {
-        "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "suspend": False,
+        "parallelism": 1,
+        "backoffLimit": 6,
+        "completionMode": "NonIndexed",
+        "suspend": False,
         "podReplacementPolicy": "TerminatingOrFailed",
     }
     for field, value in defaults.items():
@@ -78,8 +86,10 @@ def _default_spec(spec: Json) -> None:
 def _default_pod(pod: Json) -> None:
     pod["containers"] = pod.get("containers") or []
     for field, value in (
-        ("restartPolicy", "Always"), ("terminationGracePeriodSeconds", 30),
-        ("dnsPolicy", "ClusterFirst"), ("securityContext", {}),
+        ("restartPolicy", "Always"),
+        ("terminationGracePeriodSeconds", 30),
+        ("dnsPolicy", "ClusterFirst"),
+        ("securityContext", {}),
         ("schedulerName", "default-scheduler"),
     ):
         if pod.get(field) is None:
@@ -125,10 +135,17 @@ def job_object(job: Json, rv: int = 0) -> Obj:
     pod_spec = dumps(template["spec"])[1:]
     status = job.get("status") or {}
     return Obj(
-        JOBS, meta["namespace"], meta["name"], meta["uid"], interned(meta.get("labels", {})),
+        JOBS,
+        meta["namespace"],
+        meta["name"],
+        meta["uid"],
+        interned(meta.get("labels", {})),
         dumps(meta),
-        (lead, dumps(template["metadata"]), b',"spec":{', pod_spec, b"}}"), dumps(status),
-        fields=job_fields(status), rv=rv, deleting="deletionTimestamp" in meta,
+        (lead, dumps(template["metadata"]), b',"spec":{', pod_spec, b"}}"),
+        dumps(status),
+        fields=job_fields(status),
+        rv=rv,
+        deleting="deletionTimestamp" in meta,
     )
 
 

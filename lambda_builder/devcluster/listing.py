@@ -67,9 +67,7 @@ def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
         f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'
         f'"metadata":{json.dumps(meta)},"items":['
     )
-    return b"".join(
-        (head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}")
-    )
+    return b"".join((head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}"))
 
 
 def _number(text: str, name: str) -> int:

@@ -47,8 +47,12 @@ class Follower:
     """One log that is followed."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, exchange: Exchange, run: PodRun,
-        tail: int | None, limit: int | None,
+        self,
+        loop: asyncio.AbstractEventLoop,
+        exchange: Exchange,
+        run: PodRun,
+        tail: int | None,
+        limit: int | None,
     ) -> None:
         self._loop = loop
         self._exchange = exchange
@@ -69,7 +73,7 @@ class Follower:
     def _tell(self) -> None:
         self._stop_timer()
         lines = self._run.lines()
-        text = _text(lines[self._told:])
+        text = _text(lines[self._told :])
         self._told = len(lines)
         if self._left is not None:
             text = text[: self._left]
@@ -112,8 +116,7 @@ def _container(pod: Json, asked: str) -> str:
     name, main = pod["metadata"]["name"], _names(pod, "containers")
     if not asked and len(main) > 1:
         raise bad_request(
-            f"a container name must be specified for pod {name}, choose one of: "
-            f"[{' '.join(main)}]"
+            f"a container name must be specified for pod {name}, choose one of: [{' '.join(main)}]"
         )
     if asked and asked not in main + _names(pod, "initContainers"):
         raise bad_request(f"container {asked} is not valid for pod {name}")
@@ -132,7 +135,7 @@ def _waiting(pod: Json, container: str) -> str:
 
 
 def _tail(lines: list[str], count: int | None) -> list[str]:
-    return lines if count is None else lines[len(lines) - min(count, len(lines)):]
+    return lines if count is None else lines[len(lines) - min(count, len(lines)) :]
 
 
 def _text(lines: list[str]) -> bytes:

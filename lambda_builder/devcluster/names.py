@@ -54,11 +54,14 @@ def check_metadata(meta: Json) -> Iterator[Cause]:
         if not _is_key(key.lower()):
             yield from _bad_key("metadata.annotations", key.lower())
         size += len(key) + len(value)
-    if size > _MAX_ANNOTATIONS and sum(
-        len(k.encode()) + len(v.encode()) for k, v in annotations.items()
-    ) > _MAX_ANNOTATIONS:
+    if (
+        size > _MAX_ANNOTATIONS
+        and sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items())
+        > _MAX_ANNOTATIONS
+    ):
         yield Cause(
-            "metadata.annotations", "FieldValueTooLong",
+            "metadata.annotations",
+            "FieldValueTooLong",
             f"Too long: may not be more than {_MAX_ANNOTATIONS} bytes",
         )
 

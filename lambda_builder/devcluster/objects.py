@@ -58,21 +58,32 @@ class Resource:
 
 
 JOBS = Resource(
-    "jobs", "Job", "batch", subresources=("status",),
+    "jobs",
+    "Job",
+    "batch",
+    subresources=("status",),
     verbs=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"),
 )
 PODS = Resource(
-    "pods", "Pod", short_names=("po",), subresources=("log", "status"),
+    "pods",
+    "Pod",
+    short_names=("po",),
+    subresources=("log", "status"),
     verbs=("delete", "get", "list", "watch"),
 )
 EVENTS = Resource(
-    "events", "Event", short_names=("ev",),
+    "events",
+    "Event",
+    short_names=("ev",),
     indexed_fields=("involvedObject.name", "involvedObject.uid"),
     verbs=("create", "delete", "get", "list", "watch"),
 )
 LEASES = Resource("leases", "Lease", "coordination.k8s.io")
 NAMESPACES = Resource(
-    "namespaces", "Namespace", namespaced=False, short_names=("ns",),
+    "namespaces",
+    "Namespace",
+    namespaced=False,
+    short_names=("ns",),
     verbs=("create", "get", "list", "watch"),
 )
 RESOURCES = (JOBS, PODS, EVENTS, LEASES, NAMESPACES)
@@ -138,24 +149,48 @@ class Obj:
     def at(self, rv: int) -> Obj:
         """The same object as of revision ``rv``."""
         return Obj(
-            self.resource, self.namespace, self.name, self.uid, self.labels, self.meta,
-            self.body, self.status, fields=self.fields, rv=rv, deleting=self.deleting,
+            self.resource,
+            self.namespace,
+            self.name,
+            self.uid,
+            self.labels,
+            self.meta,
+            self.body,
+            self.status,
+            fields=self.fields,
+            rv=rv,
+            deleting=self.deleting,
         )
 
     def with_status(self, status: Json, fields: Mapping[str, str] | None = None) -> Obj:
         return Obj(
-            self.resource, self.namespace, self.name, self.uid, self.labels, self.meta,
-            self.body, dumps(status), fields=self.fields if fields is None else fields,
-            rv=self.rv, deleting=self.deleting,
+            self.resource,
+            self.namespace,
+            self.name,
+            self.uid,
+            self.labels,
+            self.meta,
+            self.body,
+            dumps(status),
+            fields=self.fields if fields is None else fields,
+            rv=self.rv,
+            deleting=self.deleting,
         )
 
     def with_meta(self, meta: Json) -> Obj:
         """The same with other metadata, which must agree on name, namespace and uid."""
         return Obj(
-            self.resource, self.namespace, self.name, self.uid,
+            self.resource,
+            self.namespace,
+            self.name,
+            self.uid,
             interned(meta.get("labels", {})),
-            dumps({k: v for k, v in meta.items() if k != "resourceVersion"}), self.body,
-            self.status, fields=self.fields, rv=self.rv, deleting="deletionTimestamp" in meta,
+            dumps({k: v for k, v in meta.items() if k != "resourceVersion"}),
+            self.body,
+            self.status,
+            fields=self.fields,
+            rv=self.rv,
+            deleting="deletionTimestamp" in meta,
         )
 
     def decode_meta(self) -> Json:

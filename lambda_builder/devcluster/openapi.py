@@ -44,6 +44,8 @@ def _patch(resource: Resource) -> Json:
         "responses": {"200": {"description": "OK"}},
         "x-kubernetes-action": "patch",
         "x-kubernetes-group-version-kind": {
-            "group": resource.group, "version": resource.version, "kind": resource.kind,
+            "group": resource.group,
+            "version": resource.version,
+            "kind": resource.kind,
         },
     }

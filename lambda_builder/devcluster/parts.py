@@ -53,9 +53,13 @@ class Parts:
         self._other_timers = Timers(loop)
         self.pod_logs = PodLogs()
         self.kubelet = Kubelet(
-            Ledger(self.store, EventRecorder(self.store, _MAX_EVENTS)), self.kubelet_timers,
-            self.faults, self.pod_logs, self._expire_job,
-            run_seconds=run_seconds, pending_seconds=pending_seconds,
+            Ledger(self.store, EventRecorder(self.store, _MAX_EVENTS)),
+            self.kubelet_timers,
+            self.faults,
+            self.pod_logs,
+            self._expire_job,
+            run_seconds=run_seconds,
+            pending_seconds=pending_seconds,
         )
         self.deletion = Deletion(
             self.store, self._other_timers, deletion_seconds, self.kubelet.removed
@@ -66,7 +70,10 @@ class Parts:
             value = {"metadata": {"name": name}}
             self.store.put(admission.new(NAMESPACES, value, ""))
         control = Control(
-            self.faults.describe, self.add_fault, self.clear_faults, self._outage,
+            self.faults.describe,
+            self.add_fault,
+            self.clear_faults,
+            self._outage,
             self.kubelet.finish,
         )
         admin = Admin(self.store, self.log, control, names[min(1, len(names) - 1)])
@@ -97,8 +104,9 @@ class Parts:
         self._loop.call_later(0.01, self.listener.close, seconds)
 
     def _expire_job(self, seconds: float, job: Obj) -> None:
-        self._other_timers.after(seconds, partial(self._delete_if_same, job.namespace, job.name,
-                                                  job.uid))
+        self._other_timers.after(
+            seconds, partial(self._delete_if_same, job.namespace, job.name, job.uid)
+        )
 
     def _delete_if_same(self, namespace: str, name: str, uid: str) -> None:
         job = self.store.of(JOBS).get(namespace, name)

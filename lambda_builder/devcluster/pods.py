@@ -33,19 +33,35 @@ def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
     template, spec = pod_template(job)
     labels = interned(template.get("labels", {}))
     meta = {
-        "name": name, "generateName": f"{job.name}-", "namespace": job.namespace,
-        "uid": str(uuid.uuid4()), "creationTimestamp": timestamp(), "labels": labels,
-        "ownerReferences": [{
-            "apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid,
-            "controller": True, "blockOwnerDeletion": True,
-        }],
+        "name": name,
+        "generateName": f"{job.name}-",
+        "namespace": job.namespace,
+        "uid": str(uuid.uuid4()),
+        "creationTimestamp": timestamp(),
+        "labels": labels,
+        "ownerReferences": [
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "name": job.name,
+                "uid": job.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
     }
     if template.get("annotations"):
         meta["annotations"] = template["annotations"]
     lead = f',"spec":{{"nodeName":"{NODE}",'.encode()
     return Obj(
-        PODS, job.namespace, name, str(meta["uid"]), labels, dumps(meta),
-        (lead, spec), dumps(waiting(containers, "ContainerCreating", "")),
+        PODS,
+        job.namespace,
+        name,
+        str(meta["uid"]),
+        labels,
+        dumps(meta),
+        (lead, spec),
+        dumps(waiting(containers, "ContainerCreating", "")),
         fields=fields("Pending"),
     )
 
@@ -69,10 +85,15 @@ def running(containers: Containers, started: float) -> Json:
 def terminated(
     containers: Containers, started: float, ended: float, exit_code: int, reason: str
 ) -> Json:
-    state = {"terminated": {
-        "exitCode": exit_code, "reason": reason, "startedAt": timestamp(started),
-        "finishedAt": timestamp(ended), "containerID": "devcluster://build",
-    }}
+    state = {
+        "terminated": {
+            "exitCode": exit_code,
+            "reason": reason,
+            "startedAt": timestamp(started),
+            "finishedAt": timestamp(ended),
+            "containerID": "devcluster://build",
+        }
+    }
     phase = "Failed" if exit_code else "Succeeded"
     return _status(phase, containers, state, ready=False, started=started)
 
@@ -83,8 +104,10 @@ def _status(
     now = timestamp()
     initialized = phase != "Pending"
     conditions = [
-        ("PodScheduled", True), ("Initialized", initialized or not containers.init),
-        ("ContainersReady", ready), ("Ready", ready),
+        ("PodScheduled", True),
+        ("Initialized", initialized or not containers.init),
+        ("ContainersReady", ready),
+        ("Ready", ready),
     ]
     status: Json = {
         "phase": phase,
@@ -92,7 +115,9 @@ def _status(
             {"type": kind, "status": str(holds), "lastProbeTime": None, "lastTransitionTime": now}
             for kind, holds in conditions
         ],
-        "hostIP": "127.0.0.1", "podIP": "127.0.0.1", "qosClass": "Burstable",
+        "hostIP": "127.0.0.1",
+        "podIP": "127.0.0.1",
+        "qosClass": "Burstable",
         "startTime": timestamp(started) if started else now,
         "containerStatuses": [
             _container(name, image, state, ready, phase == "Running")
@@ -111,6 +136,12 @@ def _status(
 
 def _container(name: str, image: str, state: Json, ready: bool, started: bool) -> Json:
     return {
-        "name": name, "image": image, "imageID": "", "ready": ready, "started": started,
-        "restartCount": 0, "state": state, "lastState": {},
+        "name": name,
+        "image": image,
+        "imageID": "",
+        "ready": ready,
+        "started": started,
+        "restartCount": 0,
+        "state": state,
+        "lastState": {},
     }

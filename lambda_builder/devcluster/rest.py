@@ -135,7 +135,12 @@ class Rest:
         return self._change(route, request, resource, old, old.decode(), value)
 
     def _change(
-        self, route: Route, request: Request, resource: Resource, old: Obj, before: Json,
+        self,
+        route: Route,
+        request: Request,
+        resource: Resource,
+        old: Obj,
+        before: Json,
         value: Json,
     ) -> Answer:
         headers = _strictness(request, resource, decoding.decode(value, resource))
@@ -145,7 +150,8 @@ class Rest:
         uid = meta.get("uid")
         if uid not in (None, "", old.uid):
             raise conflict(
-                resource, route.name,
+                resource,
+                route.name,
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}",
             )
         new = self._admission.changed(resource, before, value, route.subresource)
@@ -215,7 +221,5 @@ def _strictness(
 
 def _generated_name(base: str, resource: Resource) -> str:
     if not base:
-        raise invalid(
-            resource, "", [required("metadata.name", "name or generateName is required")]
-        )
+        raise invalid(resource, "", [required("metadata.name", "name or generateName is required")])
     return generate_name(base)

@@ -76,8 +76,15 @@ class Run:
                 return str(rule["action"])
         return "Count"
 
-    def status(self, *, active: int = 0, ready: int = 0, succeeded: int = 0,
-               conditions: list[Json] | None = None, completed: bool = False) -> Json:
+    def status(
+        self,
+        *,
+        active: int = 0,
+        ready: int = 0,
+        succeeded: int = 0,
+        conditions: list[Json] | None = None,
+        completed: bool = False,
+    ) -> Json:
         """The Job's status as it is now."""
         status: Json = {}
         if conditions:
@@ -105,6 +112,10 @@ def spec_of(job: Obj) -> Json:
 def condition(type: str, reason: str, message: str, status: str = "True") -> dict[str, Any]:
     now = timestamp()
     return {
-        "type": type, "status": status, "lastProbeTime": now, "lastTransitionTime": now,
-        "reason": reason, "message": message,
+        "type": type,
+        "status": status,
+        "lastProbeTime": now,
+        "lastTransitionTime": now,
+        "reason": reason,
+        "message": message,
     }

@@ -8,10 +8,22 @@ from dataclasses import dataclass, field
 from .objects import Json, Resource, dumps
 
 REASONS = {
-    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound",
-    405: "MethodNotAllowed", 406: "NotAcceptable", 408: "Timeout", 409: "Conflict", 410: "Expired",
-    413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 422: "Invalid",
-    429: "TooManyRequests", 500: "InternalError", 502: "", 503: "ServiceUnavailable",
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+    408: "Timeout",
+    409: "Conflict",
+    410: "Expired",
+    413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    502: "",
+    503: "ServiceUnavailable",
     504: "Timeout",
 }
 
@@ -28,7 +40,10 @@ class ApiError(Exception):
 
     def status(self) -> Json:
         body: Json = {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
             "message": self.message,
         }
         if self.reason:
@@ -109,8 +124,7 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
         details["group"] = resource.group
     details["kind"] = resource.kind
     details["causes"] = [
-        {"reason": cause.reason, "message": cause.message, "field": cause.field}
-        for cause in causes
+        {"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes
     ]
     message = f'{resource.qualified_kind} "{name}" is invalid: {listed}'
     return ApiError(422, "Invalid", message, details)

@@ -87,7 +87,7 @@ class Collection:
         """Changes after ``rv``; 410 where some of them are forgotten."""
         if rv < self.forgotten_rv:
             raise expired(f"too old resource version: {rv} ({self.forgotten_rv})")
-        return self.history[bisect.bisect_right(self.history, rv, key=_rv):]
+        return self.history[bisect.bisect_right(self.history, rv, key=_rv) :]
 
     def select(self, namespace: str, selector: Selector, after: str = "") -> Iterator[Obj]:
         """Matching objects in key order, those after the key ``after`` only."""
@@ -128,8 +128,10 @@ class Collection:
         if best is not None:
             return [key for key in sorted(best) if key > after]
         start, end = self._span(namespace, after)
-        return [self.keys[i] for i in range(start, end)] if end - start < 64 else (
-            self.keys[i] for i in range(start, end)
+        return (
+            [self.keys[i] for i in range(start, end)]
+            if end - start < 64
+            else (self.keys[i] for i in range(start, end))
         )
 
     def _indexed(self, label: str, values: frozenset[str], limit: int) -> list[str] | None:

@@ -42,10 +42,17 @@ class Tables:
 def _table(resource: Resource, meta: Json, items: list[Obj]) -> Json:
     names, row = _COLUMNS.get(resource.plural, _DEFAULT)
     return {
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": meta,
         "columnDefinitions": [
-            {"name": name, "type": "string", "format": "name" if name == "Name" else "",
-             "description": "", "priority": 0}
+            {
+                "name": name,
+                "type": "string",
+                "format": "name" if name == "Name" else "",
+                "description": "",
+                "priority": 0,
+            }
             for name in names
         ],
         "rows": [_row(obj, row) for obj in items],
@@ -54,14 +61,21 @@ def _table(resource: Resource, meta: Json, items: list[Obj]) -> Json:
 
 def _row(obj: Obj, cells: _Row) -> Json:
     value = obj.decode()
-    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-               "metadata": value["metadata"]}
+    partial = {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": value["metadata"],
+    }
     return {"cells": cells(value, obj), "object": partial}
 
 
 def _job(value: Json, obj: Obj) -> list[Any]:
-    words = {"succeeded": "Complete", "failed": "Failed", "suspended": "Suspended",
-             "deleting": "Terminating"}
+    words = {
+        "succeeded": "Complete",
+        "failed": "Failed",
+        "suspended": "Suspended",
+        "deleting": "Terminating",
+    }
     status = value.get("status", {})
     done = f"{status.get('succeeded', 0)}/{value['spec'].get('completions', 1)}"
     start, end = status.get("startTime"), status.get("completionTime")
@@ -96,7 +110,8 @@ def _namespace(value: Json, obj: Obj) -> list[Any]:
 
 
 _DEFAULT: tuple[tuple[str, ...], _Row] = (
-    ("Name", "Age"), lambda value, obj: [obj.name, _age(value)],
+    ("Name", "Age"),
+    lambda value, obj: [obj.name, _age(value)],
 )
 _COLUMNS: dict[str, tuple[tuple[str, ...], _Row]] = {
     "jobs": (("Name", "Status", "Completions", "Duration", "Age"), _job),

@@ -15,8 +15,13 @@ from .quantities import compare, is_negative
 from .statuses import Cause, invalid_value, required, unsupported
 
 _NOT_NEGATIVE = (
-    "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds",
-    "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes",
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
 )
 _POD_FAILURE_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -124,9 +129,7 @@ def _check_container(path: str, container: Json, volumes: set[str]) -> Iterator[
         words = "must not have leading or trailing whitespace"
         yield invalid_value(f"{path}.image", image, words)
     if container["imagePullPolicy"] not in _PULL_POLICIES:
-        yield unsupported(
-            f"{path}.imagePullPolicy", container["imagePullPolicy"], _PULL_POLICIES
-        )
+        yield unsupported(f"{path}.imagePullPolicy", container["imagePullPolicy"], _PULL_POLICIES)
     for number, variable in enumerate(container.get("env") or ()):
         if not variable.get("name"):
             yield required(f"{path}.env[{number}].name")

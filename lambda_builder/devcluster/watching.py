@@ -53,7 +53,12 @@ class Watches:
 
         def start(exchange: Exchange) -> None:
             watch = Watch(
-                self._loop, exchange, self._store, resource, where.namespace, selector,
+                self._loop,
+                exchange,
+                self._store,
+                resource,
+                where.namespace,
+                selector,
                 encode or _plain,
             )
             self._open.add(watch)
@@ -81,8 +86,14 @@ class Watch:
     """One open watch."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, exchange: Exchange, store: Store,
-        resource: Resource, namespace: str, selector: Selector, encode: Encode,
+        self,
+        loop: asyncio.AbstractEventLoop,
+        exchange: Exchange,
+        store: Store,
+        resource: Resource,
+        namespace: str,
+        selector: Selector,
+        encode: Encode,
     ) -> None:
         self.resource = resource
         self.on_end: Callable[[Watch], None] = _nothing
@@ -116,6 +127,7 @@ class Watch:
 
     def bookmark_every(self, seconds: float, timeout: float) -> None:
         """Tell the revision reached, now and then and shortly before the end."""
+
         def again() -> None:
             self._bookmark()
             self._timers[0] = self._loop.call_later(seconds, again)
@@ -159,7 +171,8 @@ class Watch:
     def _bookmark(self) -> None:
         self._flush()
         value: Json = {
-            "kind": self.resource.kind, "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
+            "apiVersion": self.resource.api_version,
             "metadata": {"resourceVersion": str(self._store.rv), "creationTimestamp": None},
         }
         self._exchange.write(dumps({"type": "BOOKMARK", "object": value}) + b"\n")

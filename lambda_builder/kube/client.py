@@ -20,6 +20,7 @@ from lambda_builder.errors import (
     BootError,
     FailureReason,
     LambdaBuilderError,
+    NotSent,
     Permanent,
     Transient,
     Unreachable,
@@ -230,7 +231,7 @@ class KubeClient:
         if self._deadline is not None:
             seconds = min(seconds, self._deadline - time.monotonic())
         if seconds < _LEAST_TIMEOUT_SECONDS:
-            raise Unreachable(
+            raise NotSent(
                 FailureReason.TIMEOUT, f"{request.operation}: not sent: the service is stopping"
             )
         return seconds

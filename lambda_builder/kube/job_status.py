@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from lambda_builder.builds import (
@@ -14,6 +16,7 @@ from lambda_builder.builds import (
 )
 from lambda_builder.job_labels import (
     ACCEPTED_AT,
+    APP,
     CORRELATION_ID,
     EVENT_HASH_LABEL,
     EVENT_ID,
@@ -21,11 +24,15 @@ from lambda_builder.job_labels import (
     EVENT_TYPE,
     IMAGE,
     KUEUE_QUEUE_LABEL,
+    MANAGED_BY_LABEL,
     PARSER_ID,
+    REQUEST,
     THIRD_PARTY_ID,
     TRACEPARENT,
+    event_hash_label,
 )
 from lambda_builder.kube.times import parse_time
+from lambda_builder.outgoing_events import rebuilt
 
 SUSPENDED = "suspended"
 """Error code of a Job that is held back: by Kueue, or by whoever set ``spec.suspend``."""
@@ -47,6 +54,12 @@ def reason_code(reason: str) -> str:
 def event_hash_of(job: Job) -> str:
     """Return the label that tells which event the Job was made for; empty where it has none."""
     return str((job["metadata"].get("labels") or {}).get(EVENT_HASH_LABEL, ""))
+
+
+def is_ours(job: Job) -> bool:
+    """Whether this service made the Job, and not somebody who gave it a name like ours."""
+    labels = job["metadata"].get("labels") or {}
+    return labels.get(MANAGED_BY_LABEL) == APP and bool(event_hash_of(job))
 
 
 def is_finished(job: Job) -> bool:
@@ -124,6 +137,24 @@ def _condition(job: Job, kind: str) -> dict[str, Any] | None:
             found: dict[str, Any] = condition
             return found
     return None
+
+
+def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
+    """Return a Job's result with all that its build was asked for, so that it can go again.
+
+    A Job that does not say it, or whose note was tampered with, leaves ``request.event`` empty.
+    """
+    metadata = job["metadata"]
+    note = (metadata.get("annotations") or {}).get(REQUEST, "")
+    try:
+        asked = BuildRequest.from_json(note)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return result
+    own = netstring_digest(asked.event_source, asked.event_id)
+    if own != asked.event_hash or event_hash_label(own) != event_hash_of(job):
+        return result
+    event = json.dumps(rebuilt(asked), ensure_ascii=False)
+    return replace(result, request=replace(asked, job_name=metadata["name"], event=event))
 
 
 def _request(job: Job) -> BuildRequest:

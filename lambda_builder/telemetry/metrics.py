@@ -22,9 +22,18 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 _BUILD_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 BUILD_RESULTS = ("succeeded", "failed", "timeout", "cancelled")
 EVENT_MODES = ("binary", "structured", "batch")
-DESTINATIONS = ("sink", "dead_letter", "handoff")
+DESTINATIONS = ("sink", "dead_letter")
 OUTCOMES = ("created", "dead", "cancelled", "skipped")
-API_OPERATIONS = ("create_job", "get_job", "list_jobs", "delete_job", "probe")
+API_OPERATIONS = (
+    "create_job",
+    "dry_run_job",
+    "get_job",
+    "list_jobs",
+    "watch_jobs",
+    "patch_job",
+    "delete_job",
+    "probe",
+)
 
 
 @dataclass(frozen=True, slots=True)

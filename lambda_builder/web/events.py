@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
 from lambda_builder.acceptance import Receipt
-from lambda_builder.builds import BuildRequest, CancelRequest
+from lambda_builder.builds import BuildRequest
 from lambda_builder.errors import Refused
 from lambda_builder.events import Delivery
 from lambda_builder.web import answers, intake
@@ -36,8 +36,9 @@ def receive() -> Response:
             waits = _waits_for_jobs(services, delivery)
             if waits:
                 slots.enter_context(services.threads.acknowledgements.take())
-            elif any(isinstance(event, CancelRequest) for event in delivery.events):
-                slots.enter_context(services.threads.kubernetes.take())
+            elif services.settings.journal_path is not None:
+                # A disk that stalls must not take the threads that answer probes.
+                slots.enter_context(services.threads.recording.take())
             receipts = intake.accept_builds(services, delivery)
         except Refused as refused:
             intake.note_rejection(services, refused)

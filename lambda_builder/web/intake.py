@@ -10,7 +10,7 @@ from flask import g, request
 
 from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildRequest, CancelRequest
-from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
+from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events import Delivery
 from lambda_builder.http_binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.web import correlation
@@ -92,22 +92,8 @@ def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
 def pass_on_cancels(services: Services, delivery: Delivery) -> None:
     """Have the delivery's cancels carried out: after its builds, which may yet be refused."""
     for event in delivery.events:
-        if not isinstance(event, BuildRequest):
-            _cancel(services, event)
-
-
-def _cancel(services: Services, cancel: CancelRequest) -> None:
-    # A broker would send a refused cancel again and again, so it is taken whatever comes of it.
-    log = structlog.get_logger().bind(
-        event_id=cancel.event_id, correlation_id=cancel.correlation_id
-    )
-    try:
-        services.cancels.take(cancel)
-    except LambdaBuilderError as error:
-        log.warning("cancel_event_without_effect", reason=str(error)[:200])
-    except Exception:
-        # No 500 either: builds of the same request have been accepted by now.
-        log.exception("cancel_event_crashed")
+        if isinstance(event, CancelRequest):
+            services.cancels.take(event)
 
 
 def note_rejection(services: Services, refused: Refused) -> None:

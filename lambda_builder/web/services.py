@@ -30,6 +30,8 @@ class ThreadBudget:
     acknowledgements: Slots
     """Events that are answered once their Job exists."""
     log_streams: Slots
+    recording: Slots
+    """Events that wait for the journal's disk."""
 
     @classmethod
     def of(cls, http_threads: int) -> ThreadBudget:
@@ -39,6 +41,9 @@ class ThreadBudget:
             kubernetes=most,
             acknowledgements=Slots(max(1, http_threads // 2), "their Jobs", within=most),
             log_streams=Slots(max(1, http_threads // 4), "build logs", within=most),
+            recording=Slots(
+                max(1, http_threads - 2), "the journal", patience_seconds=_PATIENCE_SECONDS
+            ),
         )
 
 

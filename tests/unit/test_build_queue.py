@@ -124,6 +124,43 @@ def test_what_a_worker_gives_back_is_taken_even_when_the_queue_is_full() -> None
     assert drained(build_queue) == ["a", "b", "c"]
 
 
+def test_a_delayed_entry_can_be_hurried_and_leaves_once() -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(10, clock=clock)
+    for key in "ab":
+        build_queue.put(entry(key))
+    build_queue.give_back(build_queue.get(block=False), delay=60.0)
+    assert build_queue.hurry("a")
+    assert not build_queue.hurry("nobody")
+    assert drained(build_queue) == ["a", "b"]
+    clock.now += 100
+    assert drained(build_queue) == []
+
+
+def test_a_key_can_come_again_while_its_last_entry_is_put_away() -> None:
+    build_queue = filled("a")
+    first = build_queue.get(block=False)
+    build_queue.put(entry("a"))
+    second = build_queue.get(block=False)
+    build_queue.finish(first, "dead")
+    assert build_queue.snapshot().held == 1
+    build_queue.finish(second, "created")
+    assert build_queue.snapshot().outcomes == {"dead": 1, "created": 1}
+
+
+def test_two_entries_of_one_key_cannot_wait_at_once() -> None:
+    build_queue = filled("a")
+    with pytest.raises(ValueError, match="waits already"):
+        build_queue.put(entry("a"))
+
+
+def test_what_a_plain_queue_counts_by_is_forbidden() -> None:
+    with pytest.raises(TypeError):
+        filled("a").task_done()
+    with pytest.raises(TypeError):
+        filled("a").join()
+
+
 def test_a_removed_entry_never_leaves_by_turn() -> None:
     build_queue = filled("a", "b", "c")
     removed = build_queue.remove("b")

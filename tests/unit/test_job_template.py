@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -159,6 +160,8 @@ def test_name_labels_and_annotations_identify_the_build(template):
     }
     assert metadata["labels"] == labels
     assert manifest["spec"]["template"]["metadata"]["labels"] == labels
+    asked = metadata["annotations"].pop("build.notifi.network/request")
+    assert BuildRequest.from_json(asked) == dataclasses.replace(request, event="")
     assert metadata["annotations"] == {
         "build.notifi.network/third-party-id": "Kunde Ä/1",
         "build.notifi.network/parser-id": "parser-1",

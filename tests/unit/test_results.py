@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, job_name, netstring_digest
 from lambda_builder.results import ResultStore
 
@@ -66,12 +68,25 @@ def test_a_build_that_waits_is_never_forgotten() -> None:
     assert results.by_id("correlation-1") == [waiting]
 
 
+@pytest.mark.parametrize("state", [BuildState.CREATED, BuildState.RUNNING])
+def test_a_build_whose_job_has_not_ended_does_not_expire(state: BuildState) -> None:
+    clock = Clock()
+    results = store(clock)
+    results.put(result(1, state))
+    clock.now = 1e9
+    results.sweep()
+    assert results.by_id("correlation-1")[0].state is state
+    results.put(result(1, BuildState.SUCCEEDED))
+    clock.now += 60
+    assert results.by_id("correlation-1") == []
+
+
 def test_the_ttl_runs_from_the_end_not_from_the_acceptance() -> None:
     clock = Clock()
     results = store(clock)
     results.put(result(1))
     clock.now = 50
-    results.put(result(1, BuildState.CREATED))
+    results.put(result(1, BuildState.SUCCEEDED))
     clock.now = 109
     assert results.by_id("correlation-1")
     clock.now = 110
@@ -82,7 +97,7 @@ def test_the_sweeper_frees_expired_builds_with_every_index_entry() -> None:
     clock = Clock()
     results = store(clock)
     for number in range(50):
-        results.put(result(number, BuildState.CREATED))
+        results.put(result(number, BuildState.FAILED))
     clock.now = 61
     results.sweep()
     assert results.ended_count == 0

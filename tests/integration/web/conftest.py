@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
-from lambda_builder.cancel_events import CancelEvents
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events import EventReader
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
@@ -156,6 +156,17 @@ class FakeDirectory:
         return self.log()
 
 
+class FakeCancels:
+    """Carries cancels out at once."""
+
+    def __init__(self, directory: FakeDirectory) -> None:
+        self._directory = directory
+
+    def take(self, request: CancelRequest) -> None:
+        with contextlib.suppress(Exception):
+            self._directory.cancel_by_event(request)
+
+
 @dataclasses.dataclass
 class House:
     """One web layer with everything a test may want to touch."""
@@ -199,9 +210,7 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             ),
             creator=creator,
             directory=directory,
-            cancels=CancelEvents(
-                lambda request: directory.cancel_by_event(request), lambda: True
-            ),
+            cancels=FakeCancels(directory),
             metrics=metrics,
             rejections=FakeRejections(creator.rejected),
         )
