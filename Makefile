@@ -10,7 +10,7 @@ run: $(STAMP)            ## the service on http://localhost:8080 with the embedd
 	$(BIN)/lambda-builder dev
 
 test: lint               ## lint, then the whole suite
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

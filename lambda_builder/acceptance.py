@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lambda_builder.build_queue import BuildQueue, QueueClosed
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
 from lambda_builder.counts import Counts
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.live_builds import Build
 from lambda_builder.schedule import Entry
 from lambda_builder.telemetry.tracing import current_traceparent
 
@@ -161,7 +162,7 @@ class Acceptance:
     def _busy_target(self, request: BuildRequest) -> str | None:
         if self._active_job is None:
             return None
-        if self._records.target_is_live(request.third_party_id, request.parser_id):
+        if self._records.builds.has_target(request.third_party_id, request.parser_id):
             return request.job_name
         # Named by target, so this finds the target's builds; the watch may be a moment behind.
         for result in self._records.results.by_id(request.job_name):
@@ -172,7 +173,7 @@ class Acceptance:
     def _receipt(
         self, status: Literal["duplicate", "skipped"], request: BuildRequest, result: BuildResult
     ) -> Receipt:
-        build = self._records.live(request.event_hash)
+        build = self._records.builds.get(request.event_hash)
         if build is not None:
             future = build.future
         else:

@@ -14,12 +14,13 @@ import structlog
 
 from lambda_builder.acceptance import Acceptance, Receipt, entry_for
 from lambda_builder.build_queue import BuildQueue, QueueClosed
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildRequest
 from lambda_builder.counts import Counts
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Destination, NoJournal, OpenBuild
 from lambda_builder.kube.health import ApiHealth
+from lambda_builder.live_builds import Build
 from lambda_builder.periodic import Periodic
 from lambda_builder.telemetry.metrics import Readings
 from lambda_builder.worker_pool import WorkerPool
@@ -150,7 +151,7 @@ class AsyncJobCreator:
         for row in self._rows():
             build = self.records.adopt(row.request, row.attempts)
             expected -= 1
-            if build is None or not self.records.enter(build):
+            if build is None or not self.records.builds.enter(build):
                 self.queue.unexpect()
                 continue
             try:

@@ -14,7 +14,7 @@ from contextlib import suppress
 import structlog
 
 from lambda_builder.build_queue import BuildQueue
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.build_runner import BuildRunner, TargetBusy
 from lambda_builder.builds import BuildError
 from lambda_builder.counts import Counts
@@ -28,6 +28,7 @@ from lambda_builder.errors import (
 )
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import CreatedJob
+from lambda_builder.live_builds import Build
 from lambda_builder.schedule import Entry
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
@@ -194,7 +195,7 @@ class Attempts:
         if build.cancelled:
             # Its Job may be there and may not be deleted: then the build simply has it.
             structlog.get_logger().error("cancel_refused", error=str(error))
-            self._records.keep_its_job(build)
+            self._records.builds.keep(build)
             with suppress(Transient, Permanent):
                 if self._found(entry):
                     return

@@ -10,10 +10,11 @@ from lambda_builder.acceptance import entry_for, queue_full, shutting_down
 from lambda_builder.build_finder import BuildFinder, Results, kubernetes_away
 from lambda_builder.build_logs import BuildLogs
 from lambda_builder.build_queue import BuildQueue, QueueClosed
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.live_builds import Build
 
 _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
@@ -113,7 +114,7 @@ class BuildDirectory:
 
     def _cancel(self, result: BuildResult) -> BuildResult:
         event_hash = result.request.event_hash
-        build = self._records.live(event_hash)
+        build = self._records.builds.get(event_hash)
         if build is None and result.state.waits:  # of an earlier process, and not replayed yet
             build = self._records.adopt(result.request, result.attempts)
             result = self._records.results.by_event(event_hash) or result
@@ -125,9 +126,10 @@ class BuildDirectory:
                 self._records.cancelled(build)
                 self._queue.finish(entry, "cancelled")
                 return build.future.result()
-        if self._records.cancel_outside(build):
+        if self._records.builds.settle_outside(build):
+            self._records.cancelled(build)
             return build.future.result()
-        cancelling = self._records.ask_to_cancel(build)
+        cancelling = self._records.builds.ask_to_cancel(build)
         self._queue.hurry(event_hash)
         try:
             settled = build.future.result(_CANCEL_SECONDS)

@@ -6,12 +6,10 @@ end, to whoever waits on the build's Future. Knows no queue and no threads.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -22,30 +20,14 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal, OutboxMessage
 from lambda_builder.kube.job_manager import CreatedJob
 from lambda_builder.kube.job_record import JobRecord, digest_bytes, with_job
+from lambda_builder.live_builds import Build, LiveBuilds
 from lambda_builder.results import ResultStore
 
 _RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
 
 
-@dataclass(slots=True, eq=False)
-class Build:
-    """A build that waits for its Job: what the queue holds and the workers pass on."""
-
-    request: BuildRequest
-    future: Future[BuildResult] = field(default_factory=Future)
-    attempts: int = 0
-    entered: bool = False
-    """It is, or was, in the queue; set by ``BuildRecords`` only."""
-    tried: bool = False
-    """A call for it may have been made, now or by an earlier process: a Job may exist."""
-    cancelled: bool = False
-    """Somebody asked to cancel it; set by ``BuildRecords`` only, and never after ``settled``."""
-    settled: bool = False
-    """Its outcome is decided; set by ``BuildRecords`` only."""
-
-
 class BuildRecords:
-    """Live builds and their changes of state; thread-safe."""
+    """Builds' changes of state; thread-safe. ``builds`` are those that wait for their Jobs."""
 
     def __init__(
         self,
@@ -59,42 +41,7 @@ class BuildRecords:
         self.journal = journal
         self._announcer = announcer
         self._namespace = namespace
-        self._lock = threading.Lock()
-        self._live: dict[str, Build] = {}
-        self._targets: dict[tuple[str, str], int] = {}
-
-    # -- which builds are alive ----------------------------------------------------------------
-
-    def live(self, event_hash: str) -> Build | None:
-        """Return a build that still waits for its Job."""
-        with self._lock:
-            return self._live.get(event_hash)
-
-    def target_is_live(self, third_party_id: str, parser_id: str) -> bool:
-        """Whether a build for this target still waits for its Job."""
-        with self._lock:
-            return (third_party_id, parser_id) in self._targets
-
-    def enter(self, build: Build) -> bool:
-        """Note that a build of the journal goes into the queue; False where it has ended."""
-        with self._lock:
-            build.entered = not build.settled
-            return build.entered
-
-    def cancel_outside(self, build: Build) -> bool:
-        """Cancel a build that waits to be replayed; False where it is in the queue by now."""
-        with self._lock:
-            if build.entered or build.settled or build.tried:
-                return False
-            build.settled = True
-        self.cancelled(build)
-        return True
-
-    def ask_to_cancel(self, build: Build) -> bool:
-        """Mark a live build as cancelled; False when its outcome was decided meanwhile."""
-        with self._lock:
-            build.cancelled = not build.settled
-            return build.cancelled
+        self.builds = LiveBuilds()
 
     def adopt(self, request: BuildRequest, attempts: int) -> Build | None:
         """Return the live build of a journal's row, made if it is not known yet.
@@ -102,27 +49,21 @@ class BuildRecords:
         None where the build has ended since the row was read. Its acceptance is told again, since
         nobody knows whether it was before the restart.
         """
-        with self._lock:
-            build = self._live.get(request.event_hash)
-            if build is not None:
-                return None if build.settled else build
-            if self.results.by_event(request.event_hash) is not None:
-                return None
-            result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
+        result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
+        fresh = Build(request, attempts=attempts, tried=attempts > 0)
+        build = self.builds.add_unless(
+            fresh, lambda: self.results.by_event(request.event_hash) is not None
+        )
+        if build is fresh:
             self.results.put(result)
-            build = Build(request, attempts=attempts, tried=attempts > 0)
-            self._add_live(build)
-        self._announce_accepted(result)
+            self._announce_accepted(result)
         return build
 
     # -- changes of state ----------------------------------------------------------------------
 
     def accepted(self, builds: Sequence[Build]) -> None:
         """Builds were recorded and are about to be queued."""
-        with self._lock:
-            for build in builds:
-                build.entered = True
-                self._add_live(build)
+        self.builds.add(builds)
         for build in builds:
             result = BuildResult(request=build.request, state=BuildState.QUEUED)
             self.results.put(result)
@@ -145,17 +86,10 @@ class BuildRecords:
             error=error,
         )
 
-    def keep_its_job(self, build: Build) -> None:
-        """Take back that a build was cancelled: its Job is there and cannot be deleted."""
-        with self._lock:
-            build.cancelled = False
-
     def created(self, build: Build, job: CreatedJob) -> bool:
         """The build's Job exists; False, and nothing is told, where the build was cancelled."""
-        with self._lock:
-            if build.cancelled:
-                return False
-            build.settled = True
+        if not self.builds.settle(build, despite_cancel=False):
+            return False
         self._end(
             build,
             state=BuildState.CREATED,
@@ -214,7 +148,7 @@ class BuildRecords:
         A build that was declared dead is healed by its Job; one that was cancelled stays so.
         """
         known = self._build_of(record)
-        if known is None or self.live(known.request.event_hash) is not None:
+        if known is None or self.builds.get(known.request.event_hash) is not None:
             return None
         before: list[BuildResult] = []
 
@@ -244,23 +178,22 @@ class BuildRecords:
         Raises ``Refused``: ``not_retryable`` where another has let it go again meanwhile, and
         ``journal_unavailable`` when that cannot be recorded.
         """
-        build = Build(replace(result.request, accepted_at=time.time()), entered=True)
-        event_hash = build.request.event_hash
-        with self._lock:
-            known = self.results.by_event(event_hash) or result
-            if event_hash in self._live or known.state not in _RETRYABLE:
-                raise Refused(
-                    RefusalCode.NOT_RETRYABLE, f"build {build.request.job_name} goes again already"
-                )
-            self._add_live(build)
+        fresh = Build(replace(result.request, accepted_at=time.time()), entered=True)
+        event_hash = fresh.request.event_hash
+        build = self.builds.add_unless(
+            fresh, lambda: (self.results.by_event(event_hash) or result).state not in _RETRYABLE
+        )
+        if build is not fresh:
+            raise Refused(
+                RefusalCode.NOT_RETRYABLE, f"build {fresh.request.job_name} goes again already"
+            )
         try:
-            yield build
-            self.journal.reopen(build.request)
+            yield fresh
+            self.journal.reopen(fresh.request)
         except BaseException:
-            with self._lock:
-                self._drop_live(build)
+            self.builds.drop(fresh)
             raise
-        again = BuildResult(request=build.request, state=BuildState.QUEUED)
+        again = BuildResult(request=fresh.request, state=BuildState.QUEUED)
         self.results.put(again)
         self._log(again, again=True)
 
@@ -275,11 +208,9 @@ class BuildRecords:
         """
         self.journal.forget(request.event_hash)
         self.results.discard(request.event_hash)
-        with self._lock:
-            build = self._live.get(request.event_hash)
-            if build is not None:
-                build.settled = True
-                self._drop_live(build)
+        build = self.builds.get(request.event_hash)
+        if build is not None:
+            self.builds.drop(build)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -294,12 +225,10 @@ class BuildRecords:
         return result
 
     def _end(self, build: Build, **changes: Any) -> None:
-        with self._lock:
-            build.settled = True
+        self.builds.settle(build)
         result = self._change(build, **changes)
         self.journal.finish(result, self._messages(result))
-        with self._lock:
-            self._drop_live(build)
+        self.builds.drop(build)
         if not build.future.done():
             build.future.set_result(result)
 
@@ -341,20 +270,3 @@ class BuildRecords:
         log = structlog.get_logger()
         level = log.error if result.state is BuildState.DEAD else log.info
         level("build_state", **fields)
-
-    # -- with the lock held --------------------------------------------------------------------
-
-    def _add_live(self, build: Build) -> None:
-        request = build.request
-        self._live[request.event_hash] = build
-        target = (request.third_party_id, request.parser_id)
-        self._targets[target] = self._targets.get(target, 0) + 1
-
-    def _drop_live(self, build: Build) -> None:
-        request = build.request
-        if self._live.pop(request.event_hash, None) is None:
-            return
-        target = (request.third_party_id, request.parser_id)
-        self._targets[target] -= 1
-        if not self._targets[target]:
-            del self._targets[target]

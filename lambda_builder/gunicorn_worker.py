@@ -44,6 +44,9 @@ _STATUS = {
 _OUR_FAULT = (http_errors.InvalidResponseHeader, http_errors.InvalidResponseHeaderName)
 _COLLECT_AT = (20_000, 20, 20)
 """Builds are many objects and hardly any cycles: the interpreter's 700 looks far too often."""
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""No file descriptor is left for a connection; that passes."""
+_NO_ROOM_SECONDS = 0.05
 _NO_CONNECTION = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 
 
@@ -125,7 +128,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             client, address = listener.accept()
         except OSError as error:
-            if error.errno not in _NO_CONNECTION:
+            if error.errno in _NO_ROOM:
+                # The connection stays in the backlog: looking again at once would only spin.
+                time.sleep(_NO_ROOM_SECONDS)
+            elif error.errno not in _NO_CONNECTION:
                 raise
             return
         self.nr_conns += 1

@@ -14,9 +14,9 @@ import structlog
 
 from lambda_builder.announcer import Announcer
 from lambda_builder.async_job_creator import AsyncJobCreator
-from lambda_builder.build_records import Build
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
+from lambda_builder.live_builds import Build
 from lambda_builder.sink import Sink
 from lambda_builder.telemetry.tracing import Exporter
 

@@ -20,7 +20,7 @@ from lambda_builder.build_lifecycle import BuildLifecycle
 from lambda_builder.build_logs import BuildLogs
 from lambda_builder.build_notifier import BuildNotifier
 from lambda_builder.build_queue import BuildQueue
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildRequest
 from lambda_builder.cancel_events import CancelEvents
@@ -37,6 +37,7 @@ from lambda_builder.kube.job_watcher import JobWatcher
 from lambda_builder.kube.leader import Leadership, identity
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
+from lambda_builder.live_builds import Build
 from lambda_builder.rejections import Rejections
 from lambda_builder.results import ResultStore
 from lambda_builder.service import Part, Service

@@ -34,7 +34,11 @@ class Api:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
 
     def __call__(
-        self, method: str, path: str, body: object = None, content_type: str = "application/json",
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content_type: str = "application/json",
         **headers: str,
     ) -> Answer:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -126,7 +130,8 @@ def new_job() -> Callable[..., dict[str, Any]]:
         container = {"name": "kaniko", "image": "ghcr.io/osscontainertools/kaniko:v1.28.3"}
         pod = {"restartPolicy": "Never", "containers": [container]}
         return {
-            "apiVersion": "batch/v1", "kind": "Job",
+            "apiVersion": "batch/v1",
+            "kind": "Job",
             "metadata": {"name": name, "labels": labels},
             "spec": {"backoffLimit": 0, "template": {"spec": pod}, **spec},
         }
@@ -137,6 +142,7 @@ def new_job() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def condition_of(cluster: DevCluster) -> Callable[[str], str]:
     """The type and reason of a Job's last condition; "" while it has none."""
+
     def read(name: str) -> str:
         job = cluster.job(name) or {}
         conditions = job.get("status", {}).get("conditions", [])

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 JOBS = "/apis/batch/v1/namespaces/knative-lambda/jobs"
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
-    | st.text(max_size=70) | st.sampled_from(["Never", "1Gi", "-1", "a-b", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["name", "spec", "metadata", "containers", "rules", "a/b", "x y"]),
-        inner, max_size=3,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=70)
+    | st.sampled_from(["Never", "1Gi", "-1", "a-b", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "spec", "metadata", "containers", "rules", "a/b", "x y"]),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=6,
 )
@@ -24,8 +32,10 @@ JUNK = st.recursive(
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else (
-        enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else (enumerate(value) if isinstance(value, list) else ())
     )
     for key, item in items:
         found += _paths(item, (*path, key))
@@ -33,30 +43,48 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 JOB = {
-    "apiVersion": "batch/v1", "kind": "Job",
+    "apiVersion": "batch/v1",
+    "kind": "Job",
     "metadata": {
-        "name": "fuzzed", "namespace": "knative-lambda", "labels": {"a": "b"},
-        "annotations": {"c": "d"}, "finalizers": [], "ownerReferences": [],
-        "resourceVersion": "", "uid": "", "generateName": "x-",
+        "name": "fuzzed",
+        "namespace": "knative-lambda",
+        "labels": {"a": "b"},
+        "annotations": {"c": "d"},
+        "finalizers": [],
+        "ownerReferences": [],
+        "resourceVersion": "",
+        "uid": "",
+        "generateName": "x-",
     },
     "spec": {
-        "backoffLimit": 0, "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 60,
-        "suspend": False, "completionMode": "NonIndexed", "selector": None,
-        "podFailurePolicy": {"rules": [
-            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
-            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
-        ]},
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": 60,
+        "ttlSecondsAfterFinished": 60,
+        "suspend": False,
+        "completionMode": "NonIndexed",
+        "selector": None,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
+            ]
+        },
         "template": {
             "metadata": {"labels": {"e": "f"}, "annotations": {"g": "h"}},
             "spec": {
-                "restartPolicy": "Never", "initContainers": [],
-                "containers": [{
-                    "name": "kaniko", "image": "kaniko", "args": ["a"],
-                    "env": [{"name": "A", "value": "b"}],
-                    "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
-                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
-                    "securityContext": {"runAsUser": 0},
-                }],
+                "restartPolicy": "Never",
+                "initContainers": [],
+                "containers": [
+                    {
+                        "name": "kaniko",
+                        "image": "kaniko",
+                        "args": ["a"],
+                        "env": [{"name": "A", "value": "b"}],
+                        "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
+                        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                        "securityContext": {"runAsUser": 0},
+                    }
+                ],
                 "volumes": [{"name": "v", "secret": {"secretName": "s"}}],
             },
         },

@@ -28,8 +28,9 @@ def _read_until(wire: socket.socket, mark: bytes, count: int = 1) -> bytes:
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(wire):
-    wire.sendall(b"GET /livez HTTP/1.1\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\n"
-                 b"GET /readyz HTTP/1.1\r\n\r\n")
+    wire.sendall(
+        b"GET /livez HTTP/1.1\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\nGET /readyz HTTP/1.1\r\n\r\n"
+    )
     data = _read_until(wire, b"\r\n\r\nok", 2)
     statuses = [part.split()[0] for part in data.split(b"HTTP/1.1")[1:]]
     assert statuses == [b"200", b"404", b"200"]
@@ -46,7 +47,8 @@ def test_a_chunked_body_is_understood(wire, cluster, new_job):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body[:100], body[100:]))
     wire.sendall(
         f"POST {JOBS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        + chunks + b"0\r\n\r\n"
+        + chunks
+        + b"0\r\n\r\n"
     )
     assert b"201 Created" in _read_until(wire, b"\r\n\r\n")
     assert cluster.job("build-a") is not None
@@ -54,8 +56,10 @@ def test_a_chunked_body_is_understood(wire, cluster, new_job):
 
 def test_a_client_that_asks_before_it_sends_is_told_to_go_on(wire, new_job):
     body = json.dumps(new_job()).encode()
-    wire.sendall(f"POST {JOBS} HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
-                 "Expect: 100-continue\r\n\r\n".encode())
+    wire.sendall(
+        f"POST {JOBS} HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
     assert _read_until(wire, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     wire.sendall(body)
     assert b"201 Created" in _read_until(wire, b"\r\n\r\n")

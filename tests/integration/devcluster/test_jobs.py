@@ -63,15 +63,23 @@ def test_unknown_fields_are_dropped_with_a_warning_unless_strict(api, new_job):
 @pytest.mark.parametrize(
     ("selector", "names"),
     [
-        ("tier=a", ["j1", "j2"]), ("tier==b", ["j3"]), ("tier!=a", ["j3", "j4"]),
-        ("tier in (a,b)", ["j1", "j2", "j3"]), ("tier notin (a,b)", ["j4"]),
-        ("tier", ["j1", "j2", "j3"]), ("!tier", ["j4"]), ("tier=a,one=yes", ["j1"]),
-        ("tier=c", []), ("app=x,tier!=b", ["j1", "j2", "j4"]),
+        ("tier=a", ["j1", "j2"]),
+        ("tier==b", ["j3"]),
+        ("tier!=a", ["j3", "j4"]),
+        ("tier in (a,b)", ["j1", "j2", "j3"]),
+        ("tier notin (a,b)", ["j4"]),
+        ("tier", ["j1", "j2", "j3"]),
+        ("!tier", ["j4"]),
+        ("tier=a,one=yes", ["j1"]),
+        ("tier=c", []),
+        ("app=x,tier!=b", ["j1", "j2", "j4"]),
     ],
 )
 def test_label_selectors_choose_as_the_real_ones_do(batch, new_job, selector, names):
     for name, labels in (
-        ("j1", {"tier": "a", "one": "yes"}), ("j2", {"tier": "a"}), ("j3", {"tier": "b"}),
+        ("j1", {"tier": "a", "one": "yes"}),
+        ("j2", {"tier": "a"}),
+        ("j3", {"tier": "b"}),
         ("j4", {}),
     ):
         batch.create_namespaced_job("knative-lambda", new_job(name, labels={"app": "x", **labels}))
@@ -148,9 +156,7 @@ def test_a_json_patch_is_not_understood(api, new_job):
 def test_background_deletion_takes_the_pods_too(batch, core, cluster, new_job, wait_until):
     batch.create_namespaced_job("knative-lambda", new_job())
     wait_until(lambda: core.list_namespaced_pod("knative-lambda").items)
-    done = batch.delete_namespaced_job(
-        "build-a", "knative-lambda", propagation_policy="Background"
-    )
+    done = batch.delete_namespaced_job("build-a", "knative-lambda", propagation_policy="Background")
     assert done["status"] == "Success"
     assert cluster.job("build-a") is None
     assert core.list_namespaced_pod("knative-lambda").items == []

@@ -10,9 +10,7 @@ JOBS = "/apis/batch/v1/namespaces/knative-lambda/jobs"
 PODS = "/api/v1/namespaces/knative-lambda/pods"
 
 
-def test_a_job_goes_from_pending_to_running_to_complete(
-    batch, core, cluster, new_job, wait_until
-):
+def test_a_job_goes_from_pending_to_running_to_complete(batch, core, cluster, new_job, wait_until):
     cluster.pause_kubelet()
     batch.create_namespaced_job("knative-lambda", new_job())
     assert cluster.job("build-a")["status"] == {}
@@ -21,7 +19,8 @@ def test_a_job_goes_from_pending_to_running_to_complete(
     wait_until(lambda: cluster.job("build-a")["status"].get("succeeded"))
     status = batch.read_namespaced_job("build-a", "knative-lambda").status
     assert [(c.type, c.reason) for c in status.conditions] == [
-        ("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached"),
+        ("SuccessCriteriaMet", "CompletionsReached"),
+        ("Complete", "CompletionsReached"),
     ]
     assert status.start_time <= status.completion_time
     assert not status.active
@@ -67,9 +66,7 @@ def test_a_pod_failure_policy_can_fail_the_job_at_once(
     assert cluster.job("build-a")["status"]["failed"] == 1
 
 
-def test_a_job_past_its_deadline_fails_and_loses_its_pod(
-    connect, new_job, wait_until
-):
+def test_a_job_past_its_deadline_fails_and_loses_its_pod(connect, new_job, wait_until):
     with DevCluster(run_seconds=60) as cluster:
         connect(cluster)("POST", JOBS, new_job(activeDeadlineSeconds=1))
         wait_until(lambda: cluster.job("build-a")["status"].get("conditions"))

@@ -14,6 +14,7 @@ PODS = "/api/v1/namespaces/knative-lambda/pods"
 @pytest.fixture
 def pod_of(api, wait_until):
     """The name of a Job's pod, once its phase is the one wanted."""
+
     def find(job: str, *phases: str) -> str:
         def look() -> str | None:
             for pod in api("GET", f"{PODS}?labelSelector=job-name%3D{job}").json["items"]:
@@ -29,9 +30,14 @@ def pod_of(api, wait_until):
 def test_a_followed_log_ends_when_the_build_ends(api, cluster, core, new_job, pod_of):
     api("POST", JOBS, new_job())
     pod = pod_of("build-a", "Running", "Succeeded")
-    lines = core.read_namespaced_pod_log(
-        pod, "knative-lambda", container="kaniko", follow=True, _preload_content=False
-    ).read().decode().splitlines()
+    lines = (
+        core.read_namespaced_pod_log(
+            pod, "knative-lambda", container="kaniko", follow=True, _preload_content=False
+        )
+        .read()
+        .decode()
+        .splitlines()
+    )
     assert "simulated" in lines[0]
     assert lines[-1] == "INFO[0012] Pushed image of build-a"
     assert core.read_namespaced_pod_log(pod, "knative-lambda").splitlines() == lines

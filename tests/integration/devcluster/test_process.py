@@ -21,11 +21,20 @@ kubectl_is_here = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = ["--kubeconfig", str(tmp_path / "config"), "--namespace", "builds",
-                 "--run-seconds", "0.1", "--pending-seconds", "0"]
+    arguments = [
+        "--kubeconfig",
+        str(tmp_path / "config"),
+        "--namespace",
+        "builds",
+        "--run-seconds",
+        "0.1",
+        "--pending-seconds",
+        "0",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "lambda_builder.devcluster", *arguments],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as running:
         yield running
         running.kill()
@@ -63,11 +72,14 @@ def test_kubectl_creates_reads_follows_and_deletes(cluster, new_job, tmp_path):
     manifest.write_text(yaml.safe_dump(new_job()))
 
     def kubectl(*arguments: str) -> str:
-        environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config"),
-                       "HOME": str(tmp_path)}
+        environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config"), "HOME": str(tmp_path)}
         done = subprocess.run(
-            ["kubectl", *arguments], env=environment, capture_output=True, text=True,
-            timeout=30, check=False,
+            ["kubectl", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

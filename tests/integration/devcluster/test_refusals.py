@@ -16,9 +16,14 @@ def test_an_existing_name_is_refused_with_already_exists(api, new_job):
     answer = api("POST", JOBS, new_job())
     assert answer.status == 409
     assert answer.json == {
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": 'jobs.batch "build-a" already exists', "reason": "AlreadyExists",
-        "details": {"name": "build-a", "group": "batch", "kind": "jobs"}, "code": 409,
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": 'jobs.batch "build-a" already exists',
+        "reason": "AlreadyExists",
+        "details": {"name": "build-a", "group": "batch", "kind": "jobs"},
+        "code": 409,
     }
 
 
@@ -47,26 +52,33 @@ def _meta(job, **changes):
 INVALID = {
     "upper case name": (
         lambda job: _meta(job, name="Build_A"),
-        "metadata.name", "a lowercase RFC 1123 subdomain must consist of",
+        "metadata.name",
+        "a lowercase RFC 1123 subdomain must consist of",
     ),
     "name over 63 characters": (
         lambda job: _meta(job, name="a" * 64),
-        "spec.template.labels", "must be no more than 63 bytes",
+        "spec.template.labels",
+        "must be no more than 63 bytes",
     ),
     "no name": (
-        lambda job: _meta(job, name=""), "metadata.name", "name or generateName is required",
+        lambda job: _meta(job, name=""),
+        "metadata.name",
+        "name or generateName is required",
     ),
     "label value with a space": (
         lambda job: _meta(job, labels={"a": "b c"}),
-        "metadata.labels", "a valid label must be an empty string or consist of",
+        "metadata.labels",
+        "a valid label must be an empty string or consist of",
     ),
     "label value over 63": (
         lambda job: _meta(job, labels={"a": "b" * 64}),
-        "metadata.labels", "must be no more than 63 bytes",
+        "metadata.labels",
+        "must be no more than 63 bytes",
     ),
     "label key with a space": (
         lambda job: _meta(job, labels={"a b": "c"}),
-        "metadata.labels", "name part must consist of alphanumeric characters",
+        "metadata.labels",
+        "name part must consist of alphanumeric characters",
     ),
     "restart policy Always": (
         lambda job: _pod(job, restartPolicy="Always"),
@@ -75,22 +87,28 @@ INVALID = {
     ),
     "no restart policy": (
         lambda job: _pod(job, restartPolicy=None),
-        "spec.template.spec.restartPolicy", "Unsupported value",
+        "spec.template.spec.restartPolicy",
+        "Unsupported value",
     ),
     "no containers": (
-        lambda job: _pod(job, containers=[]), "spec.template.spec.containers", "Required value",
+        lambda job: _pod(job, containers=[]),
+        "spec.template.spec.containers",
+        "Required value",
     ),
     "container without a name": (
         lambda job: _container(job, name=""),
-        "spec.template.spec.containers[0].name", "Required value",
+        "spec.template.spec.containers[0].name",
+        "Required value",
     ),
     "container without an image": (
         lambda job: _container(job, image=None),
-        "spec.template.spec.containers[0].image", "Required value",
+        "spec.template.spec.containers[0].image",
+        "Required value",
     ),
     "mount of no volume": (
         lambda job: _container(job, volumeMounts=[{"name": "x", "mountPath": "/x"}]),
-        "spec.template.spec.containers[0].volumeMounts[0].name", 'Not found: "x"',
+        "spec.template.spec.containers[0].volumeMounts[0].name",
+        'Not found: "x"',
     ),
     "negative memory": (
         lambda job: _container(job, resources={"limits": {"memory": "-1Gi"}}),
@@ -106,12 +124,22 @@ INVALID = {
     ),
     "negative backoff limit": (
         lambda job: {**job, "spec": {**job["spec"], "backoffLimit": -1}},
-        "spec.backoffLimit", "must be greater than or equal to 0",
+        "spec.backoffLimit",
+        "must be greater than or equal to 0",
     ),
     "pod failure policy with OnFailure": (
         lambda job: _pod(
-            {**job, "spec": {**job["spec"], "podFailurePolicy": {"rules": [
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]}}},
+            {
+                **job,
+                "spec": {
+                    **job["spec"],
+                    "podFailurePolicy": {
+                        "rules": [
+                            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+                        ]
+                    },
+                },
+            },
             restartPolicy="OnFailure",
         ),
         "spec.template.spec.restartPolicy",
@@ -144,8 +172,11 @@ WRONG_TYPES = {
         "PodSpec.spec.template.spec.containers of type []Container",
     ),
     "no quantity": (
-        {"spec": {"template": {"spec": {"containers": [
-            {"resources": {"limits": {"cpu": "lots"}}}]}}}},
+        {
+            "spec": {
+                "template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "lots"}}}]}}
+            }
+        },
         "quantities must match the regular expression",
     ),
     "a huge number": ({"spec": {"parallelism": 2**40}}, "cannot unmarshal number 1099511627776"),

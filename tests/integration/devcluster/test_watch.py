@@ -59,7 +59,8 @@ def test_a_watch_goes_on_exactly_after_its_revision(connect, cluster, new_job):
     api("DELETE", f"{JOBS}/one?propagationPolicy=Background")
     seen = [json.loads(stream.readline()) for _ in range(2)]
     assert [(e["type"], e["object"]["metadata"]["name"]) for e in seen] == [
-        ("ADDED", "two"), ("DELETED", "one"),
+        ("ADDED", "two"),
+        ("DELETED", "one"),
     ]
 
 
@@ -79,7 +80,10 @@ def test_a_selecting_watch_sees_objects_come_and_go_as_their_labels_change(
     api("POST", JOBS, new_job("last", labels={"tier": "a"}))
     seen = [json.loads(stream.readline()) for _ in range(4)]
     assert [(e["type"], e["object"]["metadata"]["name"]) for e in seen] == [
-        ("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one"), ("ADDED", "last"),
+        ("ADDED", "one"),
+        ("MODIFIED", "one"),
+        ("DELETED", "one"),
+        ("ADDED", "last"),
     ]
 
 
@@ -102,8 +106,9 @@ def test_a_revision_from_before_the_history_is_told_as_410(connect, new_job):
         first = api("POST", JOBS, new_job("first")).json["metadata"]["resourceVersion"]
         for number in range(40):
             api("POST", JOBS, new_job(f"job-{number}"))
-        event = json.loads(connect(cluster).stream(
-            f"{JOBS}?watch=1&resourceVersion={first}").readline())
+        event = json.loads(
+            connect(cluster).stream(f"{JOBS}?watch=1&resourceVersion={first}").readline()
+        )
         assert event["type"] == "ERROR"
         assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
 
@@ -162,8 +167,7 @@ def test_a_lease_is_taken_renewed_and_lost_by_revision(kubernetes):
         'Operation cannot be fulfilled on leases.coordination.k8s.io "sender": the object has '
         "been modified; please apply your changes to the latest version and try again"
     )
-    assert leases.read_namespaced_lease(
-        "sender", "knative-lambda").spec.holder_identity == "a2"
+    assert leases.read_namespaced_lease("sender", "knative-lambda").spec.holder_identity == "a2"
     leases.delete_namespaced_lease("sender", "knative-lambda")
     assert leases.list_namespaced_lease("knative-lambda").items == []
 

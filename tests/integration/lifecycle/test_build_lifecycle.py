@@ -8,7 +8,7 @@ import pytest
 
 from lambda_builder.announcer import Announcer
 from lambda_builder.build_lifecycle import BuildLifecycle
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildError, BuildResult, BuildState
 from lambda_builder.devcluster import Fault
 from lambda_builder.job_troubles import JobTroubles
@@ -18,6 +18,7 @@ from lambda_builder.kube.job_status import job_result
 from lambda_builder.kube.job_watcher import JobWatcher
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
+from lambda_builder.live_builds import Build
 from lambda_builder.results import ResultStore
 from lambda_builder.telemetry.metrics import Metrics
 from tests.waiting import wait_until
@@ -296,7 +297,8 @@ def test_a_build_being_tried_again_is_not_ended_by_its_old_job(cluster, builds, 
     cluster.finish_job(request.job_name, succeeded=False)
     wait_until(lambda: replica.state(request) == "failed", "the build's end")
     jobs.delete_job(request.job_name)
-    build = replica.records.reopened(replica.result(request))
+    with replica.records.reopening(replica.result(request)) as build:
+        pass
     wait_until(lambda: replica.watcher.by_name(request.job_name) is None, "the Job to be gone")
     assert replica.state(request) == "queued"
     replica.records.created(build, builds.create_job(request))
