@@ -28,7 +28,7 @@ import structlog
 from lambda_builder.acceptance import Acceptance
 from lambda_builder.announcer import Announcer
 from lambda_builder.build_queue import BuildQueue
-from lambda_builder.build_records import Build, BuildRecords
+from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.counts import Counts
 from lambda_builder.job_template import JobTemplate
@@ -37,6 +37,7 @@ from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.kube.job_watcher import JobWatcher
+from lambda_builder.live_builds import Build
 from lambda_builder.results import ResultStore
 from lambda_builder.settings import Settings
 
