@@ -231,6 +231,8 @@ class Attempts:
 
     def _give_back(self, entry: Entry[Build], delay: float) -> None:
         self._queue.give_back(entry, delay)
+        if entry.item.cancelled:  # asked for while the entry was held, and could not be hurried
+            self._queue.hurry(entry.key)
 
     def _dead(self, entry: Entry[Build], error: BuildError) -> None:
         self._records.dead(entry.item, error)

@@ -501,3 +501,27 @@ def test_a_sink_that_hangs_does_not_hold_up_the_stop(
     running.service.shutdown()
     assert time.monotonic() - begun < 6
     sink.close()
+
+
+def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(retry_base_seconds=60, retry_max_seconds=60)
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=503))
+    build_queue = running.creator.queue
+    give_back, reached, go_on = build_queue.give_back, threading.Event(), threading.Event()
+
+    def slow(entry: Any, delay: float = 0.0) -> None:
+        reached.set()
+        assert go_on.wait(10)
+        give_back(entry, delay)
+
+    build_queue.give_back = slow  # type: ignore[method-assign]
+    running.post(1)
+    assert reached.wait(10)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(running.app.test_client().delete, "/async-jobs/1")
+        build = running.records.builds.get(running.result(1).request.event_hash)  # type: ignore[union-attr]
+        wait_until(lambda: build is not None and build.cancelled, "the mark")
+        go_on.set()
+        assert answer.result().json["state"] == "cancelled"
