@@ -230,8 +230,11 @@ class Attempts:
         self._give_back(entry, delay)
 
     def _give_back(self, entry: Entry[Build], delay: float) -> None:
+        build = entry.item
         self._queue.give_back(entry, delay)
-        if entry.item.cancelled:  # asked for while the entry was held, and could not be hurried
+        if build.cancelled and not build.hurried:
+            # Asked for while it was held, when it could not be hurried; once, or it would spin.
+            build.hurried = True
             self._queue.hurry(entry.key)
 
     def _dead(self, entry: Entry[Build], error: BuildError) -> None:

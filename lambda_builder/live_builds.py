@@ -14,8 +14,8 @@ from lambda_builder.builds import BuildRequest, BuildResult
 class Build:
     """A build that waits for its Job: what the queue holds and the workers pass on.
 
-    Its flags are set by ``LiveBuilds`` under one lock; ``attempts`` and ``tried`` by the worker
-    that holds it.
+    Its flags are set by ``LiveBuilds`` under one lock; ``attempts``, ``tried`` and ``hurried`` by
+    the worker that holds it.
     """
 
     request: BuildRequest
@@ -23,6 +23,8 @@ class Build:
     attempts: int = 0
     tried: bool = False
     """A call for it may have been made, now or by an earlier process: a Job may exist."""
+    hurried: bool = False
+    """It was called back from a delay, to be cancelled."""
     entered: bool = False
     """It is, or was, in the queue."""
     cancelled: bool = False

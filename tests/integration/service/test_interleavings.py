@@ -525,3 +525,20 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
         wait_until(lambda: build is not None and build.cancelled, "the mark")
         go_on.set()
         assert answer.result().json["state"] == "cancelled"
+
+
+def test_a_cancel_that_cannot_be_carried_out_is_not_tried_in_a_hurry(
+    cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_builder.build_directory._CANCEL_SECONDS", 0.5)
+    running = start(retry_base_seconds=0.2, retry_max_seconds=0.2)
+    cluster.add_fault(Fault("latency", verb="create", resource="jobs", seconds=0.2))
+    cluster.add_fault(Fault("status", verb="delete", resource="jobs", status=500))
+    running.post(1)
+    wait_until(lambda: running.stats()["busy_workers"] == 1, "the attempt")
+    assert running.http.delete("/async-jobs/1").status_code == 503
+    deletes = [request for request in cluster.requests() if request.verb == "delete"]
+    assert 1 <= len(deletes) < 20
+    cluster.clear_faults()
+    running.wait_for(1, BuildState.CANCELLED)
+    wait_until(lambda: cluster.jobs() == [], "no Job to be left")
