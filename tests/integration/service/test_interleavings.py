@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from lambda_builder.announcer import Announcer
 from lambda_builder.async_job_creator import AsyncJobCreator
@@ -436,8 +437,11 @@ def test_a_panic_is_logged_without_local_variables(
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(BuildRunner, "run", faulty)
-    running.post(1, build_args={"TOKEN": "hunter2"})
-    running.wait_for(1, BuildState.DEAD)
+    try:
+        running.post(1, build_args={"TOKEN": "hunter2"})
+        running.wait_for(1, BuildState.DEAD)
+    finally:
+        structlog.reset_defaults()
     assert "worker_panic" in written.getvalue()
     assert "hunter2" not in written.getvalue()
 
