@@ -7,6 +7,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import requests
+
+from tests.waiting import wait_until
+
 
 class HttpSink:
     """Keeps what it takes in ``events``: headers in lower case, and the JSON body."""
@@ -17,6 +21,8 @@ class HttpSink:
         self.delay = 0.0
         """Seconds before each answer."""
         self.hanging = 0
+        self.forward_to = ""
+        """Where each event is sent on to before it is answered, as a broker would."""
         self._let_go = threading.Event()
         self._let_go.set()
         sink = self
@@ -25,6 +31,8 @@ class HttpSink:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 sink._wait()
+                if sink.forward_to:
+                    sink._forward(dict(self.headers), body)
                 if sink.status < 300:
                     headers = {name.lower(): value for name, value in self.headers.items()}
                     sink.events.append((headers, json.loads(body)))
@@ -55,6 +63,14 @@ class HttpSink:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def _forward(self, headers: dict[str, str], body: bytes) -> None:
+        kept = {n: v for n, v in headers.items() if n.lower().startswith(("ce-", "content-type"))}
+        kept["Prefer"] = "reply"
+        wait_until(
+            lambda: requests.post(self.forward_to, data=body, headers=kept, timeout=5).ok,
+            "the event to be taken",
+        )
 
     def _wait(self) -> None:
         if self.delay:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.http_sink import HttpSink
 from tests.processes import ClusterProcess, ServiceProcess
 from tests.waiting import wait_until
 
@@ -86,6 +87,38 @@ def test_a_second_process_on_one_journal_refuses_to_boot_and_says_who_holds_it(
     assert "held by" in intruder.log_tail() or "pid" in intruder.log_tail()
     assert "Traceback" not in intruder.log_tail()
     assert replicas[0].post("still serving").status_code == 200
+
+
+def test_a_rolling_update_with_hand_off_to_the_broker_loses_and_doubles_nothing(
+    cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    broker = HttpSink()
+    try:
+        with (
+            replica(cluster, tmp_path, "old", handoff_url=broker.url, drain_seconds=1) as old,
+            replica(cluster, tmp_path, "new", queue_size=500) as new,
+        ):
+            broker.forward_to = f"{new.url}/events"
+            cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.3)
+            for number in range(80):
+                assert old.post(number).status_code == 200
+            assert old.terminate() < 15
+            (tmp_path / "old.sqlite3").unlink()  # as an emptyDir goes with its pod
+            assert len(broker.events) > 40
+            cluster.clear_faults()
+            wait_until(lambda: len(cluster.jobs()) == 80, "every build's Job", 30)
+            wait_until(lambda: new.stats()["queue_size"] == 0, "the new one to be done")
+            jobs = cluster.jobs_per_event()
+            assert set(jobs) == {str(number) for number in range(80)}
+            assert set(jobs.values()) == {1}
+    finally:
+        broker.close()
+
+
+def replica(cluster: ClusterProcess, folder: Path, name: str, **settings: object) -> ServiceProcess:
+    return ServiceProcess(
+        cluster.kubeconfig, folder, journal_path=folder / f"{name}.sqlite3", **settings
+    )
 
 
 def test_a_rolling_update_under_load_loses_and_doubles_nothing(
