@@ -26,8 +26,8 @@ soak: $(STAMP)           ## the long crash loops
 
 $(STAMP): setup.cfg setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,otlp]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip setuptools
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,otlp]'
 	touch $@
 
 lock:                    ## requirements.lock: what the image installs, with hashes
