@@ -53,6 +53,34 @@ class _WithJob(LRUCache[str, _Entry]):
         return key, entry
 
 
+class _Index:
+    """Keys by id. Nearly every id has one key, which costs no container of its own."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str | dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def of(self, name: str) -> tuple[str, ...]:
+        keys = self._keys.get(name, ())
+        return (keys,) if isinstance(keys, str) else tuple(keys)
+
+    def add(self, name: str, key: str) -> None:
+        keys = self._keys.setdefault(name, key)
+        if not isinstance(keys, str):
+            keys[key] = None
+        elif keys != key:
+            self._keys[name] = {keys: None, key: None}
+
+    def remove(self, name: str, key: str) -> None:
+        keys = self._keys.get(name)
+        if isinstance(keys, dict):
+            keys.pop(key, None)
+        if not keys or keys == key:
+            self._keys.pop(name, None)
+
+
 class ResultStore:
     """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
 
@@ -67,7 +95,7 @@ class ResultStore:
         self._active: dict[str, _Entry] = {}
         self._with_job = _WithJob(maximum, self._unindex)
         self._ended = _Ended(maximum, ttl_seconds, timer, self._unindex)
-        self._index: dict[str, dict[str, None]] = {}
+        self._index = _Index()
         self._number = 0
 
     def put(self, result: BuildResult) -> None:
@@ -110,8 +138,7 @@ class ResultStore:
     def by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first."""
         with self._lock:
-            keys = self._index.get(build_id, ())
-            found = [self._get(key) for key in keys]
+            found = [self._get(key) for key in self._index.of(build_id)]
         known = sorted((entry for entry in found if entry), key=_number, reverse=True)
         return [result for _, result in known]
 
@@ -152,7 +179,7 @@ class ResultStore:
     def _insert(self, key: str, entry: _Entry) -> None:
         request = entry[1].request
         for build_id in {request.job_name, request.correlation_id}:
-            self._index.setdefault(build_id, {})[key] = None
+            self._index.add(build_id, key)
         if entry[1].state.waits:
             self._active[key] = entry
         elif entry[1].state.final:
@@ -163,10 +190,7 @@ class ResultStore:
     def _unindex(self, entry: _Entry) -> None:
         request = entry[1].request
         for build_id in {request.job_name, request.correlation_id}:
-            keys = self._index.get(build_id, {})
-            keys.pop(request.event_hash, None)
-            if not keys:
-                self._index.pop(build_id, None)
+            self._index.remove(build_id, request.event_hash)
 
 
 def _number(entry: _Entry) -> int:

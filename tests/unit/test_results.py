@@ -101,7 +101,7 @@ def test_the_sweeper_frees_expired_builds_with_every_index_entry() -> None:
     clock.now = 61
     results.sweep()
     assert results.ended_count == 0
-    assert results._index == {}
+    assert len(results._index) == 0
 
 
 def test_beyond_the_maximum_the_oldest_goes_with_its_index_entries() -> None:
@@ -153,7 +153,7 @@ def test_a_refused_build_leaves_nothing_behind() -> None:
     results.put(build)
     results.discard(build.request.event_hash)
     assert results.by_event(build.request.event_hash) is None
-    assert results._index == {}
+    assert len(results._index) == 0
 
 
 def test_the_newest_come_first_and_pages_continue_where_they_stopped() -> None:
@@ -164,3 +164,18 @@ def test_the_newest_come_first_and_pages_continue_where_they_stopped() -> None:
     assert [build.request.event_id for _, build in page] == ["4", "3", "2", "1", "0"]
     rest = list(results.newest(before=page[1][0]))
     assert [build.request.event_id for _, build in rest] == ["2", "1", "0"]
+
+
+def test_an_id_shared_by_many_builds_is_freed_with_the_last_of_them() -> None:
+    clock = Clock()
+    results = store(clock)
+    for number in range(3):
+        results.put(result(number, BuildState.SUCCEEDED, correlation_id="shared"))
+        clock.now += 10
+    clock.now = 65
+    assert [found.request.event_id for found in results.by_id("shared")] == ["2", "1"]
+    clock.now = 75
+    assert [found.request.event_id for found in results.by_id("shared")] == ["2"]
+    clock.now = 100
+    results.sweep()
+    assert len(results._index) == 0
