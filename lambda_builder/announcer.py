@@ -54,7 +54,9 @@ class Announcer:
         event_hash = result.request.event_hash
         return [_outgoing("dead_letter", event_hash, event_hash, message)]
 
-    def rejected(self, code: str, detail: str, excerpt: str, body: bytes) -> list[OutboxMessage]:
+    def rejected(
+        self, code: str, detail: str, excerpt: str, body: bytes, correlation_id: str | None
+    ) -> list[OutboxMessage]:
         """Return what tells that an event was refused with a 4xx."""
         if not self._sink:
             return []
@@ -62,12 +64,13 @@ class Announcer:
             code,
             detail,
             excerpt,
-            body=body,
+            body=b"%b\n%b" % (excerpt.encode(), body),  # equal bodies of two events are two
+            correlation_id=correlation_id,
             source=self._source,
             time=time.time(),
             overrides=self._overrides,
         )
-        key = f"{code}-{hashlib.sha256(body).hexdigest()}"
+        key = f"{code}-{hashlib.sha256(excerpt.encode() + body).hexdigest()}"
         return [_outgoing("sink", key, key, message)]
 
     def handoff(self, request: BuildRequest) -> HTTPMessage:

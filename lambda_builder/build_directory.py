@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from lambda_builder.acceptance import entry_for, queue_full, shutting_down
-from lambda_builder.build_finder import BuildFinder, Results, kubernetes_away
+from lambda_builder.build_finder import BuildFinder, Results, kubernetes_away, kubernetes_failed
 from lambda_builder.build_logs import BuildLogs
 from lambda_builder.build_queue import BuildQueue, QueueClosed
 from lambda_builder.build_records import BuildRecords
@@ -76,12 +76,23 @@ class BuildDirectory:
         ]
         return self._cancel(self._only(unfinished, build_id))
 
-    def cancel_by_event(self, request: CancelRequest) -> None:
-        """Cancel what a cancel event means; what is unknown or finished is not an error.
+    def cancel_by_event(self, request: CancelRequest, *, accepted_before: float) -> None:
+        """Cancel what a cancel event means; what has finished is not an error.
 
-        Raises ``Refused`` (``kubernetes_unavailable``) while that cannot be known or done.
+        Builds accepted after ``accepted_before`` (seconds since the epoch) are not meant. Raises
+        ``Refused``: ``not_found`` where no such build is known here, and
+        ``kubernetes_unavailable`` while that cannot be known or done.
         """
-        for result in self._meant(request):
+        meant = [
+            result
+            for result in self._meant(request)
+            if result.request.accepted_at <= accepted_before
+        ]
+        if not meant:
+            raise Refused(RefusalCode.NOT_FOUND, "no such build is known here")
+        for result in meant:
+            if result.state.final:
+                continue
             try:
                 self._cancel(result)
             except Refused as refusal:
@@ -90,17 +101,11 @@ class BuildDirectory:
 
     def _meant(self, request: CancelRequest) -> Results:
         ids = [i for i in (request.job_name, request.target_correlation_id) if i]
-        if not ids:
-            return self._finder.unfinished_of_target(
-                request.third_party_id or "", request.parser_id or ""
-            )
-        try:
-            found = self._finder.find_all(ids[0])
-        except Refused as refused:
-            if refused.code is RefusalCode.NOT_FOUND:
-                return []
-            raise
-        return [result for result in found if not result.state.final]
+        if ids:
+            return self._finder.find_all(ids[0])
+        return self._finder.unfinished_of_target(
+            request.third_party_id or "", request.parser_id or ""
+        )
 
     def _only(self, results: Results, build_id: str) -> BuildResult:
         if not results:
@@ -150,7 +155,7 @@ class BuildDirectory:
                 raise Refused(RefusalCode.ALREADY_FINISHED, f"job {name} has {job.state.value}")
             self._runner.remove(result.request)
         except AttemptFailed as error:
-            raise kubernetes_away(f"job {name} was not deleted: {error}") from error
+            raise kubernetes_failed(error, f"job {name} was not deleted") from error
         return self._records.job_cancelled(result)
 
     # -- retrying ------------------------------------------------------------------------------
@@ -191,6 +196,6 @@ class BuildDirectory:
         try:
             self._runner.remove(result.request, wait_seconds=_DELETE_SECONDS)
         except AttemptFailed as error:
-            raise kubernetes_away(
-                f"the old job {result.request.job_name} was not deleted: {error}"
+            raise kubernetes_failed(
+                error, f"the old job {result.request.job_name} was not deleted"
             ) from error

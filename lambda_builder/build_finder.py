@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 
 from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.errors import AttemptFailed, Permanent, RefusalCode, Refused
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.job_manager import JobManager
 from lambda_builder.kube.job_status import is_ours, job_result, with_what_was_asked
+
+_JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
+"""A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
 
 Results = list[BuildResult]
 Current = Callable[[BuildResult], BuildResult | None]
@@ -89,7 +93,7 @@ class BuildFinder:
             found = [self._jobs.get_job(build_id)] if _is_job_name(build_id) else []
             jobs = [job for job in found if job] or self._jobs.find_by_correlation(build_id)
         except AttemptFailed as error:
-            raise kubernetes_away(str(error)) from error
+            raise kubernetes_failed(error, "the build was not looked up") from error
         results = []
         for job in filter(is_ours, jobs):
             result = with_what_was_asked(job_result(job), job)
@@ -111,7 +115,7 @@ class BuildFinder:
                 found.setdefault(result.request.job_name, result)
         except AttemptFailed as error:
             if not found:
-                raise kubernetes_away(str(error)) from error
+                raise kubernetes_failed(error, "builds were not looked up") from error
         return [*found.values()]
 
 
@@ -120,8 +124,15 @@ def kubernetes_away(detail: str) -> Refused:
     return Refused(RefusalCode.KUBERNETES_UNAVAILABLE, f"Kubernetes API: {detail}", retry_after=5)
 
 
+def kubernetes_failed(error: AttemptFailed, detail: str) -> Refused:
+    """Return the refusal that follows from ``error``: for now, or one that waiting cannot help."""
+    if isinstance(error, Permanent):
+        return Refused(RefusalCode.KUBERNETES_REFUSED, f"Kubernetes API: {detail}: {error}")
+    return kubernetes_away(f"{detail}: {error}")
+
+
 def _is_job_name(build_id: str) -> bool:
-    return build_id.startswith("build-") and len(build_id) <= 63
+    return _JOB_NAME.fullmatch(build_id) is not None
 
 
 def _cursor(number: int) -> str:

@@ -1,14 +1,18 @@
 """CancelEvents: cancel events are always taken, and carried out by a thread of their own.
 
 A broker would send a refused cancel again and again; one that was taken must not hold an HTTP
-thread while Kubernetes is slow, nor be dropped because its API is away at that moment.
+thread while Kubernetes is slow, nor be dropped because its API is away at that moment, or because
+its build waits at another replica and has no Job yet that all replicas could see.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
-from collections import deque
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -16,24 +20,40 @@ from lambda_builder.builds import CancelRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
 
 _KEPT = 1000
-_AGAIN_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 30.0
+_PATIENCE_SECONDS = 600.0
+"""How long a cancel waits for its build to be found, or for Kubernetes."""
+_WORTH_WAITING = (RefusalCode.KUBERNETES_UNAVAILABLE, RefusalCode.NOT_FOUND)
+
+
+class Cancel(Protocol):
+    """Cancels what an event means; raises ``Refused``."""
+
+    def __call__(self, request: CancelRequest, *, accepted_before: float) -> None: ...
+
+
+@dataclass(slots=True)
+class _Taken:
+    request: CancelRequest
+    at: float
+    """Seconds since the epoch."""
+    tries: int = 0
 
 
 class CancelEvents:
-    """Carries cancels out in the order they came; thread-safe.
+    """Carries cancels out; thread-safe. ``start`` and ``stop`` are harmless twice.
 
-    ``cancel`` raises ``Refused`` with ``kubernetes_unavailable`` while it cannot: the cancel is
-    then tried again until it can. At most 1,000 wait, in memory; beyond that the oldest is
-    dropped and logged. ``start`` and ``stop`` are harmless twice.
+    What cannot be carried out yet is tried again, less and less often, for ten minutes; meanwhile
+    the others have their turn. At most 1,000 wait, in memory: a restart forgets them, and says so.
     """
 
-    def __init__(
-        self, cancel: Callable[[CancelRequest], None], available: Callable[[], bool]
-    ) -> None:
+    def __init__(self, cancel: Cancel) -> None:
         self._cancel = cancel
-        self._available = available
         self._changed = threading.Condition()
-        self._waiting: deque[CancelRequest] = deque()
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[float, int, _Taken]] = []
+        """By when they are due, on the monotonic clock."""
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="cancels", daemon=True)
 
@@ -44,55 +64,67 @@ class CancelEvents:
                 self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
-        """Carry out what can be now, within ``timeout`` seconds; returns the thread if alive."""
+        """End the thread, after what is due now; returns it if alive after ``timeout`` seconds."""
         with self._changed:
             self._stopping = True
             started = self._thread.ident is not None
             self._changed.notify_all()
         if started:
             self._thread.join(timeout)
+        for _, _, taken in self._waiting:
+            _log(taken.request, "cancel_event_left", "the service stops before it had an effect")
         return [self._thread.name] if self._thread.is_alive() else []
 
     def take(self, request: CancelRequest) -> None:
         """Take a cancel; returns at once."""
         with self._changed:
-            self._waiting.append(request)
-            dropped = self._waiting.popleft() if len(self._waiting) > _KEPT else None
-            self._changed.notify_all()
-        if dropped is not None:
-            _log(dropped, "cancel_event_dropped", f"more than {_KEPT} cancels wait")
+            room = len(self._waiting) < _KEPT
+            if room:
+                self._put(_Taken(request, time.time()), 0.0)
+        if not room:
+            _log(request, "cancel_event_dropped", f"{_KEPT} cancels wait already")
+
+    def _put(self, taken: _Taken, pause: float) -> None:
+        due = time.monotonic() + pause
+        heapq.heappush(self._waiting, (due, next(self._numbers), taken))
+        self._changed.notify_all()
 
     def _loop(self) -> None:
-        while (request := self._next()) is not None:
-            if not self._carry_out(request):
+        while (taken := self._next()) is not None:
+            again = self._carry_out(taken)
+            if again:
+                taken.tries += 1
+                pause = _FIRST_PAUSE_SECONDS * 2 ** (taken.tries - 1)
                 with self._changed:
-                    self._waiting.appendleft(request)
-                    if self._stopping:
-                        return
-                    self._changed.wait(_AGAIN_SECONDS)
+                    self._put(taken, min(pause, _LONGEST_PAUSE_SECONDS))
 
-    def _next(self) -> CancelRequest | None:
-        """Return the next cancel once there is one; None when it is time to end."""
+    def _next(self) -> _Taken | None:
+        """Return the next cancel once it is due; None when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
-            return self._waiting.popleft() if self._waiting else None
+            while True:
+                left = self._waiting[0][0] - time.monotonic() if self._waiting else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                if self._stopping:
+                    return None
+                self._changed.wait(left)
 
-    def _carry_out(self, request: CancelRequest) -> bool:
-        """Try one cancel; False where it has to be tried again."""
-        if not self._available():
-            return False
+    def _carry_out(self, taken: _Taken) -> bool:
+        """Try one cancel; True where it has to be tried again."""
+        request = taken.request
         try:
-            self._cancel(request)
+            self._cancel(request, accepted_before=taken.at)
         except Refused as refused:
-            if refused.code is RefusalCode.KUBERNETES_UNAVAILABLE:
-                _log(request, "cancel_event_put_off", refused.detail)
-                return False
+            if refused.code in _WORTH_WAITING and time.time() - taken.at < _PATIENCE_SECONDS:
+                if taken.tries == 0:
+                    _log(request, "cancel_event_put_off", refused.detail)
+                return True
             _log(request, "cancel_event_without_effect", refused.detail)
         except LambdaBuilderError as error:
             _log(request, "cancel_event_without_effect", str(error))
         except Exception:  # noqa: BLE001 - one bad cancel must not end the others
             structlog.get_logger().exception("cancel_event_crashed", event_id=request.event_id)
-        return True
+        return False
 
 
 def _log(request: CancelRequest, event: str, reason: str) -> None:
@@ -100,5 +132,6 @@ def _log(request: CancelRequest, event: str, reason: str) -> None:
         event,
         event_id=request.event_id,
         correlation_id=request.correlation_id,
+        means=request.job_name or request.target_correlation_id or request.parser_id,
         reason=reason[:200],
     )

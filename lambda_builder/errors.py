@@ -45,6 +45,7 @@ class RefusalCode(StrEnum):
     AMBIGUOUS = "ambiguous"
     NOT_RETRYABLE = "not_retryable"
     KUBERNETES_UNAVAILABLE = "kubernetes_unavailable"
+    KUBERNETES_REFUSED = "kubernetes_refused"
     BUILD_FAILED = "build_failed"
     INTERNAL_ERROR = "internal_error"
 

@@ -65,7 +65,9 @@ class Rejections:
             self._kept.append(kept)
         # Garbage must not be able to fill the outbox, which also holds what was accepted.
         if self._has_room():
-            messages = self._announcer.rejected(code, detail[:500], json.dumps(excerpt), body)
+            messages = self._announcer.rejected(
+                code, detail[:500], json.dumps(excerpt), body, correlation_id
+            )
             if messages:
                 self._outbox.put(messages)
 

@@ -114,7 +114,7 @@ def create_app(settings: Settings) -> Flask:
     logs = BuildLogs(jobs, pods, watched.watcher, records.results.by_event)
     finder = BuildFinder(records, jobs, health, watched.lifecycle.current)
     directory = BuildDirectory(build_queue, records, runner, finder, logs)
-    cancels = CancelEvents(directory.cancel_by_event, lambda: health.available)
+    cancels = CancelEvents(directory.cancel_by_event)
     trial = TemplateTrial(template.sample, jobs, lambda: health.available)
     app.extensions[SERVICE] = Service(
         creator=creator,

@@ -27,12 +27,12 @@ def paths() -> _Json:
         "/async-jobs": {"get": _list()},
         "/async-jobs/{build_id}": {
             "parameters": [ref("parameters", "BuildId")],
-            "get": _build("getBuild", "Read a build", 404),
-            "delete": _build("cancelBuild", "Cancel a build", 404, 409, 503),
+            "get": _build("getBuild", "Read a build", 404, 502, 503),
+            "delete": _build("cancelBuild", "Cancel a build", 404, 409, 502, 503),
         },
         "/async-jobs/{build_id}/retry": {
             "parameters": [ref("parameters", "BuildId")],
-            "post": _build("retryBuild", "Retry a dead or failed build", 404, 409, 503),
+            "post": _build("retryBuild", "Retry a dead or failed build", 404, 409, 502, 503),
         },
         "/async-jobs/{build_id}/logs": {
             "parameters": [ref("parameters", "BuildId")],

@@ -546,3 +546,58 @@ def test_a_cancel_that_cannot_be_carried_out_is_not_tried_in_a_hurry(
     cluster.clear_faults()
     running.wait_for(1, BuildState.CANCELLED)
     wait_until(lambda: cluster.jobs() == [], "no Job to be left")
+
+
+def cancel(running: Running, **data: str) -> None:
+    answer = running.app.test_client().post(
+        "/events", json=data, headers={"Ce-Type": "network.notifi.lambda.build.cancel"}
+    )
+    assert answer.status_code == 200
+
+
+def test_a_cancel_that_kubernetes_refuses_harms_no_other_cancel(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start()
+    names = [running.post(number).json["job_name"] for number in range(2)]
+    for number in range(2):
+        running.wait_for(number, *BUILT)
+    cluster.add_fault(
+        Fault("status", verb="delete", resource="jobs", name_prefix=names[0], status=403)
+    )
+    cancel(running, job_name=names[0])
+    cancel(running, job_name="build-x/status")
+    cancel(running, job_name=names[1])
+    running.wait_for(1, BuildState.CANCELLED)
+    assert running.http.delete("/async-jobs/0").json["code"] == "kubernetes_refused"
+    assert cluster.job(names[0]) is not None
+
+
+def test_a_waiting_build_is_cancelled_by_an_event_while_the_api_is_away(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(worker_count=1, worker_count_max=1)
+    cluster.outage()
+    for number in range(5):
+        running.post(number)
+    wait_until(lambda: not running.stats()["api_available"], "the outage to be seen")
+    cancel(running, correlation_id="4")
+    running.wait_for(4, BuildState.CANCELLED)
+
+
+def test_a_cancel_event_finds_the_build_of_another_replica_once_it_has_a_job(
+    cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_builder.cancel_events._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("lambda_builder.cancel_events._LONGEST_PAUSE_SECONDS", 0.2)
+    first, second = start(), start()
+    cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
+    name = first.post(1).json["job_name"]
+    cancel(second, job_name=name)
+    cluster.clear_faults()
+    first.wait_for(1, BuildState.CANCELLED)
+    wait_until(lambda: cluster.jobs() == [], "no Job to be left")
+    # What is asked for after the cancel is not meant by it.
+    third = first.post(2, correlation_id="again").json
+    assert third["status"] == "queued"
+    first.wait_for("again", *BUILT)
