@@ -48,14 +48,14 @@ class Service:
         client: KubeClient,
         health: ApiHealth,
         parts: Sequence[Part],
-        streams_closed: Callable[[], None],
+        at_once: Sequence[Callable[[], None]],
         durable: bool,
         handoff_url: str,
         drain_seconds: float,
         closing_seconds: float,
         exporter: Exporter | None,
     ) -> None:
-        """``parts`` run beside the workers and stop after them; ``streams_closed`` ends streams.
+        """``parts`` run beside the workers and stop after them; ``at_once`` comes before all else.
 
         ``durable`` says that the journal outlives the process.
         """
@@ -65,7 +65,7 @@ class Service:
         self._client = client
         self._health = health
         self._parts = parts
-        self._close_streams = streams_closed
+        self._at_once = at_once
         self._durable = durable
         self._handoff_url = handoff_url
         self._drain_seconds = drain_seconds
@@ -110,7 +110,8 @@ class Service:
         drained_by = begun + self._drain_seconds
         log.info("shutdown_started", drain_seconds=self._drain_seconds)
         self._try(self.creator.close_intake)
-        self._try(self._close_streams)
+        for step in self._at_once:
+            self._try(step)
         self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
         left: list[Build] = []
         self._try(lambda: left.extend(self.creator.drain(drained_by)))

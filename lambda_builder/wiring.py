@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,71 +59,23 @@ def create_app(settings: Settings) -> Flask:
     Raises ``BootError`` for a template or a cluster configuration that cannot work.
     """
     app = Flask("lambda_builder", static_folder=None)
-    metrics = Metrics(event_types=(*settings.build_event_types, CANCEL_EVENT_TYPE))
-    client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
-    health = ApiHealth(client.probe)
-    jobs = JobManager(client, settings.namespace)
-    pods = PodReader(client, settings.namespace)
-    template = JobTemplate.from_settings(settings)
-    one_per_target = settings.duplicate_policy == "skip"
-    runner = BuildRunner(template, jobs, one_per_target=one_per_target)
-    announcer = Announcer(
-        source=f"lambda-builder/{socket.gethostname()}",
-        overrides=settings.ce_override_extensions,
-        sink=bool(settings.effective_sink_url),
-        dead_letters=bool(settings.dead_letter_url),
-    )
-    records = BuildRecords(
-        ResultStore(ttl_seconds=settings.result_ttl_seconds, maximum=settings.result_max),
-        _journal(settings),
-        announcer,
-        namespace=settings.namespace,
-    )
-    watched = _watch(settings, client, jobs, pods, health, records, announcer, metrics)
-    counts = Counts()
-    build_queue: BuildQueue[Build] = BuildQueue(
-        settings.queue_size, fair=settings.queue_discipline == "fair"
-    )
-    attempts = Attempts(
-        build_queue,
-        records,
-        runner,
-        health,
-        metrics,
-        counts,
-        max_attempts=1 + settings.max_retries,
-        retry_base_seconds=settings.retry_base_seconds,
-        retry_max_seconds=settings.retry_max_seconds,
-        on_created=watched.job_created,
-    )
-    pool: WorkerPool[Build] = WorkerPool(
-        build_queue,
-        attempts.run,
-        attempts.panicked,
-        minimum=settings.worker_count,
-        maximum=settings.worker_count_max,
-        may_take=lambda stopping: watched.cap.may_take(stopping) and health.wait_turn(stopping),
-    )
-    acceptance = Acceptance(
-        build_queue, records, counts, active_job=watched.active_job if one_per_target else None
-    )
-    creator = AsyncJobCreator(
-        build_queue, pool, records, acceptance, health, counts, watched.job_counts
-    )
-    metrics.watch_service(creator.readings)
-    logs = BuildLogs(jobs, pods, watched.watcher, records.results.by_event)
-    finder = BuildFinder(records, jobs, health, watched.lifecycle.current)
-    directory = BuildDirectory(build_queue, records, runner, finder, logs)
+    base = _Base.of(settings)
+    watched = _watch(base)
+    creator = _creator(base, watched)
+    base.metrics.watch_service(creator.readings)
+    logs = BuildLogs(base.jobs, base.pods, watched.watcher, base.records.results.by_event)
+    finder = BuildFinder(base.records, base.jobs, base.health, watched.lifecycle.current)
+    directory = BuildDirectory(creator.queue, base.records, base.runner, finder, logs)
     cancels = CancelEvents(directory.cancel_by_event)
-    trial = TemplateTrial(template.sample, jobs, lambda: health.available)
+    trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
     app.extensions[SERVICE] = Service(
         creator=creator,
-        announcer=announcer,
+        announcer=base.announcer,
         sink=watched.sink,
-        client=client,
-        health=health,
+        client=base.client,
+        health=base.health,
         parts=[trial, cancels, *watched.parts],
-        streams_closed=logs.shutdown,
+        at_once=[logs.shutdown, *watched.at_once],
         durable=settings.journal_path is not None,
         handoff_url=settings.handoff_url,
         drain_seconds=settings.drain_seconds,
@@ -136,15 +88,67 @@ def create_app(settings: Settings) -> Flask:
         reader=EventReader(
             strict=settings.strict_cloudevents,
             build_event_types=settings.build_event_types,
-            name_by_target=one_per_target,
+            name_by_target=base.one_per_target,
         ),
         creator=creator,
         directory=directory,
         cancels=cancels,
-        metrics=metrics,
-        rejections=Rejections(counts, announcer, records.journal.outbox),
+        metrics=base.metrics,
+        rejections=Rejections(creator.counts, base.announcer, base.records.journal.outbox),
     )
     return app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What nearly everything else is made of."""
+
+    settings: Settings
+    metrics: Metrics
+    client: KubeClient
+    health: ApiHealth
+    jobs: JobManager
+    pods: PodReader
+    template: JobTemplate
+    runner: BuildRunner
+    announcer: Announcer
+    records: BuildRecords
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Base:
+        metrics = Metrics(event_types=(*settings.build_event_types, CANCEL_EVENT_TYPE))
+        client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
+        jobs = JobManager(client, settings.namespace)
+        template = JobTemplate.from_settings(settings)
+        announcer = Announcer(
+            # The same on every replica: news told again by the next leader is the same event.
+            source=f"lambda-builder/{settings.namespace}",
+            overrides=settings.ce_override_extensions,
+            sink=bool(settings.effective_sink_url),
+            dead_letters=bool(settings.dead_letter_url),
+        )
+        results = ResultStore(ttl_seconds=settings.result_ttl_seconds, maximum=settings.result_max)
+        return cls(
+            settings=settings,
+            metrics=metrics,
+            client=client,
+            health=ApiHealth(client.probe),
+            jobs=jobs,
+            pods=PodReader(client, settings.namespace),
+            template=template,
+            runner=BuildRunner(template, jobs, one_per_target=settings.duplicate_policy == "skip"),
+            announcer=announcer,
+            records=BuildRecords(
+                results, _journal(settings), announcer, namespace=settings.namespace
+            ),
+        )
+
+    @property
+    def one_per_target(self) -> bool:
+        return self.settings.duplicate_policy == "skip"
+
+    def api_is_available(self) -> bool:
+        return self.health.available
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,8 @@ class _Watched:
     cap: ActiveJobsCap
     sink: Sink
     parts: list[Part]
+    at_once: list[Callable[[], None]]
+    """What a shutdown does before all else."""
 
     def job_created(self, job: CreatedJob) -> None:
         self.cap.created(job.name, job.uid)
@@ -170,23 +176,12 @@ class _Watched:
         return JobCounts(self.watcher.active_count, self.lifecycle.failed_total, self.cap.waiting)
 
 
-def _watch(
-    settings: Settings,
-    client: KubeClient,
-    jobs: JobManager,
-    pods: PodReader,
-    health: ApiHealth,
-    records: BuildRecords,
-    announcer: Announcer,
-    metrics: Metrics,
-) -> _Watched:
-    def available() -> bool:
-        return health.available
-
+def _watch(base: _Base) -> _Watched:
+    settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
-    watcher = JobWatcher(client, settings.namespace, keep_details=tells, available=available)
-    troubles = JobTroubles(watcher, PodTroubles(pods), available=available)
-    lifecycle = BuildLifecycle(watcher, records, metrics, troubles)
+    watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
+    troubles = JobTroubles(watcher, PodTroubles(base.pods), available=available)
+    lifecycle = BuildLifecycle(watcher, base.records, base.metrics, troubles)
     cap = ActiveJobsCap(watcher, settings.max_active_jobs)
     urls: dict[Destination, str] = {
         "sink": settings.effective_sink_url,
@@ -194,15 +189,61 @@ def _watch(
     }
     watcher.listen(lifecycle.job_changed)
     watcher.listen(cap.job_changed)
-    outbox = records.journal.outbox
+    outbox = base.records.journal.outbox
     if not tells:
-        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher])
-    leadership = Leadership(client, settings.namespace, identity())
-    marks = JobMarks(watcher, jobs, available=available)
-    notifier = BuildNotifier(watcher, leadership, marks, outbox, announcer, troubles)
+        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher], [])
+    leadership = Leadership(base.client, settings.namespace, identity())
+    marks = JobMarks(watcher, base.jobs, available=available)
+    notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, troubles)
     watcher.listen(notifier.job_changed)
-    sink = Sink(outbox, urls, on_delivered=notifier.delivered)
-    return _Watched(watcher, lifecycle, cap, sink, [notifier, leadership, troubles, watcher])
+    sink = Sink(outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered)
+    return _Watched(
+        watcher,
+        lifecycle,
+        cap,
+        sink,
+        [notifier, leadership, troubles, watcher],
+        # While the API may still be called: the next leader need not wait for the lease to pass.
+        [leadership.resign],
+    )
+
+
+def _creator(base: _Base, watched: _Watched) -> AsyncJobCreator:
+    settings, counts = base.settings, Counts()
+    build_queue: BuildQueue[Build] = BuildQueue(
+        settings.queue_size, fair=settings.queue_discipline == "fair"
+    )
+    attempts = Attempts(
+        build_queue,
+        base.records,
+        base.runner,
+        base.health,
+        base.metrics,
+        counts,
+        max_attempts=1 + settings.max_retries,
+        retry_base_seconds=settings.retry_base_seconds,
+        retry_max_seconds=settings.retry_max_seconds,
+        on_created=watched.job_created,
+    )
+    pool: WorkerPool[Build] = WorkerPool(
+        build_queue,
+        attempts.run,
+        attempts.panicked,
+        minimum=settings.worker_count,
+        maximum=settings.worker_count_max,
+        may_take=lambda stopping: (
+            watched.cap.may_take(stopping) and base.health.wait_turn(stopping)
+        ),
+    )
+    acceptance = Acceptance(
+        build_queue,
+        base.records,
+        counts,
+        active_job=watched.active_job if base.one_per_target else None,
+    )
+    return AsyncJobCreator(
+        build_queue, pool, base.records, acceptance, base.health, counts, watched.job_counts
+    )
 
 
 def _journal(settings: Settings) -> Journal | NoJournal:
