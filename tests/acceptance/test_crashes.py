@@ -133,8 +133,8 @@ def test_a_build_that_keeps_killing_the_process_is_declared_dead(tmp_path: Path)
             "hang", verb="create", resource="jobs", name_prefix="build-customer-parser-bad"
         )
         assert service.post("bad").status_code == 200
-        for _ in range(3):
-            wait_until(lambda: service.stats()["busy_workers"] == 1, "the build to be in hand", 20)
+        for attempt in range(1, 4):
+            wait_until(lambda n=attempt: attempts_begun(service) == n, "the attempt", 20)  # type: ignore[misc]
             service.kill()
             service.start()
         wait_until(lambda: service.stats()["dead_total"] == 1, "the verdict")
@@ -143,6 +143,12 @@ def test_a_build_that_keeps_killing_the_process_is_declared_dead(tmp_path: Path)
         assert build["error"]["code"] == "panic"
         assert service.post("good").status_code == 200
         wait_until(lambda: len(cluster.jobs()) == 1, "the good build's Job")
+
+
+def attempts_begun(service: ServiceProcess) -> int:
+    """Count the attempts at the bad build, the one that hangs now included."""
+    build = service.get("/async-jobs/bad").json()
+    return int(build["attempts"]) if build["state"] == "creating" else 0
 
 
 def test_a_hundred_thousand_open_builds_do_not_hold_up_the_start(tmp_path: Path) -> None:
