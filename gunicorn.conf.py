@@ -1,3 +1,3 @@
 """gunicorn -c gunicorn.conf.py wsgi:app; the settings and hooks are in the package."""
 
-from lambda_builder.gunicorn_config import *  # noqa: F403
+from lambda_builder.server.config import *  # noqa: F403

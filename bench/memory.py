@@ -20,14 +20,14 @@ from bench.journal import request
 from bench.load import Load
 from bench.report import Report, below
 from bench.setup import cluster, resident_mib, service, wait_until_idle, worker_of
-from lambda_builder.acceptance import entry_for
-from lambda_builder.build_queue import BuildQueue
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.live_builds import Build
-from lambda_builder.results import ResultStore
-from lambda_builder.schedule import Entry
+from lambda_builder.pipeline.acceptance import entry_for
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ordering import Entry
+from lambda_builder.pipeline.pool import WorkerPool
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.settings import Settings
-from lambda_builder.worker_pool import WorkerPool
 
 BUILDS = 2_500
 REMEMBERED = 100_000

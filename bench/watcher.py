@@ -25,20 +25,20 @@ from typing import Any
 
 import structlog
 
-from lambda_builder.acceptance import Acceptance
-from lambda_builder.announcer import Announcer
-from lambda_builder.build_queue import BuildQueue
-from lambda_builder.build_records import BuildRecords
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
-from lambda_builder.counts import Counts
-from lambda_builder.job_template import JobTemplate
 from lambda_builder.journal import NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.credentials import load_configuration
-from lambda_builder.kube.job_manager import JobManager
-from lambda_builder.kube.job_watcher import JobWatcher
-from lambda_builder.live_builds import Build
-from lambda_builder.results import ResultStore
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.pipeline.stats import Counts
 from lambda_builder.settings import Settings
 
 _NAMESPACE = "knative-lambda"

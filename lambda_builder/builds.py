@@ -118,6 +118,27 @@ class BuildRequest:
         fields["build_args"] = dict(self.build_args)
         return _ENCODER.encode(fields)
 
+    def as_event(self) -> dict[str, Any]:
+        """Make an event, in structured form, of a build that is only known from its Job."""
+        data = {
+            "parser_id": self.parser_id,
+            "third_party_id": self.third_party_id,
+            "priority": self.priority.value,
+            "runtime": self.runtime,
+            "context_url": self.context_url,
+            "image": self.image,
+            "content_hash": self.content_hash,
+            "build_args": dict(self.build_args),
+        }
+        return {
+            "specversion": "1.0",
+            "id": self.event_id,
+            "source": self.event_source,
+            "type": self.event_type,
+            "datacontenttype": "application/json",
+            "data": {name: value for name, value in data.items() if value},
+        }
+
     @classmethod
     def from_json(cls, text: str | bytes) -> BuildRequest:
         """Undo ``to_json``; unknown fields of an older or newer writer are ignored.

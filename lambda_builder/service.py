@@ -12,12 +12,12 @@ from typing import Protocol
 
 import structlog
 
-from lambda_builder.announcer import Announcer
-from lambda_builder.async_job_creator import AsyncJobCreator
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.live_builds import Build
-from lambda_builder.sink import Sink
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.outgoing.sink import Sink
+from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.telemetry.tracing import Exporter
 
 _JOURNAL_SECONDS = 0.5

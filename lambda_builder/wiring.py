@@ -9,45 +9,45 @@ from typing import Any
 from flask import Flask
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
-from lambda_builder.acceptance import Acceptance
-from lambda_builder.active_jobs import ActiveJobsCap
-from lambda_builder.announcer import Announcer
-from lambda_builder.async_job_creator import AsyncJobCreator, JobCounts
-from lambda_builder.attempts import Attempts
-from lambda_builder.build_directory import BuildDirectory
-from lambda_builder.build_finder import BuildFinder
-from lambda_builder.build_lifecycle import BuildLifecycle
-from lambda_builder.build_logs import BuildLogs
-from lambda_builder.build_notifier import BuildNotifier
-from lambda_builder.build_queue import BuildQueue
-from lambda_builder.build_records import BuildRecords
-from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildRequest
-from lambda_builder.cancel_events import CancelEvents
-from lambda_builder.counts import Counts
-from lambda_builder.events import EventReader
-from lambda_builder.job_marks import JobMarks
-from lambda_builder.job_template import JobTemplate
-from lambda_builder.job_troubles import JobTroubles
+from lambda_builder.events.reader import EventReader
 from lambda_builder.journal import Destination, Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.kube.job_manager import CreatedJob, JobManager
-from lambda_builder.kube.job_watcher import JobWatcher
+from lambda_builder.kube.jobs import CreatedJob, JobManager
 from lambda_builder.kube.leader import Leadership, identity
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
-from lambda_builder.live_builds import Build
-from lambda_builder.rejections import Rejections
-from lambda_builder.results import ResultStore
+from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.lifecycle.cap import ActiveJobsCap
+from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.marks import JobMarks
+from lambda_builder.lifecycle.notifier import BuildNotifier
+from lambda_builder.lifecycle.tracker import BuildLifecycle
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.manifest.trial import TemplateTrial
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.outgoing.sink import Sink
+from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.creator import AsyncJobCreator, JobCounts
+from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.pool import WorkerPool
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.rejections import Rejections
+from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.pipeline.runner import BuildRunner
+from lambda_builder.pipeline.stats import Counts
 from lambda_builder.service import Part, Service
 from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
-from lambda_builder.sink import Sink
+from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.steering.commands import BuildDirectory
+from lambda_builder.steering.logs import BuildLogs
+from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
-from lambda_builder.template_trial import TemplateTrial
 from lambda_builder.web.app import build_web
-from lambda_builder.worker_pool import WorkerPool
 
 SERVICE = "lambda_builder_service"
 """Key of the ``Service`` in ``app.extensions``."""

@@ -25,9 +25,8 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.kube.api_errors import translate
-from lambda_builder.kube.connection_errors import CONNECTION_ERRORS, unreachable
 from lambda_builder.kube.credentials import load_configuration
+from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
 from lambda_builder.kube.streams import ByteStream
 from lambda_builder.settings import Settings
 

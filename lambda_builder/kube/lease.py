@@ -14,8 +14,8 @@ from typing import Any
 
 from kubernetes.leaderelection.leaderelectionrecord import LeaderElectionRecord
 
-from lambda_builder.kube.api_errors import Conflict, NotFound
 from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.errors import Conflict, NotFound
 
 Lease = dict[str, Any]
 

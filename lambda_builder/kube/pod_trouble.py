@@ -12,8 +12,8 @@ from typing import Any
 
 from lambda_builder.builds import BuildError
 from lambda_builder.errors import AttemptFailed
-from lambda_builder.kube.job_status import reason_code
 from lambda_builder.kube.pods import Event, Pod, PodReader
+from lambda_builder.kube.status import reason_code
 from lambda_builder.kube.times import parse_time
 
 IMAGE_PULL_FAILED = "image_pull_failed"

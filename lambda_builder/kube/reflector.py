@@ -17,8 +17,8 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient
-from lambda_builder.kube.api_errors import Gone
 from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.errors import Gone
 from lambda_builder.kube.streams import ByteStream
 
 Object = dict[str, Any]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from lambda_builder.kube.connection_errors import CONNECTION_ERRORS, unreachable
+from lambda_builder.kube.errors import CONNECTION_ERRORS, unreachable
 
 _CHUNK = 65_536
 

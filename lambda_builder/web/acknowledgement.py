@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.pipeline.acceptance import Receipt
 
 _LOOK_UP_SECONDS = 0.1
 """How soon a waiting request notices a shutdown, which no Future tells of."""

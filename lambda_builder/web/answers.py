@@ -10,8 +10,8 @@ from urllib.parse import quote
 from flask import Response
 from werkzeug.http import parse_list_header
 
-from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildState, CancelRequest
+from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 
 ReplyMode = Literal["auto", "json", "empty"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
-from lambda_builder.async_job_creator import AsyncJobCreator
-from lambda_builder.build_directory import BuildDirectory
-from lambda_builder.cancel_events import CancelEvents
-from lambda_builder.events import EventReader
-from lambda_builder.rejections import Rejections
+from lambda_builder.events.reader import EventReader
+from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
+from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.steering.commands import BuildDirectory
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
 from lambda_builder.web.services import Services

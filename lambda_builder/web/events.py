@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
-from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildRequest
 from lambda_builder.errors import Refused
-from lambda_builder.events import Delivery
+from lambda_builder.events.reader import Delivery
+from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import answers, intake
 from lambda_builder.web.acknowledgement import wait_until_created
 from lambda_builder.web.problems import allow

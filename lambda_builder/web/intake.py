@@ -8,11 +8,11 @@ from typing import Any
 import structlog
 from flask import g, request
 
-from lambda_builder.acceptance import Receipt
 from lambda_builder.builds import BuildRequest, CancelRequest
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.events import Delivery
-from lambda_builder.http_binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
+from lambda_builder.events.binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
+from lambda_builder.events.reader import Delivery
+from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 from lambda_builder.web.problems import KINDS
 from lambda_builder.web.services import Services

@@ -9,11 +9,11 @@ from flask import Flask, Response
 from pydantic.json_schema import models_json_schema
 
 from lambda_builder import __version__
-from lambda_builder.event_data import BuildData, CancelData
-from lambda_builder.http_binding import MAX_BATCH
+from lambda_builder.events.binding import MAX_BATCH
+from lambda_builder.events.data import BuildData, CancelData
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
 from lambda_builder.web import examples, models, problems
-from lambda_builder.web.operations import paths, ref
+from lambda_builder.web.openapi_paths import paths, ref
 
 _Json = dict[str, Any]
 

@@ -7,12 +7,12 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from lambda_builder.async_job_creator import AsyncJobCreator
-from lambda_builder.build_directory import BuildDirectory
-from lambda_builder.cancel_events import CancelEvents
-from lambda_builder.events import EventReader
-from lambda_builder.rejections import Rejections
+from lambda_builder.events.reader import EventReader
+from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
+from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.steering.commands import BuildDirectory
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.slots import Slots
 

@@ -79,7 +79,14 @@ def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path
     port = free_port()
     kubeconfig = tmp_path / "kubeconfig"
     process = subprocess.Popen(
-        [sys.executable, "-m", "lambda_builder.cli", "dev", "--kubeconfig", str(kubeconfig)],
+        [
+            sys.executable,
+            "-m",
+            "lambda_builder.cli",
+            "dev",
+            "--kubeconfig",
+            str(kubeconfig),
+        ],
         cwd=ROOT,
         env={**os.environ, "PORT": str(port), "LAMBDA_BUILDER_HOST": "127.0.0.1"},
         stdout=subprocess.PIPE,

@@ -144,7 +144,7 @@ def test_settings_that_cannot_work_end_the_process_with_2_and_every_problem() ->
 
 def test_a_template_with_an_unknown_placeholder_refuses_to_boot(tmp_path: Path) -> None:
     template = tmp_path / "job.yaml"
-    built_in = ROOT / "lambda_builder" / "templates" / "kaniko.yaml"
+    built_in = ROOT / "lambda_builder" / "manifest" / "templates" / "kaniko.yaml"
     template.write_text(built_in.read_text().replace("${context_url}", "${nobody}"))
     ended = boot(LAMBDA_BUILDER_JOB_TEMPLATE=str(template))
     assert ended.returncode == 2

@@ -10,7 +10,7 @@ import pytest
 from kubernetes.utils.quantity import parse_quantity
 
 from lambda_builder.builds import BuildRequest
-from lambda_builder.job_template import JobTemplate
+from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
 from tests.chart.rendering import (
     BUILDS,

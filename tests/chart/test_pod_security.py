@@ -105,7 +105,7 @@ def test_the_root_filesystem_is_read_only_and_what_is_written_has_a_volume(
 def test_the_builders_fit_the_level_of_the_namespace_that_they_are_said_to_need(
     chart: ChartEngine,
 ) -> None:
-    folder = ROOT / "lambda_builder" / "templates"
+    folder = ROOT / "lambda_builder" / "manifest" / "templates"
     kaniko = yaml.safe_load((folder / "kaniko.yaml").read_text())["spec"]["template"]["spec"]
     buildkit = yaml.safe_load((folder / "buildkit.yaml").read_text())["spec"]["template"]["spec"]
     enforced = chart.one({}, "Namespace")["metadata"]["labels"][

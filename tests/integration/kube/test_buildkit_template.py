@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.job_template import JobTemplate
+from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
 
 

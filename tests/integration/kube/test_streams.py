@@ -10,7 +10,7 @@ import pytest
 
 from lambda_builder.devcluster import DevCluster
 from lambda_builder.errors import FailureReason, Unreachable
-from lambda_builder.kube.api_errors import NotFound
+from lambda_builder.kube.errors import NotFound
 from tests.waiting import wait_until
 
 JOBS = "/apis/batch/v1/namespaces/knative-lambda/jobs"

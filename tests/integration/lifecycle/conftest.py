@@ -13,11 +13,11 @@ import pytest
 
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.devcluster import DevCluster
-from lambda_builder.job_template import JobTemplate
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.credentials import load_configuration
-from lambda_builder.kube.job_manager import CreatedJob, JobManager
-from lambda_builder.kube.job_watcher import JobChange, JobWatcher
+from lambda_builder.kube.jobs import CreatedJob, JobManager
+from lambda_builder.kube.watcher import JobChange, JobWatcher
+from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
 
 NAMESPACE = "knative-lambda"

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from lambda_builder.build_logs import BuildLogs
 from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.devcluster import Fault
 from lambda_builder.devcluster.podlogs import build_lines
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
 from lambda_builder.kube.pods import PodReader, build_container
+from lambda_builder.steering.logs import BuildLogs
 from tests.waiting import wait_until
 
 from .conftest import NAMESPACE, quick_jobs, request_for

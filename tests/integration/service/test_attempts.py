@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
+from lambda_builder.pipeline.runner import BuildRunner
 from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import structlog
 
-from lambda_builder.announcer import Announcer
-from lambda_builder.async_job_creator import AsyncJobCreator
-from lambda_builder.build_runner import BuildRunner
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.telemetry import logs
 from tests.http_sink import HttpSink
 from tests.integration.service.conftest import BUILT, TYPE, Running
@@ -162,7 +162,7 @@ def test_a_retry_that_cannot_clear_the_old_job_leaves_the_build_as_it_was(
 def test_a_cancelled_build_whose_answer_was_lost_leaves_no_job(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.build_directory._CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr("lambda_builder.steering.commands._CANCEL_SECONDS", 0.2)
     running = start(kube_api_timeout_seconds=1)
     cluster.add_fault(Fault("hang_after", verb="create", resource="jobs", times=1))
     running.post(1)
@@ -534,7 +534,7 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
 def test_a_cancel_that_cannot_be_carried_out_is_not_tried_in_a_hurry(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.build_directory._CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr("lambda_builder.steering.commands._CANCEL_SECONDS", 0.5)
     running = start(retry_base_seconds=0.2, retry_max_seconds=0.2)
     cluster.add_fault(Fault("latency", verb="create", resource="jobs", seconds=0.2))
     cluster.add_fault(Fault("status", verb="delete", resource="jobs", status=500))
@@ -588,8 +588,8 @@ def test_a_waiting_build_is_cancelled_by_an_event_while_the_api_is_away(
 def test_a_cancel_event_finds_the_build_of_another_replica_once_it_has_a_job(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.cancel_events._FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr("lambda_builder.cancel_events._LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("lambda_builder.steering.cancels._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("lambda_builder.steering.cancels._LONGEST_PAUSE_SECONDS", 0.2)
     first, second = start(), start()
     cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
     name = first.post(1).json["job_name"]

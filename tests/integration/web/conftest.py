@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.events import EventReader
+from lambda_builder.events.reader import EventReader
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web import build_web

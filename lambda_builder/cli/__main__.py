@@ -1,0 +1,5 @@
+"""``python -m lambda_builder.cli``."""
+
+from lambda_builder.cli.commands import main
+
+main()

@@ -1,0 +1,217 @@
+"""The ``lambda-builder`` command: runs the service, checks its settings, and steers builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import requests
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from lambda_builder import __version__
+from lambda_builder.builds import BuildState
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.server import dev as dev_server
+from lambda_builder.server.boot import CONFIG_ERROR, refusing_to_boot
+from lambda_builder.settings import PREFIX, Settings, load
+
+_TIMEOUT = 30.0
+_PASSWORD = re.compile(r"://[^/@\s]*@")
+_BARE = ("port", "k_sink", "k_ce_overrides")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lambda-builder")
+def main() -> None:
+    """CloudEvents in, Kubernetes image-build Jobs out."""
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+def _settings() -> Settings:
+    with refusing_to_boot(CONFIG_ERROR):
+        settings = load()
+        JobTemplate.from_settings(settings)
+        return settings
+    raise AssertionError("unreachable")
+
+
+@main.command()
+def serve() -> None:
+    """Serve with gunicorn, against the cluster of KUBECONFIG or the one this pod runs in."""
+    _settings()
+    os.execv(dev_server.GUNICORN[0], dev_server.GUNICORN)  # noqa: S606 - nothing of a shell
+
+
+@main.command()
+@click.option(
+    "--run-seconds", default=5.0, show_default=True, help="How long a build seems to run."
+)
+@click.option("--pending-seconds", default=1.0, show_default=True, help="How long a pod waits.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write a kubeconfig.")
+def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> None:
+    """Serve with an embedded cluster: for development and tests, nothing is really built."""
+    settings = _settings()
+    click.echo(f"lambda-builder {__version__} on http://localhost:{settings.port}")
+    os.environ.setdefault(f"{PREFIX}LOG_FORMAT", "console")
+    sys.exit(
+        dev_server.run_with_cluster(
+            run_seconds=run_seconds,
+            pending_seconds=pending_seconds,
+            namespace=settings.namespace,
+            kubeconfig=kubeconfig,
+        )
+    )
+
+
+@main.command("check-config")
+def check_config() -> None:
+    """Show the effective settings, secrets hidden; exits with 2 when they cannot work."""
+    settings = _settings()
+    table = Table("variable", "value", title="effective settings", title_justify="left")
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        shown = "(hidden)" if isinstance(value, SecretStr) and value.get_secret_value() else value
+        if isinstance(value, tuple):
+            shown = ",".join(value)
+        if isinstance(shown, str):
+            shown = _PASSWORD.sub("://***@", shown)
+        variable = name.upper() if name in _BARE else PREFIX + name.upper()
+        table.add_row(variable, "" if shown is None else str(shown))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+# -- builds --------------------------------------------------------------------------------------
+
+
+class Api:
+    """The service's HTTP API; a problem answer ends the command with its detail."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: tuple[float, float | None] = (_TIMEOUT, _TIMEOUT),
+        **options: Any,
+    ) -> requests.Response:
+        """Send one request; exits with 1 when it is refused or cannot be sent."""
+        try:
+            answer = requests.request(method, f"{self._url}{path}", timeout=timeout, **options)
+        except requests.RequestException as error:
+            raise click.ClickException(f"{self._url} does not answer: {error}") from error
+        if not answer.ok:
+            raise click.ClickException(_detail(answer))
+        return answer
+
+
+def _detail(answer: requests.Response) -> str:
+    try:
+        problem = answer.json()
+        return f"{problem['code']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}: {answer.text[:200]}"
+
+
+@main.group()
+@click.option(
+    "--url",
+    envvar=f"{PREFIX}URL",
+    default="http://localhost:8080",
+    show_default=True,
+    help="Where the service is.",
+)
+@click.pass_context
+def jobs(context: click.Context, url: str) -> None:
+    """Look at builds and steer them. IDs are Job names or correlation IDs."""
+    context.obj = Api(url)
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([state.value for state in BuildState]))
+@click.option("--third-party-id")
+@click.option("--correlation-id")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 500))
+@click.pass_obj
+def list_jobs(api: Api, /, **filters: Any) -> None:
+    """List builds, newest first."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    page = api.call("GET", "/async-jobs", params=given).json()
+    table = Table("job", "state", "attempts", "accepted", "error", box=None)
+    for build in page["items"]:
+        error = build["error"] or {}
+        table.add_row(
+            build["job_name"],
+            build["state"],
+            str(build["attempts"]),
+            build["accepted_at"] or "",
+            error.get("code", ""),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@jobs.command()
+@click.argument("build_id")
+@click.pass_obj
+def show(api: Api, build_id: str) -> None:
+    """Show one build as JSON."""
+    _print(api.call("GET", _path(build_id)))
+
+
+@jobs.command()
+@click.argument("build_id")
+@click.pass_obj
+def cancel(api: Api, build_id: str) -> None:
+    """Cancel a build: out of the queue, or its Job deleted with its pods."""
+    _print(api.call("DELETE", _path(build_id)))
+
+
+@jobs.command()
+@click.argument("build_id")
+@click.pass_obj
+def retry(api: Api, build_id: str) -> None:
+    """Let a dead or failed build go again."""
+    _print(api.call("POST", f"{_path(build_id)}/retry"))
+
+
+@jobs.command()
+@click.argument("build_id")
+@click.option("--follow", "-f", is_flag=True, help="Until the build ends.")
+@click.pass_obj
+def logs(api: Api, build_id: str, follow: bool) -> None:
+    """Print a build's log."""
+    params = {"follow": "true"} if follow else {}
+    # A build may be silent for as long as it likes: only connecting has a limit then.
+    timeout = (_TIMEOUT, None if follow else _TIMEOUT)
+    with api.call(
+        "GET", f"{_path(build_id)}/logs", params=params, stream=True, timeout=timeout
+    ) as answer:
+        for chunk in answer.iter_content(None):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+@jobs.command()
+@click.pass_obj
+def stats(api: Api) -> None:
+    """Show queue, workers and totals as JSON."""
+    _print(api.call("GET", "/async-jobs/stats"))
+
+
+def _path(build_id: str) -> str:
+    return f"/async-jobs/{quote(build_id, safe='')}"
+
+
+def _print(answer: requests.Response) -> None:
+    Console().print_json(answer.text) if sys.stdout.isatty() else click.echo(answer.text)

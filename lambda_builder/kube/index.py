@@ -1,0 +1,140 @@
+"""JobIndex: records of tens of thousands of Jobs, found by name, event and target.
+
+They are kept as plain tuples of plain values, which Python's garbage collector does not look at:
+objects would make each full collection longer, and with it some unlucky request.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from lambda_builder.builds import BuildError, BuildState
+from lambda_builder.kube.record import JobRecord
+
+_Packed = tuple[
+    str,
+    str,
+    bytes,
+    bytes,
+    str,
+    str | None,
+    str | None,
+    float | None,
+    float | None,
+    float | None,
+    str | None,
+    bytes | None,
+]
+_STATE = 4
+_PLAIN = {state: str.__str__(state) for state in BuildState}
+"""The states as strings that are not members of an enumeration."""
+
+
+class JobIndex:
+    """Holds one record per Job name; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_name: dict[str, _Packed] = {}
+        self._by_event: dict[bytes, str] = {}
+        self._active_targets: dict[bytes, tuple[str, ...]] = {}
+        self._active = 0
+
+    @property
+    def active_count(self) -> int:
+        """Jobs that have neither finished nor are being deleted."""
+        return self._active
+
+    def replace(self, old: JobRecord | None, new: JobRecord | None) -> None:
+        """Put ``new`` in the place of ``old``, at once for all readers; both of the same name."""
+        with self._lock:
+            if old is not None:
+                self._remove(old)
+            if new is not None:
+                self._insert(new)
+
+    def get(self, name: str) -> JobRecord | None:
+        """Return the Job of that name."""
+        packed = self._by_name.get(name)
+        return None if packed is None else _unpack(packed)
+
+    def of_event(self, event_hash: bytes) -> JobRecord | None:
+        """Return the Job of an event."""
+        with self._lock:
+            name = self._by_event.get(event_hash)
+            return _unpack(self._by_name[name]) if name else None
+
+    def active_of(self, target: bytes) -> list[JobRecord]:
+        """Return the active Jobs of a target."""
+        with self._lock:
+            names = self._active_targets.get(target, ())
+            return [_unpack(self._by_name[name]) for name in names]
+
+    def names(self) -> set[str]:
+        """Return the names of all Jobs."""
+        with self._lock:
+            return set(self._by_name)
+
+    def records(self, state: BuildState | None = None) -> list[JobRecord]:
+        """Return the records of this moment, of one state or all."""
+        with self._lock:
+            kept = list(self._by_name.values())
+        return [_unpack(packed) for packed in kept if state in (None, packed[_STATE])]
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _insert(self, record: JobRecord) -> None:
+        self._by_name[record.name] = _pack(record)
+        if record.event_hash:
+            self._by_event[record.event_hash] = record.name
+        if record.active:
+            self._active += 1
+            names = self._active_targets.get(record.target, ())
+            self._active_targets[record.target] = (*names, record.name)
+
+    def _remove(self, record: JobRecord) -> None:
+        del self._by_name[record.name]
+        if self._by_event.get(record.event_hash) == record.name:
+            del self._by_event[record.event_hash]
+        if record.active:
+            self._active -= 1
+            names = self._active_targets.pop(record.target)
+            if len(names) > 1:
+                left = tuple(name for name in names if name != record.name)
+                self._active_targets[record.target] = left
+
+
+def _pack(record: JobRecord) -> _Packed:
+    error = record.error
+    return (
+        record.name,
+        record.uid,
+        record.event_hash,
+        record.target,
+        _PLAIN[record.state],
+        None if error is None else error.code,
+        None if error is None else error.message,
+        record.created_at,
+        record.started_at,
+        record.finished_at,
+        record.told,
+        record.details,
+    )
+
+
+def _unpack(packed: _Packed) -> JobRecord:
+    (name, uid, event_hash, target, state, code, message) = packed[:7]
+    created_at, started_at, finished_at, told, details = packed[7:]
+    return JobRecord(
+        name=name,
+        uid=uid,
+        event_hash=event_hash,
+        target=target,
+        state=BuildState(state),
+        error=None if code is None else BuildError(code, message or ""),
+        created_at=created_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        told=told,
+        details=details,
+    )

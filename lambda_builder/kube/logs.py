@@ -1,0 +1,181 @@
+"""JobLog: the log of a Job's build container, over all its pods, read as it is written."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+
+from lambda_builder.errors import FailureReason, Permanent, Transient
+from lambda_builder.kube.errors import NotFound
+from lambda_builder.kube.jobs import Job, JobManager
+from lambda_builder.kube.pods import Pod, PodReader, build_container
+from lambda_builder.kube.status import event_hash_of, is_finished
+from lambda_builder.kube.streams import ByteStream
+
+_FIRST_LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 2.0
+
+
+class NoLog(Exception):
+    """There is no log; the message says why."""
+
+
+class JobLog:
+    """One reading of one log. One thread iterates; ``close`` may come from any other."""
+
+    def __init__(
+        self,
+        jobs: JobManager,
+        pods: PodReader,
+        job_name: str,
+        event_hash: str,
+        *,
+        wait_seconds: float,
+    ) -> None:
+        self._jobs = jobs
+        self._pods = pods
+        self._name = job_name
+        self._event_hash = event_hash
+        self._wait_seconds = wait_seconds
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._stream: ByteStream | None = None
+        self._shown: dict[tuple[str, int], int] = {}
+        """Bytes shown of each container's log, by its pod and how often it was restarted."""
+        self._complete: set[tuple[str, int]] = set()
+
+    def close(self) -> None:
+        """End the reading, also where it waits; harmless twice."""
+        with self._lock:
+            self._closed.set()
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def job(self) -> Job | None:
+        """Return the Job if it is there, and this event's; raises as ``KubeClient.request``."""
+        job = self._jobs.get_job(self._name)
+        if job is None or event_hash_of(job) != self._event_hash[:32]:
+            return None
+        return job
+
+    # -- what there is -------------------------------------------------------------------------
+
+    def whole(self) -> Generator[bytes]:
+        """Return the newest pod's log up to now.
+
+        Raises ``NoLog``, and as ``KubeClient.request``, before the first chunk is asked for.
+        """
+        if self.job() is None:
+            raise NoLog(f"Job {self._name} does not exist")
+        pods = self._pods.pods_of(self._name)
+        if not pods:
+            raise NoLog(f"Job {self._name} has no pod")
+        try:
+            stream = self._open(pods[-1], follow=False)
+        except NotFound as error:
+            raise NoLog(str(error)) from error
+        if stream is None:
+            raise NoLog(f"Job {self._name} has not begun to run")
+        self._adopt(stream)
+        return self._chunks(stream)
+
+    def _chunks(self, stream: ByteStream) -> Generator[bytes]:
+        with self._adopted(stream):
+            yield from stream.chunks()
+
+    # -- and what comes ------------------------------------------------------------------------
+
+    def follow(self, may_come: Callable[[], bool]) -> Generator[bytes]:
+        """Yield the log until the Job ends; waits for the Job while it ``may_come``, and its pods.
+
+        Ends also when nothing came for ``wait_seconds`` while no container ran. Raises
+        ``Permanent`` where the API refuses to show the log.
+        """
+        patience, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
+        while not self._closed.is_set():
+            came = False
+            try:
+                hopeful = may_come()
+                job = self.job()
+                for chunk in self._new_chunks() if job else ():
+                    came = True
+                    yield chunk
+                if is_finished(job) if job else not hopeful:
+                    return
+            except Transient:
+                pass  # cut, or the API is away: it goes on where it was
+            if came:
+                patience, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
+            elif time.monotonic() > patience:
+                return
+            self._closed.wait(delay)
+            delay = min(2 * delay, _LONGEST_LOOK_SECONDS)
+
+    def _new_chunks(self) -> Iterator[bytes]:
+        for pod in self._pods.pods_of(self._name):
+            restarts, ended = _build_status(pod)
+            key = str(pod["metadata"]["uid"]), restarts
+            if key in self._complete:
+                continue
+            try:
+                stream = self._open(pod, follow=True)
+            except NotFound:
+                continue
+            if stream is None:
+                continue
+            yield from self._rest(stream, key)
+            if ended:
+                # A stream may also end because its connection did; only what ended before is over.
+                self._complete.add(key)
+
+    def _rest(self, stream: ByteStream, key: tuple[str, int]) -> Iterator[bytes]:
+        """Yield what is new: a log that was cut is read again from its beginning."""
+        position = 0
+        with self._adopted(stream):
+            for chunk in stream.chunks():
+                fresh = chunk[max(0, self._shown.get(key, 0) - position) :]
+                position += len(chunk)
+                if fresh:
+                    self._shown[key] = position
+                    yield fresh
+
+    def _open(self, pod: Pod, *, follow: bool) -> ByteStream | None:
+        """Open a pod's log; None while its container has not started."""
+        try:
+            return self._pods.stream_log(
+                pod["metadata"]["name"], build_container(pod), follow=follow
+            )
+        except Permanent as error:
+            if error.reason is FailureReason.BAD_REQUEST:
+                return None
+            raise
+
+    @contextmanager
+    def _adopted(self, stream: ByteStream) -> Iterator[None]:
+        self._adopt(stream)
+        try:
+            yield
+        finally:
+            self._adopt(None)
+            stream.close()
+
+    def _adopt(self, stream: ByteStream | None) -> None:
+        """Let ``close`` know what to close; where it came before, do that now."""
+        with self._lock:
+            self._stream = stream
+            closed = self._closed.is_set()
+        if closed and stream is not None:
+            stream.close()
+
+
+def _build_status(pod: Pod) -> tuple[int, bool]:
+    """Return how often the build container was restarted, and whether it has ended."""
+    name = build_container(pod)
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        if status.get("name") == name:
+            ended = "terminated" in (status.get("state") or {})
+            return int(status.get("restartCount") or 0), ended
+    return 0, False

@@ -1,0 +1,174 @@
+"""JobRecord: what is kept of a Job in memory, a few hundred bytes of the API's several thousand.
+
+Pure values; a change makes a new record, so that any thread may hold one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    netstring_digest,
+)
+from lambda_builder.kube.labels import TOLD
+from lambda_builder.kube.status import SUSPENDED, event_hash_of, job_result
+
+Job = dict[str, Any]
+
+_DIGEST_DIGITS = 32
+_MORE_TO_TELL = (None, "started")
+_FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
+_CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One Job of ours as last seen. Times are seconds since the epoch, by the API's clock."""
+
+    name: str
+    uid: str
+    event_hash: bytes
+    """The first 16 bytes of the event's digest; empty where the label is none."""
+    target: bytes
+    """Digest of third party and parser, see ``target_key``."""
+    state: BuildState
+    error: BuildError | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    told: str | None = None
+    """The last piece of news about the Job that is known to have been delivered."""
+    details: bytes | None = None
+    """What else a ``BuildResult`` needs; kept only while something may have to be told."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the Job has neither finished nor is being deleted."""
+        return not self.state.final
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the Job is held back on purpose, by Kueue for example."""
+        return self.error is not None and self.error.code == SUSPENDED
+
+    def result(self) -> BuildResult:
+        """Return the build as its Job tells of it; without ``details`` the ids are missing."""
+        kept: list[Any] = json.loads(self.details) if self.details else [None] * 11
+        namespace, image, digest, event_id, source, kind, third, parser, *rest = kept
+        correlation, trace, at = rest
+        request = BuildRequest(
+            event_id=event_id or "",
+            event_source=source or "",
+            event_type=kind or "",
+            parser_id=parser or "",
+            third_party_id=third or "",
+            correlation_id=correlation or "",
+            event_hash=digest or self.event_hash.hex(),
+            job_name=self.name,
+            image=image,
+            traceparent=trace,
+            accepted_at=at or 0.0,
+        )
+        return BuildResult(
+            request=request,
+            state=self.state,
+            error=self.error,
+            job_uid=self.uid,
+            namespace=namespace,
+            image=image,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+        )
+
+
+def record_of(job: Job, *, keep_details: bool) -> JobRecord:
+    """Return the record of a Job as the API has it."""
+    result = job_result(job)
+    request, metadata = result.request, job["metadata"]
+    told = (metadata.get("annotations") or {}).get(TOLD)
+    return JobRecord(
+        name=request.job_name,
+        uid=metadata["uid"],
+        event_hash=digest_bytes(event_hash_of(job)),
+        target=target_key(request.third_party_id, request.parser_id),
+        state=result.state,
+        error=_shared(result.error),
+        created_at=result.created_at,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+        told=sys.intern(told) if isinstance(told, str) else None,
+        details=_details(result) if keep_details and told in _MORE_TO_TELL else None,
+    )
+
+
+def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> BuildResult:
+    """Return a build as its Job shows it now, or ``result`` itself where the Job changes nothing.
+
+    A build that waits, or was cancelled, has no Job that counts; nor does an older Job than the
+    one that is known, or one that seems to run again after its end.
+    """
+    if result.state.waits or result.state is BuildState.CANCELLED:
+        return result
+    if result.state is BuildState.DEAD and not record.active and record.state not in _FINISHED:
+        return result
+    if result.job_uid == record.uid:
+        if result.state in _FINISHED and record.state is not result.state:
+            return result
+    elif result.job_uid and (record.created_at or 0.0) < (result.created_at or 0.0):
+        return result
+    shown = result.but(
+        state=record.state,
+        error=record.error or _CANCELLED.get(record.state),
+        job_uid=record.uid,
+        namespace=result.namespace or namespace,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+    )
+    return result if shown == result else shown
+
+
+def target_key(third_party_id: str, parser_id: str) -> bytes:
+    """Return the digest under which the Jobs of a third party and parser are found."""
+    return digest_bytes(netstring_digest(third_party_id, parser_id))
+
+
+def digest_bytes(digits: str) -> bytes:
+    """Return the first 32 hex digits of a digest as bytes; empty where they are none."""
+    try:
+        return bytes.fromhex(digits[:_DIGEST_DIGITS])
+    except ValueError:
+        return b""
+
+
+def _shared(error: BuildError | None) -> BuildError | None:
+    # Most Jobs that failed or are held say the same words.
+    if error is None:
+        return None
+    return BuildError(sys.intern(error.code), sys.intern(error.message))
+
+
+def _details(result: BuildResult) -> bytes:
+    request = result.request
+    values = [
+        result.namespace,
+        result.image,
+        request.event_hash,
+        request.event_id,
+        request.event_source,
+        request.event_type,
+        request.third_party_id,
+        request.parser_id,
+        request.correlation_id,
+        request.traceparent,
+        request.accepted_at,
+    ]
+    return json.dumps(values, separators=(",", ":")).encode()

@@ -1,0 +1,178 @@
+"""A Job of ours, as the API has it, as a ``BuildResult``. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    netstring_digest,
+)
+from lambda_builder.kube.labels import (
+    ACCEPTED_AT,
+    APP,
+    CORRELATION_ID,
+    EVENT_HASH_LABEL,
+    EVENT_ID,
+    EVENT_SOURCE,
+    EVENT_TYPE,
+    IMAGE,
+    KUEUE_QUEUE_LABEL,
+    MANAGED_BY_LABEL,
+    PARSER_ID,
+    REQUEST,
+    THIRD_PARTY_ID,
+    TRACEPARENT,
+    event_hash_label,
+)
+from lambda_builder.kube.times import parse_time
+
+SUSPENDED = "suspended"
+"""Error code of a Job that is held back: by Kueue, or by whoever set ``spec.suspend``."""
+DEADLINE_EXCEEDED = "deadline_exceeded"
+"""Error code of a Job that ran out of ``activeDeadlineSeconds``."""
+JOB_FAILED = "job_failed"
+"""Error code of a Job that failed and does not say why."""
+
+Job = dict[str, Any]
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def reason_code(reason: str) -> str:
+    """Return a reason as Kubernetes writes it, ``FailedCreate``, as an error code of ours."""
+    return _WORD_START.sub("_", reason).lower()
+
+
+def event_hash_of(job: Job) -> str:
+    """Return the label that tells which event the Job was made for; empty where it has none."""
+    return str((job["metadata"].get("labels") or {}).get(EVENT_HASH_LABEL, ""))
+
+
+def is_ours(job: Job) -> bool:
+    """Whether this service made the Job, and not somebody who gave it a name like ours."""
+    labels = job["metadata"].get("labels") or {}
+    return labels.get(MANAGED_BY_LABEL) == APP and bool(event_hash_of(job))
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the Job succeeded or failed."""
+    return _condition(job, "Complete") is not None or _condition(job, "Failed") is not None
+
+
+def job_result(job: Job) -> BuildResult:
+    """Return what the Job's labels, annotations and status tell of its build.
+
+    ``dead``, ``queued`` and the like never come from here: a Job exists. A Job that is being
+    deleted before it finished was cancelled.
+    """
+    metadata, status = job["metadata"], job.get("status") or {}
+    state, error, finished_at = _outcome(job)
+    annotations = metadata.get("annotations") or {}
+    started_at = None if state is BuildState.CREATED else parse_time(status.get("startTime"))
+    return BuildResult(
+        request=_request(job),
+        state=state,
+        error=error,
+        job_uid=metadata.get("uid"),
+        namespace=metadata.get("namespace"),
+        image=annotations.get(IMAGE),
+        created_at=parse_time(metadata.get("creationTimestamp")),
+        started_at=started_at,
+        finished_at=finished_at,
+    )
+
+
+def _outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
+    status = job.get("status") or {}
+    complete, failed = _condition(job, "Complete"), _condition(job, "Failed")
+    if complete is not None:
+        ended = status.get("completionTime") or complete.get("lastTransitionTime")
+        return BuildState.SUCCEEDED, None, parse_time(ended)
+    if failed is not None:
+        return BuildState.FAILED, _failure(failed), parse_time(failed.get("lastTransitionTime"))
+    if "deletionTimestamp" in job["metadata"]:
+        return BuildState.CANCELLED, None, parse_time(job["metadata"]["deletionTimestamp"])
+    if _is_running(status):
+        return BuildState.RUNNING, None, None
+    return BuildState.CREATED, _hold(job), None
+
+
+def _failure(condition: dict[str, Any]) -> BuildError:
+    reason = str(condition.get("reason") or "")
+    code = reason_code(reason) or JOB_FAILED
+    return BuildError(code, str(condition.get("message") or reason or "the Job failed"))
+
+
+def _is_running(status: dict[str, Any]) -> bool:
+    # A pod that is scheduled or pulls its image is active, but not ready; old API servers do not
+    # tell them apart. Between a pod's end and the Job's condition the build is not waiting either.
+    if status.get("failed") or status.get("succeeded") or status.get("terminating"):
+        return True
+    return bool(status.get("active")) and bool(status.get("ready", 1))
+
+
+def _hold(job: Job) -> BuildError | None:
+    suspended = _condition(job, "Suspended")
+    if not (job.get("spec") or {}).get("suspend") and suspended is None:
+        return None
+    queue = (job["metadata"].get("labels") or {}).get(KUEUE_QUEUE_LABEL)
+    if queue:
+        message = f"waits for room in the Kueue queue {queue}"
+    else:
+        message = str((suspended or {}).get("message") or "the Job is suspended")
+    return BuildError(SUSPENDED, message)
+
+
+def _condition(job: Job, kind: str) -> dict[str, Any] | None:
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == kind and condition.get("status") == "True":
+            found: dict[str, Any] = condition
+            return found
+    return None
+
+
+def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
+    """Return a Job's result with all that its build was asked for, so that it can go again.
+
+    A Job that does not say it, or whose note was tampered with, leaves ``request.event`` empty.
+    """
+    metadata = job["metadata"]
+    note = (metadata.get("annotations") or {}).get(REQUEST, "")
+    try:
+        asked = BuildRequest.from_json(note)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return result
+    own = netstring_digest(asked.event_source, asked.event_id)
+    if own != asked.event_hash or event_hash_label(own) != event_hash_of(job):
+        return result
+    event = json.dumps(asked.as_event(), ensure_ascii=False)
+    return replace(result, request=replace(asked, job_name=metadata["name"], event=event))
+
+
+def _request(job: Job) -> BuildRequest:
+    metadata = job["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    event_id, source = annotations.get(EVENT_ID, ""), annotations.get(EVENT_SOURCE, "")
+    # A label has room for half of the digest only.
+    known = EVENT_ID in annotations and EVENT_SOURCE in annotations
+    event_hash = netstring_digest(source, event_id) if known else labels.get(EVENT_HASH_LABEL, "")
+    return BuildRequest(
+        event_id=event_id,
+        event_source=source,
+        event_type=annotations.get(EVENT_TYPE, ""),
+        parser_id=annotations.get(PARSER_ID, labels.get(PARSER_ID, "")),
+        third_party_id=annotations.get(THIRD_PARTY_ID, labels.get(THIRD_PARTY_ID, "")),
+        correlation_id=annotations.get(CORRELATION_ID, ""),
+        event_hash=event_hash,
+        job_name=metadata["name"],
+        image=annotations.get(IMAGE),
+        traceparent=annotations.get(TRACEPARENT),
+        accepted_at=parse_time(annotations.get(ACCEPTED_AT)) or 0.0,
+    )

@@ -1,0 +1,206 @@
+"""JobWatcher: every Job of ours in the namespace, as a slim record that is kept current."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import structlog
+
+from lambda_builder.builds import BuildState
+from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.index import JobIndex
+from lambda_builder.kube.labels import OUR_JOBS
+from lambda_builder.kube.record import Job, JobRecord, digest_bytes, record_of, target_key
+from lambda_builder.kube.reflector import EventType, Reflector
+
+_FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """What happened to a Job: ``previous`` became ``record``.
+
+    A Job that is gone before it finished has become ``cancelled``.
+    """
+
+    kind: Literal["appeared", "changed", "gone"]
+    record: JobRecord
+    previous: JobRecord | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the Job was active before, as far as was known, and is not any more."""
+        was_active = self.previous is None or self.previous.active
+        return was_active and not self.record.active
+
+
+Listener = Callable[[JobChange], None]
+
+
+def _always() -> bool:
+    return True
+
+
+class JobWatcher:
+    """Records of our Jobs; thread-safe. ``start`` and ``stop`` are harmless twice.
+
+    Listeners are called by the watching thread, one change after the other, once the records show
+    it; they must be quick. After an interruption they are told what was missed.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        *,
+        keep_details: bool = False,
+        available: Callable[[], bool] = _always,
+        page_size: int = 500,
+        watch_seconds: float = 300.0,
+        silence_seconds: float = 90.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        """``keep_details`` lets records make a whole ``BuildResult`` until its end was told."""
+        self._keep_details = keep_details
+        self._listeners: list[Listener] = []
+        self._index = JobIndex()
+        self._seen: set[str] = set()
+        self._reflector = Reflector(
+            client,
+            f"/apis/batch/v1/namespaces/{namespace}/jobs",
+            OUR_JOBS,
+            self,
+            name="job-watcher",
+            available=available,
+            page_size=page_size,
+            watch_seconds=watch_seconds,
+            silence_seconds=silence_seconds,
+            rng=rng,
+        )
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every change; to be called before ``start``."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to list and watch; returns at once."""
+        self._reflector.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the watch; returns the name of its thread if that is alive after ``timeout``."""
+        return self._reflector.stop(timeout)
+
+    # -- what is known -------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> bool:
+        """Whether all Jobs there were have been read once."""
+        return self._reflector.synced
+
+    @property
+    def following(self) -> bool:
+        """Whether the records are current, as far as is known."""
+        return self._reflector.following
+
+    @property
+    def active_count(self) -> int:
+        """Jobs that have neither finished nor are being deleted."""
+        return self._index.active_count
+
+    def records(self, state: BuildState | None = None) -> list[JobRecord]:
+        """Return the records of this moment, of one state or all."""
+        return self._index.records(state)
+
+    def by_name(self, name: str) -> JobRecord | None:
+        """Return the record of the Job with that name."""
+        return self._index.get(name)
+
+    def by_event(self, event_hash: str) -> JobRecord | None:
+        """Return the record of an event's Job; ``event_hash`` in hex, 32 digits or all."""
+        return self._index.of_event(digest_bytes(event_hash))
+
+    def active_for(self, third_party_id: str, parser_id: str) -> JobRecord | None:
+        """Return an active Job of that third party and parser."""
+        active = self._active_of(third_party_id, parser_id)
+        return active[0] if active else None
+
+    def active_job(self, third_party_id: str, parser_id: str, event_hash: str) -> str | None:
+        """Return the name of an active Job of that target which is another event's.
+
+        None also when the event's own Job is among the active ones: it is no duplicate of itself.
+        """
+        active, own = self._active_of(third_party_id, parser_id), digest_bytes(event_hash)
+        if not active or any(record.event_hash == own for record in active):
+            return None
+        return active[0].name
+
+    def _active_of(self, third_party_id: str, parser_id: str) -> list[JobRecord]:
+        return self._index.active_of(target_key(third_party_id, parser_id))
+
+    # -- told by the reflector -----------------------------------------------------------------
+
+    def list_begins(self) -> None:
+        """Forget which Jobs an unfinished list has shown."""
+        self._seen = set()
+
+    def page(self, objects: Sequence[Job]) -> None:
+        """Take a part of the list."""
+        for job in objects:
+            self._seen.add(job["metadata"]["name"])
+            self._present(job)
+
+    def list_ends(self) -> None:
+        """Drop what the list did not show."""
+        missing = self._index.names() - self._seen
+        self._seen = set()
+        for name in missing:
+            record = self._index.get(name)
+            if record is not None:
+                self._gone(record)
+
+    def event(self, kind: EventType, obj: Job) -> None:
+        """Take one change."""
+        if kind != "DELETED":
+            self._present(obj)
+            return
+        known = self._index.get(obj["metadata"]["name"])
+        if known is not None and known.uid == obj["metadata"]["uid"]:
+            # It may have finished after it was last seen, and have been deleted right away.
+            last = self._read(obj)
+            self._gone(last if last.state in _FINISHED else known)
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def _read(self, job: Job) -> JobRecord:
+        return record_of(job, keep_details=self._keep_details)
+
+    def _present(self, job: Job) -> None:
+        record = self._read(job)
+        known = self._index.get(record.name)
+        if known is not None and known.uid != record.uid:
+            self._gone(known)
+            known = None
+        if record == known:
+            return
+        if known is not None and known.state in _FINISHED and record.state not in _FINISHED:
+            return  # a Job never starts again: this was seen before, in a newer state
+        self._index.replace(known, record)
+        self._tell(JobChange("changed" if known else "appeared", record, known))
+
+    def _gone(self, last: JobRecord) -> None:
+        known = self._index.get(last.name)
+        self._index.replace(known, None)
+        if last.active:
+            last = replace(last, state=BuildState.CANCELLED, error=None, finished_at=time.time())
+        self._tell(JobChange("gone", last, known))
+
+    def _tell(self, change: JobChange) -> None:
+        for listener in self._listeners:
+            try:
+                listener(change)
+            except Exception:  # noqa: BLE001 - one bad Job must not end the watch of all
+                structlog.get_logger().exception("job_change_failed", job_name=change.record.name)

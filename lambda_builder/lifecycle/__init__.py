@@ -1,0 +1,1 @@
+"""What follows for Jobs that exist: states, diagnoses, the cap on active ones, notifications."""

@@ -1,0 +1,271 @@
+"""BuildNotifier: tells the sink how builds go on, once their Jobs exist.
+
+Every replica sees every Job, so only the leader tells. What the sink has taken is marked on the
+Job, and what is not marked is told by the next leader: the Jobs themselves are the queue, and the
+outbox holds only what is on its way. So each piece of news arrives at least once, in order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from lambda_builder.errors import Refused
+from lambda_builder.journal import Outbox, OutboxMessage
+from lambda_builder.kube.record import JobRecord
+from lambda_builder.kube.watcher import JobChange, JobWatcher
+from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.marks import JobMarks
+from lambda_builder.lifecycle.news import due_news, is_final, later, news_result, when
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.outgoing.messages import BuildNews
+
+_WINDOW = 256
+"""Messages on their way at a time."""
+_LOOK_SECONDS = 0.25
+"""How soon it is seen that leadership was gained or lost."""
+_GONE_SECONDS = 60.0
+"""How long a deleted Job is remembered, in case its leader went away before it told of it."""
+_AGAIN_SECONDS = 300.0
+"""A full outbox may drop a message, so what was not delivered for so long is put there again."""
+
+
+class Leads(Protocol):
+    """Who knows whether this replica is the one that tells."""
+
+    @property
+    def is_leader(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    record: JobRecord
+    news: BuildNews
+    message: OutboxMessage
+    at: float
+
+
+class BuildNotifier:
+    """Tells of Jobs while ``leadership`` says so; thread-safe, ``start`` and ``stop`` as ever.
+
+    Its one thread makes all calls, so that neither the watch nor a worker waits for any.
+    """
+
+    def __init__(
+        self,
+        watcher: JobWatcher,
+        leadership: Leads,
+        marks: JobMarks,
+        outbox: Outbox,
+        announcer: Announcer,
+        troubles: JobTroubles,
+        *,
+        window: int = _WINDOW,
+    ) -> None:
+        """``watcher`` must keep details; ``window`` bounds the messages on their way."""
+        self._watcher = watcher
+        self._leadership = leadership
+        self._marks = marks
+        self._outbox = outbox
+        self._announcer = announcer
+        self._troubles = troubles
+        self._window = window
+        self._changed = threading.Condition()
+        self._leading = False
+        self._due: dict[str, str] = {}
+        """Names of Jobs, by uid, with news that is not on its way yet; the oldest first."""
+        self._gone: dict[str, tuple[JobRecord, float]] = {}
+        """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
+        self._sent: dict[str, _Sent] = {}
+        """Messages on their way, by id."""
+        self._furthest: dict[str, BuildNews] = {}
+        """The last news of a Job that was sent from here, delivered or not."""
+        self._told: dict[str, BuildNews] = {}
+        """The last news of a Job that was delivered from here, until its mark is seen."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="build-notifier", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell; does nothing after ``stop``."""
+        with self._changed:
+            if self._thread.ident is None and not self._stopping.is_set():
+                self._thread.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the thread; returns its name if it is alive after ``timeout`` seconds."""
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()
+            started = self._thread.ident is not None
+        if started:
+            self._thread.join(timeout)
+        return [self._thread.name] if self._thread.is_alive() else []
+
+    # -- what is told to it --------------------------------------------------------------------
+
+    def job_changed(self, change: JobChange) -> None:
+        """Listen to the watcher."""
+        record = change.record
+        with self._changed:
+            has_news = bool(self._news_of(record))
+            if change.kind == "gone" and has_news:
+                self._gone[record.uid] = record, time.monotonic()
+            elif change.kind == "gone" or is_final(record.told):
+                self._forget(record.uid)
+            if self._leading and has_news:
+                self._due.setdefault(record.uid, record.name)
+                self._changed.notify_all()
+
+    def may_send(self, message_id: str) -> bool:
+        """Return whether a message may leave now: one of a Job's only while this replica leads."""
+        return message_id not in self._sent or self._leadership.is_leader
+
+    def delivered(self, message_id: str) -> None:
+        """The sink has taken a message."""
+        with self._changed:
+            sent = self._sent.pop(message_id, None)
+            if sent is None:
+                return
+            record, news = sent.record, sent.news
+            self._told[record.uid] = news
+            if self._exists(record):
+                self._marks.add(record, news)
+            elif is_final(news):
+                self._forget(record.uid)
+            self._changed.notify_all()
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow_leadership()
+                if not (self._tell_next() | self._marks.write_next()):
+                    self._rest()
+            except Exception:  # noqa: BLE001 - nothing marked is lost by it
+                structlog.get_logger().exception("build_news_failed")
+                self._stopping.wait(_LOOK_SECONDS)
+        self._follow_leadership()
+
+    def _rest(self) -> None:
+        now = time.monotonic()
+        with self._changed:
+            self._forget_gone(now - _GONE_SECONDS)
+            if not self._stopping.is_set():
+                self._changed.wait(self._marks.pause(_LOOK_SECONDS))
+        if self._leading:
+            self._send_again(now - _AGAIN_SECONDS)
+
+    # -- leading -------------------------------------------------------------------------------
+
+    def _follow_leadership(self) -> None:
+        leads = self._leadership.is_leader and self._watcher.synced
+        if leads == self._leading:
+            return
+        with self._changed:
+            self._leading = leads
+            if leads:
+                self._take_over()
+            else:
+                self._step_back()
+
+    def _take_over(self) -> None:
+        for record in (*self._watcher.records(), *(gone for gone, _ in self._gone.values())):
+            if self._news_of(record):
+                self._due.setdefault(record.uid, record.name)
+
+    def _step_back(self) -> None:
+        """Take back what is on its way: the next leader tells it, and nobody may overtake that.
+
+        Except for Jobs that are gone, which the next leader may not know of.
+        """
+        self._due.clear()
+        for message_id, sent in list(self._sent.items()):
+            uid = sent.record.uid
+            if self._exists(sent.record):
+                self._outbox.delivered(message_id)
+                del self._sent[message_id]
+                self._furthest.pop(uid, None)
+                if uid in self._told:
+                    self._furthest[uid] = self._told[uid]
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _tell_next(self) -> bool:
+        with self._changed:
+            if not self._due or len(self._sent) >= self._window:
+                return False
+            uid = next(iter(self._due))
+            record = self._latest(uid, self._due.pop(uid))
+            if record is None:
+                return True  # told of already, and gone
+            news = self._news_of(record)
+        result = record.result()
+        explained = self._troubles.explain(record)
+        if explained is not None:
+            result = result.but(error=explained)
+        messages = [
+            (kind, message)
+            for kind in news
+            for message in self._announcer.news(
+                kind, news_result(kind, result), at=when(kind, result)
+            )
+        ]
+        with self._changed:
+            if not self._leadership.is_leader:
+                self._due.setdefault(record.uid, record.name)
+                return False
+            for kind, message in messages:
+                self._sent[message.id] = _Sent(record, kind, message, time.monotonic())
+                self._furthest[record.uid] = kind
+        self._put([message for _, message in messages])
+        return True
+
+    def _put(self, messages: list[OutboxMessage]) -> None:
+        try:
+            self._outbox.put(messages)
+        except Refused as refusal:  # it is closed: the Jobs are not marked, so nothing is lost
+            structlog.get_logger().warning("build_news_not_sent", error=refusal.detail)
+
+    def _send_again(self, before: float) -> None:
+        with self._changed:
+            lost = [sent for sent in self._sent.values() if sent.at < before]
+            for sent in lost:
+                again = _Sent(sent.record, sent.news, sent.message, time.monotonic())
+                self._sent[sent.message.id] = again
+        if lost:
+            self._put([sent.message for sent in lost])
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _news_of(self, record: JobRecord) -> list[BuildNews]:
+        return due_news(record, later(record.told, self._furthest.get(record.uid)))
+
+    def _latest(self, uid: str, name: str) -> JobRecord | None:
+        known = self._watcher.by_name(name)
+        if known is not None and known.uid == uid:
+            return known
+        gone, _ = self._gone.get(uid, (None, 0.0))
+        return gone
+
+    def _exists(self, record: JobRecord) -> bool:
+        known = self._watcher.by_name(record.name)
+        return known is not None and known.uid == record.uid
+
+    def _forget(self, uid: str) -> None:
+        self._gone.pop(uid, None)
+        self._furthest.pop(uid, None)
+        self._told.pop(uid, None)
+        self._marks.forget(uid)
+
+    def _forget_gone(self, before: float) -> None:
+        if self._leading:
+            return  # all of them are on their way, and forgotten when they arrive
+        for uid, (_, since) in list(self._gone.items()):
+            if since > before:
+                return
+            self._forget(uid)

@@ -1,0 +1,115 @@
+"""BuildLifecycle: what follows for builds, here, from the changes of their Jobs.
+
+Knows Jobs as records only. States go to the records of builds, ends to the metrics.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.kube.record import JobRecord, with_job
+from lambda_builder.kube.status import DEADLINE_EXCEEDED
+from lambda_builder.kube.watcher import JobChange, JobWatcher
+from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.telemetry.metrics import Metrics
+
+_FRESH_SECONDS = 5.0
+"""How far the watch may be behind the request that made a Job."""
+
+
+class BuildLifecycle:
+    """Keeps builds as their Jobs are; thread-safe."""
+
+    def __init__(
+        self,
+        watcher: JobWatcher,
+        records: BuildRecords,
+        metrics: Metrics,
+        troubles: JobTroubles,
+    ) -> None:
+        self._watcher = watcher
+        self._records = records
+        self._metrics = metrics
+        self._troubles = troubles
+        self._since = time.time()
+        self._lock = threading.Lock()
+        self._failed = 0
+        troubles.on_found = self.refresh
+
+    @property
+    def failed_total(self) -> int:
+        """Jobs that failed, or ran out of time, since the start."""
+        return self._failed
+
+    def job_changed(self, change: JobChange) -> None:
+        """Listen to the watcher."""
+        record, previous = change.record, change.previous
+        if change.ended:
+            self._count(change)
+        if previous is not None and _looks_alike(previous, record):
+            return
+        if record.state is not BuildState.CREATED or record.suspended:
+            self._troubles.forget(record)
+        with self._lock:
+            result = self._records.job_changed(self._with_reason(record))
+        if result is not None and change.ended and record.state is BuildState.FAILED:
+            self._troubles.explain_soon(record)
+
+    def refresh(self, job_name: str) -> None:
+        """Bring a build up to what is known of its Job.
+
+        To be called once a build of this replica has its Job: the watch may have shown more of it
+        before anybody could know whose it is.
+        """
+        # The lock, and the newest record: an older one must not be written over it.
+        with self._lock:
+            record = self._watcher.by_name(job_name)
+            if record is not None:
+                self._records.job_changed(self._with_reason(record))
+
+    def current(self, result: BuildResult) -> BuildResult | None:
+        """Return a build that has a Job as it is now; None when that Job is gone for good.
+
+        For results that nobody keeps current: from the journal, or read from the API. The first
+        to ask about a failed Job waits for its pods' answer. Raises nothing.
+        """
+        if result.state.waits or result.state in (BuildState.DEAD, BuildState.CANCELLED):
+            return result
+        record = self._watcher.by_event(result.request.event_hash)
+        if record is not None and record.name == result.request.job_name:
+            self._troubles.explain(record)
+            return with_job(result, self._with_reason(record), None)
+        if result.state.final or not self._watcher.following or result.created_at is None:
+            return result
+        return result if time.time() - result.created_at < _FRESH_SECONDS else None
+
+    def _with_reason(self, record: JobRecord) -> JobRecord:
+        reason = self._troubles.of(record)
+        return record if reason is None else replace(record, error=reason)
+
+    def _count(self, change: JobChange) -> None:
+        record = change.record
+        if change.previous is None and (record.finished_at or 0.0) < self._since:
+            return  # it ended before the service was there
+        outcome = _outcome(record)
+        if record.state is BuildState.FAILED:
+            self._failed += 1
+        self._metrics.build_jobs_finished.labels(outcome).inc()
+        if record.started_at is not None and record.finished_at is not None:
+            seconds = max(0.0, record.finished_at - record.started_at)
+            self._metrics.build_job_duration.labels(outcome).observe(seconds)
+
+
+def _looks_alike(previous: JobRecord, record: JobRecord) -> bool:
+    """Whether nothing has changed but what the service itself noted on the Job."""
+    return replace(previous, told=record.told, details=record.details) == record
+
+
+def _outcome(record: JobRecord) -> str:
+    if record.error is not None and record.error.code == DEADLINE_EXCEEDED:
+        return "timeout"
+    return record.state.value

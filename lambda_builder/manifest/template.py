@@ -1,0 +1,250 @@
+"""The manifest of a build's Job: a YAML template, read and checked once, filled in per build.
+
+Placeholders are put into strings that are parsed already, so that no value can change the
+manifest's structure. Kubernetes' own ``$(NAME)`` is taken out of values too, where it would read
+``NAME`` from the container's environment. docs/job-templates.rst is for who writes templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from lambda_builder.builds import BuildRequest, job_name, netstring_digest
+from lambda_builder.errors import BootError
+from lambda_builder.kube import labels
+from lambda_builder.manifest.placeholders import FIELDS, PlaceholderError, Text, plain
+from lambda_builder.manifest.schema import problems
+from lambda_builder.manifest.tree import Tree, TreeError, Values, plain_tree
+from lambda_builder.settings import PREFIX, Settings
+
+BUILT_IN = "kaniko.yaml"
+CREDENTIALS_VOLUME = "registry-credentials"
+"""The volume that ``REGISTRY_SECRET`` goes into; without one it is left out with its mounts."""
+
+_LABELS = {
+    labels.NAME_LABEL: labels.APP,
+    labels.MANAGED_BY_LABEL: labels.APP,
+    labels.THIRD_PARTY_ID: "${third_party_id_safe}",
+    labels.PARSER_ID: "${parser_id_safe}",
+    labels.EVENT_HASH_LABEL: "${event_hash_label}",
+    labels.CORRELATION_HASH_LABEL: "${correlation_hash}",
+}
+_ANNOTATIONS = {
+    labels.THIRD_PARTY_ID: "${third_party_id}",
+    labels.PARSER_ID: "${parser_id}",
+    labels.EVENT_ID: "${event_id}",
+    labels.EVENT_SOURCE: "${event_source}",
+    labels.EVENT_TYPE: "${event_type}",
+    labels.CORRELATION_ID: "${correlation_id}",
+    labels.TRACEPARENT: "${traceparent}",
+    labels.IMAGE: "${image}",
+    labels.ACCEPTED_AT: "${accepted_at}",
+}
+_MOST_REQUEST_BYTES = 65_536
+"""Annotations together may have 256 KiB; a longer request is built again only where it is known."""
+_LEFT_OUT_WHEN_EMPTY = (labels.TRACEPARENT, labels.ACCEPTED_AT)
+
+Manifest = dict[str, Any]
+
+
+class JobTemplate:
+    """What the Job of a build looks like. Immutable and thread-safe; knows no I/O after boot."""
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        """Take a parsed template; raises ``BootError`` with all that is wrong, one a line."""
+        known = frozenset(FIELDS) | {"namespace"}
+        namespace = settings.namespace
+        self._fields: dict[str, Callable[[BuildRequest], str]] = {
+            **FIELDS,
+            "namespace": lambda build: namespace,
+            "context_url": self.context_url,
+            "image": self.image,
+        }
+        self._context_url = _setting("CONTEXT_URL", settings.context_url, known)
+        self._image = _setting("IMAGE", settings.image, known)
+        self._tree = _tree(manifest, settings, frozenset(self._fields))
+        for sample in (_hostile_build(), _scant_build()):
+            found = problems(self.render(sample))
+            if found:
+                where = f" (of a build with third_party_id {sample.third_party_id!r})"
+                raise BootError("\n".join(problem + where for problem in found))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> JobTemplate:
+        """Read ``JOB_TEMPLATE``: a file, or the name of a template that comes with the package.
+
+        Raises ``BootError`` that says what to change.
+        """
+        name = str(settings.job_template or BUILT_IN)
+        try:
+            return cls(_parse(_read(name), name), settings)
+        except (OSError, UnicodeError, yaml.YAMLError, TreeError, BootError) as error:
+            if str(error).startswith(PREFIX):
+                raise
+            lines = "\n  ".join(str(error).splitlines())
+            raise BootError(
+                f"{PREFIX}JOB_TEMPLATE={name} is no Job template:\n  {lines}"
+            ) from error
+
+    def image(self, request: BuildRequest) -> str:
+        """Return the image that the build pushes: the event's, else what ``IMAGE`` makes."""
+        return request.image or self._image.fill(self._values(request, self._image.names))
+
+    def context_url(self, request: BuildRequest) -> str:
+        """Return the build context: the event's, else what ``CONTEXT_URL`` makes."""
+        text = self._context_url
+        return request.context_url or text.fill(self._values(request, text.names))
+
+    def render(self, request: BuildRequest) -> Manifest:
+        """Return the build's Job manifest, which shares nothing mutable with any other."""
+        fields = self._values(request, self._tree.names)
+        arguments = [f"{key}={value}" for key, value in request.build_args.items()]
+        manifest = self._tree.fill(Values(fields, arguments))
+        annotations = manifest["metadata"]["annotations"]
+        for name in _LEFT_OUT_WHEN_EMPTY:
+            if not annotations[name]:
+                del annotations[name]
+        asked = replace(request, event="").to_json()
+        if len(asked.encode()) <= _MOST_REQUEST_BYTES:
+            annotations[labels.REQUEST] = asked
+        return manifest
+
+    def sample(self) -> Manifest:
+        """Return the manifest of a made-up build, to be tried against the API."""
+        return self.render(_scant_build())
+
+    def _values(self, request: BuildRequest, names: frozenset[str]) -> dict[str, str]:
+        return {name: self._fields[name](request) for name in names}
+
+
+def _setting(name: str, source: str, known: frozenset[str]) -> Text:
+    try:
+        return Text(source, known)
+    except PlaceholderError as error:
+        raise BootError(f"{PREFIX}{name}: {error}") from error
+
+
+def _read(name: str) -> str:
+    packaged = {
+        entry.name: entry
+        for entry in (resources.files("lambda_builder.manifest") / "templates").iterdir()
+        if entry.name.endswith(".yaml")
+    }
+    try:
+        with open(name, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        if name in packaged:
+            return packaged[name].read_text(encoding="utf-8")
+        known = ", ".join(sorted(packaged))
+        raise BootError(f"there is no such file (templates of the package: {known})") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would drop one without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return node
+
+
+def _parse(text: str, name: str) -> Manifest:
+    loader = _StrictLoader(text)
+    loader.name = name
+    try:
+        manifest = plain_tree(loader.get_single_data())
+    finally:
+        loader.dispose()
+    found = problems(manifest)
+    if found:
+        raise TreeError("\n".join(found))
+    parsed: Manifest = manifest
+    return parsed
+
+
+def _tree(manifest: Manifest, settings: Settings, known: frozenset[str]) -> Tree:
+    """Return the template with all that the service itself sets, over what stands there."""
+    composed: Manifest = plain_tree(manifest)
+    metadata = _mapping(composed, "metadata")
+    metadata.pop("generateName", None)
+    metadata["name"] = "${job_name}"
+    metadata["namespace"] = "${namespace}"
+    _mapping(metadata, "labels").update(_LABELS)
+    _mapping(metadata, "annotations").update(_ANNOTATIONS)
+    template = composed["spec"]["template"]
+    _mapping(_mapping(template, "metadata"), "labels").update(_LABELS)
+    if settings.service_account:
+        template["spec"]["serviceAccountName"] = plain(settings.service_account)
+    if settings.kueue_queue:
+        metadata["labels"][labels.KUEUE_QUEUE_LABEL] = plain(settings.kueue_queue)
+        composed["spec"]["suspend"] = True
+    _set_credentials(template["spec"], settings.registry_secret)
+    return Tree(composed, known)
+
+
+def _mapping(owner: Manifest, name: str) -> Manifest:
+    """Return the mapping of that name, made where it is missing or null."""
+    if owner.get(name) is None:
+        owner[name] = {}
+    mapping: Manifest = owner[name]
+    return mapping
+
+
+def _set_credentials(pod: Manifest, secret: str) -> None:
+    volumes = pod.get("volumes") or []
+    ours = [volume for volume in volumes if volume.get("name") == CREDENTIALS_VOLUME]
+    if secret:
+        if not ours:
+            raise BootError(
+                f"{PREFIX}REGISTRY_SECRET is set, but the template has no volume named "
+                f"{CREDENTIALS_VOLUME} to put it into"
+            )
+        source = ours[0].get("secret") or {}
+        ours[0].clear()
+        ours[0].update(name=CREDENTIALS_VOLUME, secret={**source, "secretName": plain(secret)})
+        return
+    if ours:
+        pod["volumes"] = [volume for volume in volumes if volume not in ours]
+    for container in (*(pod.get("containers") or ()), *(pod.get("initContainers") or ())):
+        if container.get("volumeMounts"):
+            container["volumeMounts"] = [
+                mount
+                for mount in container["volumeMounts"]
+                if mount.get("name") != CREDENTIALS_VOLUME
+            ]
+
+
+def _sample_build(identifier: str, **fields: Any) -> BuildRequest:
+    digest = netstring_digest(identifier, identifier)
+    return BuildRequest(
+        event_id=identifier,
+        event_source=identifier,
+        event_type=identifier,
+        parser_id=identifier,
+        third_party_id=identifier,
+        correlation_id=identifier,
+        event_hash=digest,
+        job_name=job_name(identifier, identifier, digest),
+        **fields,
+    )
+
+
+def _hostile_build() -> BuildRequest:
+    return _sample_build("-Ünfit for a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
+
+
+def _scant_build() -> BuildRequest:
+    return _sample_build("check-of-the-template")

@@ -1,0 +1,154 @@
+"""A parsed YAML tree with placeholders in its strings: read once, filled in many times. Pure.
+
+A list item with ``${build_args}`` in it stands for as many items as the build has arguments, each
+with ``KEY=value`` in that place.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_builder.manifest.placeholders import PlaceholderError, Text
+
+BUILD_ARGS = "build_args"
+
+_DEEPEST = 50
+# Where Kubernetes replaces $(NAME) by a variable of the container and $$ by $.
+_EXPANDED = re.compile(r"\.(command\[\d+\]|args\[\d+\]|env\[\d+\]\.value|subPathExpr)$")
+
+
+class TreeError(ValueError):
+    """A tree that no manifest can be made of; the message has the path to the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A string with placeholders."""
+
+    text: Text
+    expanded: bool
+    """Whether Kubernetes expands it, so that a ``$`` of a value has to be doubled."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PerArgument:
+    """A list item that there is one of for each build argument."""
+
+    item: _Filled
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a tree is filled with."""
+
+    fields: Mapping[str, str]
+    build_args: Sequence[str]
+    """``KEY=value`` each."""
+
+
+def plain_tree(value: Any, path: str = "") -> Any:
+    """Return a copy of a parsed YAML tree that shares nothing with it nor within itself.
+
+    Raises ``TreeError`` for what JSON has no form for, and for keys that are not plain text.
+    """
+    if path.count(".") + path.count("[") > _DEEPEST:
+        raise TreeError(f"{path[:80]}… is nested too deep, or an alias contains itself")
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TreeError(f"{path or 'the manifest'}: the key {key!r} must be text; quote it")
+            if "${" in key:
+                raise TreeError(f"{path or 'the manifest'}: the key {key!r} has a placeholder")
+        return {key: plain_tree(item, _below(path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain_tree(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise TreeError(f"{path}: {value!r} must be text; quote it")
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+class Tree:
+    """A manifest with placeholders. Immutable; may be filled by several threads at once."""
+
+    def __init__(self, manifest: Mapping[str, Any], known: frozenset[str]) -> None:
+        """Read ``manifest``, a plain tree, with the placeholders ``known``.
+
+        Raises ``TreeError`` that names every placeholder that stands for nothing.
+        """
+        self._known = known
+        self._names: set[str] = set()
+        self._problems: list[str] = []
+        self._root = self._read(manifest, "")
+        if self._problems:
+            raise TreeError("\n".join(self._problems))
+        self.names = frozenset(self._names - {BUILD_ARGS})
+        """The placeholders in it."""
+
+    def fill(self, values: Values) -> dict[str, Any]:
+        """Return a manifest that shares nothing mutable with any other."""
+        escaped = {name: value.replace("$", "$$") for name, value in values.fields.items()}
+        filled: dict[str, Any] = _fill(self._root, values, escaped)
+        return filled
+
+    def _read(self, value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._read(item, _below(path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._read_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if isinstance(value, str) and "$" in value:
+            return self._read_text(value, path, self._known)
+        return value
+
+    def _read_item(self, value: Any, path: str) -> Any:
+        if not isinstance(value, str) or "$" not in value:
+            return self._read(value, path)
+        text = self._read_text(value, path, self._known | {BUILD_ARGS})
+        if isinstance(text, _Filled) and BUILD_ARGS in text.text.names:
+            return _PerArgument(text)
+        return text
+
+    def _read_text(self, value: str, path: str, known: frozenset[str]) -> str | _Filled:
+        try:
+            text = Text(value, known)
+        except PlaceholderError as error:
+            self._problems.append(f"{path}: {error}")
+            return ""
+        if not text.names:
+            return text.fill({})
+        self._names |= text.names
+        return _Filled(text, _EXPANDED.search(path) is not None)
+
+
+def _fill(node: Any, values: Values, escaped: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _fill(item, values, escaped) for key, item in node.items()}
+    if isinstance(node, list):
+        items: list[Any] = []
+        for item in node:
+            if isinstance(item, _PerArgument):
+                items += _fill_per_argument(item.item, values, escaped)
+            else:
+                items.append(_fill(item, values, escaped))
+        return items
+    if isinstance(node, _Filled):
+        return node.text.fill(escaped if node.expanded else values.fields)
+    return node
+
+
+def _fill_per_argument(item: _Filled, values: Values, escaped: Mapping[str, str]) -> list[str]:
+    items = []
+    for argument in values.build_args:
+        fields = escaped if item.expanded else values.fields
+        shown = argument.replace("$", "$$") if item.expanded else argument
+        items.append(item.text.fill({**fields, BUILD_ARGS: shown}))
+    return items

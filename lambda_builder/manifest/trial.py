@@ -1,0 +1,54 @@
+"""TemplateTrial: the Job template is tried against the API at boot, and a refusal is shown.
+
+A dry run goes through the schema, the quota and every admission webhook, and creates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from lambda_builder.errors import Permanent, Transient
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.threads import Periodic
+
+_AGAIN_SECONDS = 5.0
+
+
+class TemplateTrial:
+    """Tries the template once the API answers, then no more; ``start`` and ``stop`` as ever."""
+
+    def __init__(
+        self, sample: Callable[[], dict[str, Any]], jobs: JobManager, available: Callable[[], bool]
+    ) -> None:
+        self._sample = sample
+        self._jobs = jobs
+        self._available = available
+        self._over = False
+        self._again = Periodic("template-trial", _AGAIN_SECONDS, self.run, at_once=True)
+
+    def start(self) -> None:
+        """Try in the background."""
+        self._again.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the thread; returns its name if it is still alive after ``timeout`` seconds."""
+        return self._again.stop(timeout)
+
+    def run(self) -> None:
+        """Try once, unless that was done or the API is away; log the API's own words."""
+        if self._over or not self._available():
+            return
+        log = structlog.get_logger()
+        try:
+            self._jobs.dry_run(self._sample())
+        except Permanent as refusal:
+            log.error("template_refused", reason=refusal.reason.value, error=str(refusal))
+        except Transient as trouble:
+            log.info("template_not_tried", error=str(trouble))
+            return
+        else:
+            log.info("template_tried")
+        self._over = True

@@ -1,0 +1,161 @@
+"""CloudEvents that the service sends: news of builds, and events passed on as they came.
+
+Pure: makes messages and sends none. Names and contents: docs/events-out.rst.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from cloudevents.core.bindings.http import HTTPMessage, to_binary
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from lambda_builder.builds import BuildRequest, BuildResult
+from lambda_builder.events.attributes import REQUIRED, SPECVERSION, as_text, parse_time
+from lambda_builder.events.binding import STRUCTURED_JSON, dump_json
+
+__all__ = ["BuildNews", "HTTPMessage", "build_event", "dead_letter", "handoff", "rejected_event"]
+
+BuildNews = Literal["accepted", "started", "complete", "failed", "timeout", "cancelled"]
+
+TYPE_PREFIX = "network.notifi.lambda.build."
+_JSON = "application/json"
+_MAX_HEADERS = 64
+_MAX_HEADER_BYTES = 8000
+"""All headers together; more than that, and some receivers refuse the message for ever."""
+_EXTENSION = re.compile(r"[a-z0-9]+")
+_OWN = frozenset((*REQUIRED, "subject", "time", "datacontenttype", "dataschema", "data"))
+"""Names that overrides cannot set: they are the event's meaning."""
+
+
+def build_event(
+    kind: BuildNews,
+    result: BuildResult,
+    *,
+    source: str,
+    time: float,
+    overrides: Mapping[str, str],
+) -> HTTPMessage:
+    """Return the event that tells what became of a build, in binary mode.
+
+    ``time`` is in seconds since the epoch; the same build and ``kind`` always give the same
+    ``id``. Of ``overrides`` those count whose names can be extensions'.
+    """
+    request = result.request
+    attributes = {
+        **_attributes(f"{request.event_hash}-{kind}", kind, source, time),
+        "subject": request.job_name,
+        "correlationid": request.correlation_id,
+    }
+    if request.traceparent:
+        attributes["traceparent"] = request.traceparent
+    return _message({**attributes, **_extensions(overrides)}, result.to_dict())
+
+
+def rejected_event(
+    code: str,
+    detail: str,
+    excerpt: str,
+    *,
+    body: bytes,
+    source: str,
+    time: float,
+    overrides: Mapping[str, str],
+    correlation_id: str | None = None,
+) -> HTTPMessage:
+    """Return the event that tells of a refused one, because some brokers drop those unheard.
+
+    The same ``body`` refused for the same ``code`` gives the same ``id``; ``excerpt`` is sent as
+    it is, so the caller bounds it and keeps secrets out. ``time`` as in ``build_event``.
+    """
+    digest = hashlib.sha256(b"%b\n%b" % (code.encode(), body)).hexdigest()
+    attributes = _attributes(f"{digest}-rejected", "rejected", source, time)
+    if correlation_id:
+        attributes["correlationid"] = correlation_id
+    data = {"code": code, "detail": detail, "excerpt": excerpt, "correlation_id": correlation_id}
+    return _message({**attributes, **_extensions(overrides)}, data)
+
+
+def dead_letter(request: BuildRequest, *, error: str, attempts: int) -> HTTPMessage:
+    """Return the original event, marked with the ``error`` code and the number of attempts."""
+    marks = {"lambdabuildererror": error, "lambdabuilderattempts": attempts}
+    return _passed_on(request, marks)
+
+
+def handoff(request: BuildRequest) -> HTTPMessage:
+    """Return the original event, for another replica to take.
+
+    Read again it gives the same request: a correlation ID that came in a header becomes an
+    extension, or stays a header where the event has an extension that says otherwise.
+    """
+    return _passed_on(request, {})
+
+
+def _passed_on(request: BuildRequest, marks: Mapping[str, Any]) -> HTTPMessage:
+    event = json.loads(request.event) if request.event else request.as_event()
+    data = event.pop("data", None)
+    own = as_text(event.get("correlationid", "")).strip()
+    implied = own or _correlation_id_in(data) or request.event_id
+    extras = {}
+    if implied != request.correlation_id and not own:
+        event["correlationid"] = request.correlation_id
+    elif implied != request.correlation_id:
+        # WSGI and requests both take header text for Latin-1, so UTF-8 passes as that.
+        extras["x-correlation-id"] = request.correlation_id.encode("utf-8").decode("latin-1")
+    if request.traceparent:
+        extras["traceparent"] = request.traceparent
+    message = _message({**event, **marks}, data)
+    return HTTPMessage({**message.headers, **extras}, message.body)
+
+
+def _correlation_id_in(data: Any) -> str:
+    value = data.get("correlation_id") if isinstance(data, dict) else None
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _attributes(event_id: str, kind: str, source: str, time: float) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")
+    return {
+        "specversion": SPECVERSION,
+        "id": event_id,
+        "source": source,
+        "type": f"{TYPE_PREFIX}{kind}",
+        "datacontenttype": _JSON,
+        "time": moment.replace("+00:00", "Z"),
+    }
+
+
+def _extensions(overrides: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in overrides.items()
+        if _EXTENSION.fullmatch(name) and name not in _OWN
+    }
+
+
+def _message(attributes: dict[str, Any], data: Any) -> HTTPMessage:
+    body = _encoded(dump_json(data))
+    texts = {name: _encoded(as_text(value)).decode() for name, value in attributes.items()}
+    time = texts.pop("time", None)
+    timed = {"time": parse_time(time)} if time else {}
+    headers = to_binary(CloudEvent({**texts, **timed}, body), JSONFormat()).headers
+    # The SDK invents a time where there is none and rewrites one that is there.
+    headers.pop("ce-time", None)
+    if time:
+        headers["ce-time"] = time
+    size = sum(len(name) + len(value) for name, value in headers.items())
+    if len(headers) <= _MAX_HEADERS and size <= _MAX_HEADER_BYTES:
+        return HTTPMessage(headers, body)
+    envelope = _encoded(dump_json({**attributes, "data": data}))
+    return HTTPMessage({"content-type": STRUCTURED_JSON}, envelope)
+
+
+def _encoded(text: str) -> bytes:
+    # Messages of the Kubernetes API may hold lone surrogates, which no UTF-8 can.
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,251 @@
+"""Acceptance: an event becomes a build, once. Reserve a slot, then record, then enqueue.
+
+A refusal leaves nothing behind, every acknowledged build has a slot, and a delivery of an event
+that is known, or that another request is accepting at this moment, gets the same answer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ordering import Entry
+from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.pipeline.stats import Counts
+from lambda_builder.telemetry.tracing import current_traceparent
+
+_RANK = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+_CLAIM_SECONDS = 15.0
+"""Longest wait for another request that is accepting the same event."""
+_SHUTDOWN_RETRY_AFTER = 5
+
+ActiveJob = Callable[[BuildRequest], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to one delivered event; ``future`` ends with the build's outcome."""
+
+    status: Literal["queued", "duplicate", "skipped"]
+    job_name: str
+    correlation_id: str
+    event_id: str
+    queue_size: int
+    state: BuildState
+    future: Future[BuildResult]
+
+
+def entry_for(build: Build) -> Entry[Build]:
+    """Return the queue's entry for a build."""
+    request = build.request
+    return Entry(request.event_hash, build, _RANK[request.priority], request.third_party_id)
+
+
+class Acceptance:
+    """Accepts events; thread-safe.
+
+    ``active_job`` names the unfinished Job of a request's target, where one event per target is
+    wanted; None where every event is built.
+    """
+
+    def __init__(
+        self,
+        build_queue: BuildQueue[Build],
+        records: BuildRecords,
+        counts: Counts,
+        *,
+        active_job: ActiveJob | None = None,
+    ) -> None:
+        self._queue = build_queue
+        self._records = records
+        self._counts = counts
+        self._active_job = active_job
+        self._lock = threading.Lock()
+        self._claims: dict[str, threading.Event] = {}
+        """Events that a request is accepting at this moment, until when."""
+
+    def accept(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
+        """Accept all of ``requests`` or none of them; raises ``Refused``."""
+        wanted: dict[str, BuildRequest] = {}
+        for request in requests:
+            wanted.setdefault(request.event_hash, request)
+        with self._claimed(wanted):
+            receipts = {key: self._known(request) for key, request in wanted.items()}
+            fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
+            entered = self._enter(fresh) if fresh else {}
+        settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
+        return list(self._one_each(requests, settled))
+
+    def _one_each(
+        self, requests: Sequence[BuildRequest], receipts: dict[str, Receipt]
+    ) -> Iterator[Receipt]:
+        """Answer in order; what came twice in one delivery is a duplicate the second time."""
+        answered: set[str] = set()
+        for request in requests:
+            receipt = receipts[request.event_hash]
+            if request.event_hash in answered:
+                receipt = replace(receipt, status="duplicate")
+            answered.add(request.event_hash)
+            if receipt.status == "duplicate":
+                self._counts.add("duplicates")
+            elif receipt.status == "skipped":
+                self._queue.count("skipped")
+            yield receipt
+
+    # -- one request at a time per event -------------------------------------------------------
+
+    @contextmanager
+    def _claimed(self, wanted: Collection[str]) -> Iterator[None]:
+        """Keep other requests with any of the same events waiting while the block runs.
+
+        Whoever waits holds no claim itself, so that two batches cannot wait for each other; and
+        judges for itself afterwards, so that no refusal is inherited.
+        """
+        done, deadline = threading.Event(), time.monotonic() + _CLAIM_SECONDS
+        while (other := self._claim(wanted, done)) is not None:
+            if not other.wait(deadline - time.monotonic()):
+                raise Refused(
+                    RefusalCode.TOO_MANY_WAITING,
+                    "another delivery of this event is still being accepted, please retry",
+                    retry_after=1,
+                )
+        try:
+            yield
+        finally:
+            with self._lock:
+                for key in wanted:
+                    del self._claims[key]
+            done.set()
+
+    def _claim(self, wanted: Collection[str], done: threading.Event) -> threading.Event | None:
+        """Claim all of ``wanted``; where one is claimed, claim none and return its end."""
+        with self._lock:
+            for key in wanted:
+                if key in self._claims:
+                    return self._claims[key]
+            self._claims.update(dict.fromkeys(wanted, done))
+            return None
+
+    # -- known already -------------------------------------------------------------------------
+
+    def _known(self, request: BuildRequest) -> Receipt | None:
+        result = self._find(request.event_hash)
+        if result is not None:
+            return self._receipt("duplicate", result.request, result)
+        job_name = self._busy_target(request)
+        if job_name is None:
+            return None
+        skipped = replace(request, job_name=job_name)
+        result = BuildResult(request=skipped, state=BuildState.CREATED)
+        return self._receipt("skipped", skipped, result)
+
+    def _find(self, event_hash: str) -> BuildResult | None:
+        results = self._records.results
+        found = results.by_event(event_hash) or self._records.journal.find(event_hash)
+        if found is None or not found.state.waits:
+            return found
+        # A row that is not replayed yet gets a build that can be waited for; it may also have
+        # ended since the row was read.
+        self._records.adopt(found.request, found.attempts)
+        return results.by_event(event_hash) or found
+
+    def _busy_target(self, request: BuildRequest) -> str | None:
+        if self._active_job is None:
+            return None
+        if self._records.builds.has_target(request.third_party_id, request.parser_id):
+            return request.job_name
+        # Named by target, so this finds the target's builds; the watch may be a moment behind.
+        for result in self._records.results.by_id(request.job_name):
+            if result.state in (BuildState.CREATED, BuildState.RUNNING):
+                return request.job_name
+        return self._active_job(request)
+
+    def _receipt(
+        self, status: Literal["duplicate", "skipped"], request: BuildRequest, result: BuildResult
+    ) -> Receipt:
+        build = self._records.builds.get(request.event_hash)
+        if build is not None:
+            future = build.future
+        else:
+            future = Future()
+            future.set_result(result)
+        return Receipt(
+            status,
+            request.job_name,
+            request.correlation_id,
+            request.event_id,
+            self._queue.qsize(),
+            result.state,
+            future,
+        )
+
+    # -- new -----------------------------------------------------------------------------------
+
+    def _enter(self, requests: list[BuildRequest]) -> dict[str, Receipt]:
+        traceparent = current_traceparent()
+        if traceparent:
+            requests = [replace(request, traceparent=traceparent) for request in requests]
+        builds = [Build(request) for request in requests]
+        self._reserve(len(builds))
+        try:
+            self._records.journal.record(requests)
+            self._records.accepted(builds)
+        except BaseException:
+            self._queue.release(len(builds))
+            raise
+        self._queue.put_reserved([entry_for(build) for build in builds])
+        size = self._queue.qsize()
+        return {
+            build.request.event_hash: Receipt(
+                "queued",
+                build.request.job_name,
+                build.request.correlation_id,
+                build.request.event_id,
+                size,
+                BuildState.QUEUED,
+                build.future,
+            )
+            for build in builds
+        }
+
+    def _reserve(self, count: int) -> None:
+        if count > self._queue.maxsize:
+            raise Refused(
+                RefusalCode.INVALID_BATCH,
+                f"batch of {count} events can never fit the queue of {self._queue.maxsize}; "
+                "send smaller batches or raise QUEUE_SIZE",
+            )
+        try:
+            self._queue.reserve(count)
+        except queue.Full:
+            raise queue_full(self._queue) from None
+        except QueueClosed:
+            raise shutting_down() from None
+
+
+def queue_full(build_queue: BuildQueue[Build]) -> Refused:
+    """Return the refusal of a full queue, with the time in which it drains."""
+    return Refused(
+        RefusalCode.QUEUE_FULL,
+        f"job queue full, please retry later ({build_queue.maxsize} builds wait)",
+        retry_after=build_queue.retry_after(),
+    )
+
+
+def shutting_down() -> Refused:
+    """Return the refusal of a service that is stopping."""
+    return Refused(
+        RefusalCode.SHUTTING_DOWN,
+        "shutting down, please send the event to another replica",
+        retry_after=_SHUTDOWN_RETRY_AFTER,
+    )

@@ -1,0 +1,242 @@
+"""Attempts: what a worker does with a build, and what follows from how it went.
+
+An attempt never sleeps: a build that has to wait goes back to the queue with a due time. The
+attempt is recorded before the work, so that a build which kills the process runs out of attempts.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from lambda_builder.builds import BuildError
+from lambda_builder.errors import (
+    FailureReason,
+    NotSent,
+    Permanent,
+    Refused,
+    Transient,
+    Unreachable,
+)
+from lambda_builder.kube.health import ApiHealth
+from lambda_builder.kube.jobs import CreatedJob
+from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ordering import Entry
+from lambda_builder.pipeline.pool import WorkerDied
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.runner import BuildRunner, TargetBusy
+from lambda_builder.pipeline.stats import Counts
+from lambda_builder.telemetry import tracing
+from lambda_builder.telemetry.metrics import Metrics
+
+_JOURNAL_RETRY_SECONDS = 1.0
+_AMBIGUOUS = frozenset(
+    {FailureReason.TIMEOUT, FailureReason.CONNECTION, FailureReason.SERVER_ERROR}
+)
+"""Failures after which the Job may exist all the same."""
+
+
+def _ignore(job: CreatedJob) -> None:
+    del job
+
+
+class Attempts:
+    """Runs and judges attempts; thread-safe."""
+
+    def __init__(
+        self,
+        build_queue: BuildQueue[Build],
+        records: BuildRecords,
+        runner: BuildRunner,
+        health: ApiHealth,
+        metrics: Metrics,
+        counts: Counts,
+        *,
+        max_attempts: int,
+        retry_base_seconds: float,
+        retry_max_seconds: float,
+        on_created: Callable[[CreatedJob], None] = _ignore,
+        rng: random.Random | None = None,
+    ) -> None:
+        """``on_created`` is told of each Job once its build is known to have it; must be quick."""
+        self._queue = build_queue
+        self._records = records
+        self._runner = runner
+        self._health = health
+        self._metrics = metrics
+        self._counts = counts
+        self._max_attempts = max_attempts
+        self._base, self._ceiling = retry_base_seconds, retry_max_seconds
+        self._on_created = on_created
+        self._rng = rng or random.Random()
+
+    def run(self, entry: Entry[Build]) -> None:
+        """Make one attempt at a held entry, then finish it or give it back."""
+        build = entry.item
+        started, before = time.monotonic(), build.attempts
+        try:
+            if build.cancelled:
+                self._take_back(entry)
+            elif build.attempts >= self._max_attempts:
+                self._used_up(entry)
+            else:
+                self._attempt(entry)
+        except Unreachable as error:
+            self._unreachable(entry, error, before)
+        except Transient as error:
+            if error.reason is FailureReason.RATE_LIMITED:
+                self._health.report_throttled(error.retry_after)
+            self._again_or_dead(entry, error)
+        except Permanent as error:
+            self._metrics.worker_errors.labels(error.reason.value).inc()
+            self._refused(entry, error)
+        except Refused as error:  # the journal could not take the attempt: nothing was tried
+            self._give_back(entry, _JOURNAL_RETRY_SECONDS)
+            structlog.get_logger().warning("attempt_put_off", error=error.detail)
+        finally:
+            self._metrics.processing_duration.observe(time.monotonic() - started)
+
+    def panicked(self, entry: Entry[Build], error: BaseException) -> None:
+        """Judge an entry whose attempt raised what nobody expected, or whose worker died."""
+        build = entry.item
+        self._counts.add("panics")
+        self._metrics.worker_errors.labels(FailureReason.PANIC.value).inc()
+        structlog.get_logger().error(
+            "worker_panic",
+            exc_info=error,
+            correlation_id=build.request.correlation_id,
+            job_name=build.request.job_name,
+            attempts=build.attempts,
+        )
+        message = f"unexpected {type(error).__name__}: {error}"
+        if isinstance(error, WorkerDied) and build.attempts < self._max_attempts:
+            # Nothing says that the build was to blame, so it has its other attempts.
+            self._retry(entry, FailureReason.PANIC, message, self._backoff(build))
+        else:
+            self._dead(entry, BuildError(FailureReason.PANIC.value, message))
+
+    # -- one attempt ---------------------------------------------------------------------------
+
+    def _attempt(self, entry: Entry[Build]) -> None:
+        build, request = entry.item, entry.item.request
+        self._records.journal.attempt(request.event_hash, build.attempts + 1)
+        if not build.tried:
+            self._metrics.queue_wait.observe(max(0.0, time.time() - request.accepted_at))
+        build.attempts += 1
+        build.tried = True
+        self._records.creating(build, self._runner.image(request))
+        with tracing.span(
+            "create_job",
+            request.traceparent,
+            {"job.name": request.job_name, "attempt": build.attempts},
+        ):
+            try:
+                job = self._runner.run(request)
+            except TargetBusy as busy:
+                self._health.report_success()
+                self._records.skipped(build, busy.job_name)
+                self._queue.finish(entry, "skipped")
+                return
+        self._health.report_success()
+        if self._records.created(build, job):
+            self._queue.finish(entry, "created")
+            self._tell_created(job)
+        else:
+            self._take_back(entry)
+
+    def _take_back(self, entry: Entry[Build]) -> None:
+        """Leave no Job of a build that was cancelled while it waited or was being created."""
+        self._runner.remove(entry.item.request)
+        self._health.report_success()
+        self._records.cancelled(entry.item)
+        self._queue.finish(entry, "cancelled")
+
+    def _used_up(self, entry: Entry[Build]) -> None:
+        """The process died in every attempt: see whether one of them made the Job."""
+        if not self._found(entry):
+            message = f"the process died in each of {entry.item.attempts} attempts"
+            self._dead(entry, BuildError(FailureReason.PANIC.value, message))
+
+    def _found(self, entry: Entry[Build]) -> bool:
+        job = self._runner.look(entry.item.request)
+        if job is None or not self._records.created(entry.item, job):
+            return False
+        self._queue.finish(entry, "created")
+        self._tell_created(job)
+        return True
+
+    def _tell_created(self, job: CreatedJob) -> None:
+        try:
+            self._on_created(job)
+        except Exception:  # noqa: BLE001 - the build has ended well, whatever comes of the news
+            structlog.get_logger().exception("created_not_told", job_name=job.name)
+
+    # -- how it went ---------------------------------------------------------------------------
+
+    def _unreachable(self, entry: Entry[Build], error: Unreachable, before: int) -> None:
+        if not isinstance(error, NotSent) and self._health.report_unreachable():
+            self._again_or_dead(entry, error)
+            return
+        # The API is away, or this process is ending: that costs the build none of its attempts.
+        build = entry.item
+        if build.attempts != before:
+            build.attempts = before
+            with suppress(Refused):
+                self._records.journal.attempt(build.request.event_hash, before)
+        self._retry(entry, error.reason, str(error), 0.0)
+
+    def _refused(self, entry: Entry[Build], error: Permanent) -> None:
+        build = entry.item
+        if build.cancelled:
+            # Its Job may be there and may not be deleted: then the build simply has it.
+            structlog.get_logger().error("cancel_refused", error=str(error))
+            self._records.builds.keep(build)
+            with suppress(Transient, Permanent):
+                if self._found(entry):
+                    return
+        self._dead(entry, BuildError(error.reason.value, str(error)))
+
+    def _again_or_dead(self, entry: Entry[Build], error: Transient) -> None:
+        build = entry.item
+        self._metrics.worker_errors.labels(error.reason.value).inc()
+        if build.cancelled or build.attempts < self._max_attempts:
+            delay = self._backoff(build) + (error.retry_after or 0.0)
+            self._retry(entry, error.reason, str(error), delay)
+            return
+        if error.reason in _AMBIGUOUS:
+            try:
+                if self._found(entry):
+                    return
+            except (Transient, Permanent) as unseen:
+                structlog.get_logger().warning("last_look_failed", error=str(unseen))
+        message = f"gave up after {build.attempts} attempts: {error}"
+        self._dead(entry, BuildError(error.reason.value, message))
+
+    def _backoff(self, build: Build) -> float:
+        """Full jitter: anything up to a bound that doubles with each attempt."""
+        bound = min(self._ceiling, self._base * 2 ** max(0, build.attempts - 1))
+        return self._rng.uniform(0.0, bound)
+
+    def _retry(
+        self, entry: Entry[Build], reason: FailureReason, message: str, delay: float
+    ) -> None:
+        self._counts.add("retried", reason.value)
+        self._records.retrying(entry.item, BuildError(reason.value, message), delay)
+        self._give_back(entry, delay)
+
+    def _give_back(self, entry: Entry[Build], delay: float) -> None:
+        build = entry.item
+        self._queue.give_back(entry, delay)
+        if build.cancelled and not build.hurried:
+            # Asked for while it was held, when it could not be hurried; once, or it would spin.
+            build.hurried = True
+            self._queue.hurry(entry.key)
+
+    def _dead(self, entry: Entry[Build], error: BuildError) -> None:
+        self._records.dead(entry.item, error)
+        self._queue.finish(entry, "dead")

@@ -1,0 +1,272 @@
+"""BuildRecords: one place that tells everybody what became of a build.
+
+A change of state goes to the result store, the journal, the log, the outgoing events and, at the
+end, to whoever waits on the build's Future. Knows no queue and no threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal import Journal, NoJournal, OutboxMessage
+from lambda_builder.kube.jobs import CreatedJob
+from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
+from lambda_builder.pipeline.results import ResultStore
+
+_RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
+
+
+class BuildRecords:
+    """Builds' changes of state; thread-safe. ``builds`` are those that wait for their Jobs."""
+
+    def __init__(
+        self,
+        results: ResultStore,
+        journal: Journal | NoJournal,
+        announcer: Announcer,
+        *,
+        namespace: str,
+    ) -> None:
+        self.results = results
+        self.journal = journal
+        self._announcer = announcer
+        self._namespace = namespace
+        self.builds = LiveBuilds()
+
+    def adopt(self, request: BuildRequest, attempts: int) -> Build | None:
+        """Return the live build of a journal's row, made if it is not known yet.
+
+        None where the build has ended since the row was read. Its acceptance is told again, since
+        nobody knows whether it was before the restart.
+        """
+        result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
+        fresh = Build(request, attempts=attempts, tried=attempts > 0)
+        build = self.builds.add_unless(
+            fresh, lambda: self.results.by_event(request.event_hash) is not None
+        )
+        if build is fresh:
+            self.results.put(result)
+            self._announce_accepted(result)
+        return build
+
+    # -- changes of state ----------------------------------------------------------------------
+
+    def accepted(self, builds: Sequence[Build]) -> None:
+        """Builds were recorded and are about to be queued."""
+        self.builds.add(builds)
+        for build in builds:
+            result = BuildResult(request=build.request, state=BuildState.QUEUED)
+            self.results.put(result)
+            self._log(result)
+            self._announce_accepted(result)
+
+    def creating(self, build: Build, image: str) -> None:
+        """A worker begins an attempt."""
+        self._change(
+            build, state=BuildState.CREATING, attempts=build.attempts, image=image, error=None
+        )
+
+    def retrying(self, build: Build, error: BuildError, delay: float) -> None:
+        """An attempt failed and another follows after ``delay`` seconds."""
+        self._change(
+            build,
+            {"delay_seconds": round(delay, 3)},
+            state=BuildState.RETRYING,
+            attempts=build.attempts,
+            error=error,
+        )
+
+    def created(self, build: Build, job: CreatedJob) -> bool:
+        """The build's Job exists; False, and nothing is told, where the build was cancelled."""
+        if not self.builds.settle(build, despite_cancel=False):
+            return False
+        self._end(
+            build,
+            state=BuildState.CREATED,
+            attempts=build.attempts,
+            error=None,
+            job_uid=job.uid,
+            namespace=self._namespace,
+            created_at=job.created_at or time.time(),
+        )
+        return True
+
+    def dead(self, build: Build, error: BuildError) -> None:
+        """No Job could be made; the event goes to the dead letters."""
+        self._end(
+            build,
+            state=BuildState.DEAD,
+            attempts=build.attempts,
+            error=error,
+            finished_at=time.time(),
+        )
+
+    def cancelled(self, build: Build, message: str = "cancelled before its Job was made") -> None:
+        """The build was taken back and has no Job."""
+        self._end(
+            build,
+            state=BuildState.CANCELLED,
+            error=BuildError("cancelled", message),
+            finished_at=time.time(),
+        )
+
+    def skipped(self, build: Build, job_name: str) -> None:
+        """Another event's Job for the same target is active, so the build got none."""
+        self._end(
+            build,
+            state=BuildState.CANCELLED,
+            attempts=build.attempts,
+            error=BuildError("skipped", f"job {job_name} for the same target is active"),
+            finished_at=time.time(),
+        )
+
+    def job_cancelled(self, result: BuildResult) -> BuildResult:
+        """The build's Job was deleted because somebody asked for it."""
+        ended = result.but(
+            state=BuildState.CANCELLED,
+            error=BuildError("cancelled", "its Job was deleted"),
+            finished_at=time.time(),
+        )
+        self.results.put(ended)
+        self._log(ended)
+        self.journal.finish(ended, self._messages(ended))
+        return ended
+
+    def job_changed(self, record: JobRecord) -> BuildResult | None:
+        """Take what the watch shows of a Job; None where its build is not known here, or waits.
+
+        A build that was declared dead is healed by its Job; one that was cancelled stays so.
+        """
+        known = self._build_of(record)
+        if known is None or self.builds.get(known.request.event_hash) is not None:
+            return None
+        before: list[BuildResult] = []
+
+        def take(old: BuildResult) -> BuildResult:
+            before.append(old)
+            new = with_job(old, record, self._namespace)
+            if new.state is not old.state and (new.state.final or old.state is BuildState.DEAD):
+                # Before anybody can see the end, and let the build go again.
+                self.journal.finish(new)
+            return new
+
+        result = self.results.change(known.request.event_hash, take)
+        if result is not None and result is not before[0]:
+            self._log(result)
+        return result
+
+    def _build_of(self, record: JobRecord) -> BuildResult | None:
+        for result in self.results.by_id(record.name):
+            if digest_bytes(result.request.event_hash) == record.event_hash:
+                return result
+        return None
+
+    @contextmanager
+    def reopening(self, result: BuildResult) -> Iterator[Build]:
+        """Let a dead or failed build go again, once, if the block inside ends well.
+
+        Raises ``Refused``: ``not_retryable`` where another has let it go again meanwhile, and
+        ``journal_unavailable`` when that cannot be recorded.
+        """
+        fresh = Build(replace(result.request, accepted_at=time.time()), entered=True)
+        event_hash = fresh.request.event_hash
+        build = self.builds.add_unless(
+            fresh, lambda: (self.results.by_event(event_hash) or result).state not in _RETRYABLE
+        )
+        if build is not fresh:
+            raise Refused(
+                RefusalCode.NOT_RETRYABLE, f"build {fresh.request.job_name} goes again already"
+            )
+        try:
+            yield fresh
+            self.journal.reopen(fresh.request)
+        except BaseException:
+            self.builds.drop(fresh)
+            raise
+        again = BuildResult(request=fresh.request, state=BuildState.QUEUED)
+        self.results.put(again)
+        self._log(again, again=True)
+
+    def abandoned(self, build: Build) -> None:
+        """The service stops, nothing will remember the build, and nobody else took it."""
+        self.dead(build, BuildError("shutdown", "the service stopped before its Job was made"))
+
+    def handed_off(self, request: BuildRequest) -> None:
+        """Another replica was given the event: here it was never accepted.
+
+        A row left behind would have the event taken for a duplicate when it comes back.
+        """
+        self.journal.forget(request.event_hash)
+        self.results.discard(request.event_hash)
+        build = self.builds.get(request.event_hash)
+        if build is not None:
+            self.builds.drop(build)
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _change(
+        self, build: Build, extra: dict[str, Any] | None = None, **changes: Any
+    ) -> BuildResult:
+        result = self.results.change(build.request.event_hash, lambda old: old.but(**changes))
+        if result is None:
+            result = BuildResult(request=build.request, **changes)
+            self.results.put(result)
+        self._log(result, **(extra or {}))
+        return result
+
+    def _end(self, build: Build, **changes: Any) -> None:
+        self.builds.settle(build)
+        result = self._change(build, **changes)
+        self.journal.finish(result, self._messages(result))
+        self.builds.drop(build)
+        if not build.future.done():
+            build.future.set_result(result)
+
+    def _messages(self, result: BuildResult) -> list[OutboxMessage]:
+        try:
+            return self._announcer.ended(result)
+        except Exception:  # noqa: BLE001 - what cannot be told must not keep a build from ending
+            structlog.get_logger().exception(
+                "event_not_made", job_name=result.request.job_name, state=result.state.value
+            )
+            return []
+
+    def _announce_accepted(self, result: BuildResult) -> None:
+        try:
+            messages = self._announcer.accepted(result)
+        except Exception:  # noqa: BLE001 - it is accepted all the same
+            structlog.get_logger().exception("event_not_made", job_name=result.request.job_name)
+            return
+        if messages:
+            self.journal.outbox.put(messages)
+
+    def _log(self, result: BuildResult, **extra: Any) -> None:
+        request = result.request
+        fields: dict[str, Any] = {
+            "state": result.state.value,
+            "correlation_id": request.correlation_id,
+            "job_name": request.job_name,
+            "event_id": request.event_id,
+            "third_party_id": request.third_party_id,
+            "parser_id": request.parser_id,
+            "attempts": result.attempts,
+            **extra,
+        }
+        if request.traceparent:
+            fields["trace_id"] = request.traceparent.split("-")[1]
+        if result.error:
+            fields["error_code"] = result.error.code
+            fields["error"] = result.error.message
+        log = structlog.get_logger()
+        level = log.error if result.state is BuildState.DEAD else log.info
+        level("build_state", **fields)

@@ -1,0 +1,191 @@
+"""WorkerPool: daemon threads that take entries from a queue and hand each to a callable.
+
+Knows no Kubernetes. A panic costs one entry, a dead thread is replaced and its entry handed over,
+and the pool grows only while work is being finished.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty
+from typing import Generic, TypeVar
+
+import structlog
+
+from lambda_builder.pipeline.ordering import Entry
+from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+
+T = TypeVar("T")
+
+TICK_SECONDS = 0.25
+"""How often the supervisor looks after the threads."""
+IDLE_SECONDS = 30.0
+"""How long a worker beyond the minimum stays without work."""
+DEEP_TICKS = 2
+"""Looks in a row that must find the queue deep before a worker is added."""
+
+
+class WorkerDied(Exception):
+    """A worker thread ended while it held an entry."""
+
+
+def _always(_stopping: threading.Event) -> bool:
+    return True
+
+
+class WorkerPool(Generic[T]):
+    """Threads that work off a queue; every method is thread-safe.
+
+    ``run`` gets each entry and must finish it or give it back. ``panicked`` gets the entry whose
+    ``run`` raised, or whose thread died (then with ``WorkerDied``). ``may_take`` is called before
+    an entry is taken; it may block until its event is set, and returns False to end the worker.
+    """
+
+    def __init__(
+        self,
+        queue: BuildQueue[T],
+        run: Callable[[Entry[T]], None],
+        panicked: Callable[[Entry[T], BaseException], None],
+        *,
+        minimum: int,
+        maximum: int,
+        may_take: Callable[[threading.Event], bool] = _always,
+        idle_seconds: float = IDLE_SECONDS,
+        tick_seconds: float = TICK_SECONDS,
+    ) -> None:
+        self._queue = queue
+        self._run = run
+        self._panicked = panicked
+        self._may_take = may_take
+        self._minimum, self._maximum = minimum, max(minimum, maximum)
+        self._idle_seconds, self._tick_seconds = idle_seconds, tick_seconds
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._numbers = itertools.count(1)
+        self._supervisor = threading.Thread(target=self._supervise, name="pool", daemon=True)
+        self._started = False
+        self._finished = 0
+
+    def start(self) -> None:
+        """Start the threads. Harmless twice; does nothing after ``stop``."""
+        with self._lock:
+            if self._started or self._stopping.is_set():
+                return
+            self._started = True
+            self._fill()
+            self._supervisor.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the threads once each has finished what it holds; close or halt the queue first.
+
+        Harmless twice, or before ``start``. Returns the names of threads still alive after
+        ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        self._stopping.set()
+        with self._lock:
+            threads = [*self._threads, *([self._supervisor] if self._started else [])]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return [thread.name for thread in threads if thread.is_alive()]
+
+    def resize(self, minimum: int, maximum: int) -> None:
+        """Change the bounds; surplus workers leave when they are idle."""
+        with self._lock:
+            self._minimum, self._maximum = minimum, max(minimum, maximum)
+            if self._started and not self._stopping.is_set():
+                self._fill()
+
+    @property
+    def size(self) -> int:
+        """Live workers."""
+        with self._lock:
+            return sum(thread.is_alive() for thread in self._threads)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        with self._lock:
+            return self._minimum, self._maximum
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while self._step():
+                pass
+        except BaseException:  # noqa: BLE001
+            # Nothing may kill a worker unseen; the supervisor replaces it and saves its entry.
+            structlog.get_logger().critical("worker_died", exc_info=True)
+
+    def _step(self) -> bool:
+        if self._stopping.is_set() or not self._may_take(self._stopping):
+            return False
+        try:
+            entry = self._queue.get(timeout=self._idle_seconds)
+        except Empty:
+            return not self._leave()
+        except QueueClosed:
+            self._stopping.set()  # nothing comes any more: nobody to replace
+            return False
+        try:
+            self._run(entry)
+        except Exception as error:  # noqa: BLE001 - one bad entry harms only itself
+            self._panicked(entry, error)
+        return True
+
+    def _leave(self) -> bool:
+        with self._lock:
+            surplus = len(self._threads) > self._minimum
+            if surplus:
+                self._threads.discard(threading.current_thread())
+            return surplus
+
+    # -- the supervisor ------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        deep = 0
+        while not self._stopping.wait(self._tick_seconds):
+            try:
+                self._recover()
+                deep = deep + 1 if self._is_deep() else 0
+                if deep >= DEEP_TICKS:
+                    self._grow()
+            except Exception:  # noqa: BLE001 - the threads must be looked after again
+                structlog.get_logger().exception("pool_supervision_failed")
+
+    def _recover(self) -> None:
+        for entry in self._queue.orphans():
+            try:
+                self._panicked(entry, WorkerDied(f"the worker thread that held {entry.key} died"))
+            except Exception:  # noqa: BLE001 - it stays an orphan, and the others have their turn
+                structlog.get_logger().exception("orphan_not_saved")
+        with self._lock:
+            self._threads = {thread for thread in self._threads if thread.is_alive()}
+            self._fill()
+
+    def _is_deep(self) -> bool:
+        snapshot = self._queue.snapshot()
+        before, self._finished = self._finished, snapshot.outcomes.total()
+        # Calls that hang finish nothing: more threads would only hang more calls.
+        return self._finished > before and snapshot.waiting > self.size
+
+    def _grow(self) -> None:
+        with self._lock:
+            if len(self._threads) < self._maximum and not self._stopping.is_set():
+                self._add()
+
+    def _fill(self) -> None:
+        while len(self._threads) < self._minimum and not self._stopping.is_set():
+            self._add()
+
+    def _add(self) -> None:
+        thread = threading.Thread(
+            target=self._work, name=f"build-{next(self._numbers)}", daemon=True
+        )
+        self._threads.add(thread)
+        thread.start()

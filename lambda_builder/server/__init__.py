@@ -1,0 +1,1 @@
+"""gunicorn: its settings, worker and application; booting; the server for development."""

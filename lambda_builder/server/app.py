@@ -1,0 +1,16 @@
+"""The application for gunicorn: from the environment, or a plain message and no restart."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from lambda_builder.server.boot import APP_LOAD_ERROR, refusing_to_boot
+from lambda_builder.settings import load
+from lambda_builder.wiring import create_app
+
+
+def create_app_from_environment() -> Flask:
+    """Build the service as the environment says; ends the process when that cannot work."""
+    with refusing_to_boot(APP_LOAD_ERROR):
+        return create_app(load())
+    raise AssertionError("unreachable")

@@ -1,0 +1,69 @@
+"""``lambda-builder dev``: the service with the embedded cluster, each in a process of its own.
+
+A development and test tool: Jobs are kept and seem to run, but nothing is built.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TextIO, cast
+
+GUNICORN = (
+    sys.executable,
+    "-m",
+    "gunicorn",
+    "-c",
+    "python:lambda_builder.server.config",
+    "lambda_builder.server.app:create_app_from_environment()",
+)
+_CLUSTER_STOP_SECONDS = 10
+
+
+def run_with_cluster(
+    *, run_seconds: float, pending_seconds: float, namespace: str, kubeconfig: Path | None
+) -> int:
+    """Run both until the service ends or a signal comes; returns the service's exit code."""
+    with tempfile.TemporaryDirectory(prefix="lambda-builder-") as folder:
+        config = kubeconfig or Path(folder, "kubeconfig")
+        cluster = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "lambda_builder.devcluster"),
+                *("--kubeconfig", str(config), "--namespace", namespace),
+                *("--run-seconds", str(run_seconds), "--pending-seconds", str(pending_seconds)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C must reach the service first, which still needs it
+        )
+        output = cast(TextIO, cluster.stdout)
+        try:
+            banner = output.readline().strip()
+            if not banner:
+                return cluster.wait()
+            sys.stdout.write(f"{banner}\nkubectl: KUBECONFIG={config}\n")
+            sys.stdout.flush()
+            return _run_service({**os.environ, "KUBECONFIG": str(config)}, GUNICORN)
+        finally:
+            cluster.terminate()
+            cluster.wait(_CLUSTER_STOP_SECONDS)
+            output.close()
+
+
+def _run_service(environment: dict[str, str], command: Sequence[str]) -> int:
+    service = subprocess.Popen(command, env=environment)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del frame
+        service.send_signal(number)
+
+    # A terminal's Ctrl-C reaches the service by itself: here it must only not end us first.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    return service.wait()

@@ -1,0 +1,1 @@
+"""Finding, cancelling and retrying builds, and reading their logs."""

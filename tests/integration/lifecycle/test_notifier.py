@@ -1,0 +1,367 @@
+"""The sink hears of every build's start and end: at least once, in order, from one replica."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections import defaultdict
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lambda_builder.devcluster import Fault
+from lambda_builder.journal import NoJournal
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.labels import TOLD
+from lambda_builder.kube.leader import Leadership
+from lambda_builder.kube.pod_trouble import PodTroubles
+from lambda_builder.kube.pods import PodReader
+from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.marks import JobMarks
+from lambda_builder.lifecycle.notifier import BuildNotifier
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.outgoing.sink import Sink
+from tests.waiting import wait_until
+
+from .conftest import NAMESPACE, quick_jobs
+
+PREFIX = "network.notifi.lambda.build."
+
+
+class Receiver:
+    """A sink over real HTTP; remembers what it took, in order, and from whom."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, str, str]] = []
+        """Sender, Job name and news."""
+        self.bodies: dict[tuple[str, str], dict] = {}
+        self.status = 202
+        self.posts = 0
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.take(self.headers, body)
+                self.send_response(receiver.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def take(self, headers, body) -> None:
+        self.posts += 1
+        if self.status == 202:
+            name, news = headers["ce-subject"], headers["ce-type"].removeprefix(PREFIX)
+            self.taken.append((headers["ce-source"], name, news))
+            self.bodies[name, news] = body
+
+    def news(self, name: str) -> list[str]:
+        return [news for _, subject, news in list(self.taken) if subject == name]
+
+    def by_job(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for _, name, news in list(self.taken):
+            found[name].append(news)
+        return found
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+class Replica:
+    """What one replica needs to tell of builds."""
+
+    def __init__(self, name, client, url, *, window=256):
+        jobs = JobManager(client, NAMESPACE)
+        self.outbox = NoJournal().outbox
+        self.watcher = JobWatcher(client, NAMESPACE, keep_details=True, silence_seconds=2)
+        self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
+        troubles = JobTroubles(
+            self.watcher, PodTroubles(PodReader(client, NAMESPACE)), available=lambda: True
+        )
+        self.notifier = BuildNotifier(
+            self.watcher,
+            self.leadership,
+            JobMarks(self.watcher, jobs, available=lambda: True),
+            self.outbox,
+            Announcer(source=name, overrides={}, sink=True, dead_letters=False),
+            troubles,
+            window=window,
+        )
+        self.watcher.listen(self.notifier.job_changed)
+        self.sink = Sink(
+            self.outbox,
+            {"sink": url},
+            may_send=self.notifier.may_send,
+            on_delivered=self.notifier.delivered,
+        )
+
+    def start(self):
+        for part in (self.sink, self.watcher, self.leadership, self.notifier):
+            part.start()
+        wait_until(lambda: self.watcher.following, "the watch")
+        return self
+
+    def stop(self):
+        for part in (self.leadership, self.notifier, self.watcher, self.sink):
+            assert part.stop(8) == []
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def new_replica(client, receiver):
+    made = []
+
+    def make(name="first", *, of=client, **settings):
+        made.append(Replica(name, of, receiver.url, **settings))
+        return made[-1].start()
+
+    yield make
+    receiver.status = 202
+    for replica in made:
+        replica.stop()
+
+
+@pytest.fixture
+def mark_of(cluster):
+    def mark(name):
+        job = cluster.job(name)
+        return job and job["metadata"]["annotations"].get(TOLD)
+
+    return mark
+
+
+def running(cluster, request):
+    wait_until(lambda: cluster.job(request.job_name)["status"].get("ready"), "the Job to run")
+    return request.job_name
+
+
+def test_start_and_end_of_a_build_are_told_and_marked(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    new_replica()
+    name = running(cluster, builds.create())
+    wait_until(lambda: mark_of(name) == "started", "the start to be marked")
+    cluster.finish_job(name)
+    wait_until(lambda: mark_of(name) == "complete", "the end to be marked")
+    assert receiver.news(name) == ["started", "complete"]
+    started, complete = receiver.bodies[name, "started"], receiver.bodies[name, "complete"]
+    assert (started["state"], started["finished_at"]) == ("running", None)
+    assert (complete["state"], complete["correlation_id"]) == ("succeeded", "corr-id-1")
+
+
+@pytest.mark.parametrize(
+    ("reason", "news"), [("OOMKilled", "failed"), ("DeadlineExceeded", "timeout")]
+)
+def test_a_failure_is_told_with_what_is_known_of_it(
+    cluster, builds, new_replica, receiver, reason, news
+):
+    new_replica()
+    name = running(cluster, builds.create())
+    cluster.finish_job(name, succeeded=False, exit_code=137, reason=reason)
+    wait_until(lambda: news in receiver.news(name), "the news")
+    assert receiver.news(name) == ["started", news]
+    error = receiver.bodies[name, news]["error"]
+    if news == "failed":
+        assert "exit code 137; last lines of its log" in error["message"]
+    else:
+        assert error["code"] == "deadline_exceeded"
+
+
+def test_a_job_deleted_before_its_end_is_told_as_cancelled(
+    cluster, builds, jobs, new_replica, receiver
+):
+    new_replica()
+    name = running(cluster, builds.create())
+    jobs.delete_job(name)
+    wait_until(lambda: "cancelled" in receiver.news(name), "the news")
+    assert receiver.news(name) == ["started", "cancelled"]
+    assert receiver.bodies[name, "cancelled"]["error"]["code"] == "cancelled"
+
+
+def test_a_job_deleted_before_it_ran_has_not_started(cluster, builds, jobs, new_replica, receiver):
+    cluster.add_fault(Fault("refuse_pods"))
+    replica = new_replica()
+    name = builds.create().job_name
+    wait_until(lambda: replica.watcher.by_name(name), "the Job")
+    jobs.delete_job(name)
+    wait_until(lambda: receiver.news(name), "the news")
+    assert receiver.news(name) == ["cancelled"]
+
+
+def test_after_a_restart_what_was_not_told_is_told_and_what_was_is_not(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    first = new_replica("first")
+    told, untold = running(cluster, builds.create("id-1")), running(cluster, builds.create("id-2"))
+    cluster.finish_job(told)
+    wait_until(lambda: mark_of(told) == "complete", "the end to be marked")
+    wait_until(lambda: mark_of(untold) == "started", "the start to be marked")
+    first.stop()
+    cluster.finish_job(untold)
+    unseen = running(cluster, builds.create("id-3"))
+    cluster.finish_job(unseen)
+    new_replica("second")
+    wait_until(lambda: mark_of(untold) == mark_of(unseen) == "complete", "the ends to be marked")
+    assert receiver.news(told) == ["started", "complete"]
+    assert receiver.news(untold) == ["started", "complete"]
+    assert receiver.news(unseen) == ["started", "complete"]
+
+
+def test_only_the_leader_tells(cluster, builds, new_replica, receiver, mark_of):
+    first = new_replica("first")
+    wait_until(lambda: first.leadership.is_leader, "the first to lead")
+    new_replica("second")
+    names = [running(cluster, builds.create(f"id-{number}")) for number in range(10)]
+    for name in names:
+        cluster.finish_job(name)
+    wait_until(lambda: {mark_of(name) for name in names} == {"complete"}, "all to be marked")
+    assert {sender for sender, _, _ in receiver.taken} == {"first"}
+    assert all(receiver.news(name) == ["started", "complete"] for name in names)
+
+
+def test_nothing_is_marked_before_the_sink_has_taken_it(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    receiver.status = 503
+    replica = new_replica()
+    name = running(cluster, builds.create())
+    cluster.finish_job(name)
+    wait_until(lambda: replica.outbox.pending("sink") == 2, "the news to be on its way")
+    assert mark_of(name) is None
+    receiver.status = 202
+    wait_until(lambda: mark_of(name) == "complete", "the end to be marked")
+    assert receiver.news(name) == ["started", "complete"]
+
+
+def test_a_sink_that_is_away_holds_no_more_than_the_window(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    receiver.status = 503
+    replica = new_replica(window=4)
+    names = [running(cluster, builds.create(f"id-{number}")) for number in range(12)]
+    for name in names:
+        cluster.finish_job(name)
+    wait_until(lambda: replica.outbox.pending("sink") >= 4, "the news to be on its way")
+    wait_until(lambda: replica.watcher.active_count == 0, "all ends to be seen")
+    assert replica.outbox.pending("sink") <= 4 + 1  # a Job's two messages leave together
+    receiver.status = 202
+    wait_until(lambda: {mark_of(name) for name in names} == {"complete"}, "all to be marked",
+               timeout=30)  # fmt: skip
+    assert all(receiver.news(name) == ["started", "complete"] for name in names)
+
+
+def test_marks_that_fail_are_written_later_and_nothing_is_told_twice(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    new_replica()
+    cluster.add_fault(Fault("status", verb="patch", resource="jobs", status=500, times=1))
+    cluster.add_fault(Fault("cut_after", verb="patch", resource="jobs", times=1))
+    name = running(cluster, builds.create())
+    wait_until(lambda: mark_of(name) == "started", "the start to be marked")
+    cluster.finish_job(name)
+    wait_until(lambda: mark_of(name) == "complete", "the end to be marked", timeout=20)
+    assert receiver.news(name) == ["started", "complete"]
+
+
+def test_a_leader_that_hangs_falls_silent_and_the_next_tells_what_it_did_not(
+    cluster, builds, connect, jobs, new_replica, receiver, mark_of, road
+):
+    first = new_replica("first", of=connect(host=road.host))
+    wait_until(lambda: first.leadership.is_leader, "the first to lead")
+    second = new_replica("second")
+    done, deleted = (running(cluster, builds.create(f"id-{n}")) for n in range(2))
+    wait_until(lambda: mark_of(done) == mark_of(deleted) == "started", "the starts to be marked")
+    road.freeze()
+    cluster.finish_job(done)
+    jobs.delete_job(deleted)
+    wait_until(lambda: mark_of(done) == "complete", "the end to be marked", timeout=20)
+    wait_until(lambda: "cancelled" in receiver.news(deleted), "the deletion to be told")
+    assert second.leadership.is_leader
+    assert receiver.news(done) == ["started", "complete"]
+    assert receiver.news(deleted) == ["started", "cancelled"]
+    assert [sender for sender, _, news in receiver.taken if news != "started"] == ["second"] * 2
+    road.thaw()
+
+
+def test_what_is_on_its_way_does_not_leave_once_the_lease_may_have_passed(
+    cluster, builds, new_replica, receiver
+):
+    receiver.status = 503
+    first = new_replica("first")
+    running(cluster, builds.create())
+    wait_until(lambda: first.outbox.pending("sink"), "the news to be on its way")
+    assert first.notifier.stop(5) == []  # nobody is left to take it back
+    first.leadership.resign()
+    tries = lambda: first.outbox.due(math.inf, 1, "sink")[0].attempts  # noqa: E731
+    last = tries()
+    wait_until(lambda: tries() > last, "a try that may have begun before")
+    receiver.status, posts, last = 202, receiver.posts, tries()
+    wait_until(lambda: tries() > last, "another try")
+    assert receiver.posts == posts
+    assert receiver.taken == []
+
+
+def test_a_leader_that_steps_down_takes_back_what_was_not_delivered(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    receiver.status = 503
+    first = new_replica("first")
+    wait_until(lambda: first.leadership.is_leader, "the first to lead")
+    second = new_replica("second")
+    name = running(cluster, builds.create())
+    cluster.finish_job(name)
+    wait_until(lambda: first.outbox.pending("sink") == 2, "the news to be on its way")
+    assert first.leadership.stop(5) == []
+    wait_until(lambda: first.outbox.pending("sink") == 0, "the news to be taken back")
+    receiver.status = 202
+    wait_until(lambda: mark_of(name) == "complete", "the end to be marked", timeout=20)
+    assert second.leadership.is_leader
+    assert {sender for sender, _, _ in receiver.taken} == {"second"}
+    assert receiver.news(name) == ["started", "complete"]
+
+
+@quick_jobs
+def test_over_changes_of_leader_every_build_is_told_of_in_order(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    names: list[str] = []
+
+    def mostly_marked(count: int) -> bool:
+        return sum(mark_of(name) is not None for name in names) > count // 2
+
+    for round_number in range(4):
+        replica = new_replica(f"replica-{round_number}")
+        names += [builds.create(f"id-{round_number}-{number}").job_name for number in range(50)]
+        wait_until(lambda r=replica: r.leadership.is_leader, "it to lead", timeout=20)
+        wait_until(partial(mostly_marked, len(names)), "a part to be told", timeout=30)
+        if round_number < 3:
+            assert replica.leadership.stop(5) == []
+    wait_until(lambda: {mark_of(name) for name in names} == {"complete"}, "all to be marked",
+               timeout=60)  # fmt: skip
+    for name, news in receiver.by_job().items():
+        first_of_each = sorted(set(news), key=news.index)
+        assert first_of_each == ["started", "complete"], name
+    assert set(receiver.by_job()) == set(names)

@@ -1,0 +1,104 @@
+"""What a Job's record makes of what was known of its build."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.kube.record import JobRecord, with_job
+
+REQUEST = BuildRequest(
+    event_id="id-1",
+    event_source="source-1",
+    event_type="network.notifi.lambda.build.start",
+    parser_id="parser-1",
+    third_party_id="customer-1",
+    correlation_id="corr-1",
+    event_hash="ab" * 32,
+    job_name="build-customer-1-parser-1-ababababab",
+)
+
+
+def known(state, **fields):
+    return BuildResult(request=REQUEST, state=state, **fields)
+
+
+def job(state, uid="uid-1", created_at=100.0, **fields):
+    return JobRecord(
+        name=REQUEST.job_name,
+        uid=uid,
+        event_hash=bytes.fromhex("ab" * 16),
+        target=b"",
+        state=state,
+        created_at=created_at,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("state", ["queued", "creating", "retrying", "cancelled"])
+@pytest.mark.parametrize("shown", ["created", "running", "succeeded", "failed", "cancelled"])
+def test_a_build_that_waits_or_was_cancelled_has_no_job_that_counts(state, shown):
+    result = known(BuildState(state))
+    assert with_job(result, job(BuildState(shown)), "ns") is result
+
+
+@pytest.mark.parametrize("shown", ["created", "running", "succeeded", "failed"])
+def test_a_build_that_was_declared_dead_is_healed_by_its_job(shown):
+    dead = known(BuildState.DEAD, error=BuildError("timeout", "no answer"), finished_at=1.0)
+    healed = with_job(dead, job(BuildState(shown)), "ns")
+    assert healed.state.value == shown
+    assert (healed.error, healed.job_uid, healed.namespace) == (None, "uid-1", "ns")
+
+
+def test_a_dead_build_stays_dead_when_its_job_was_deleted():
+    dead = known(BuildState.DEAD)
+    assert with_job(dead, job(BuildState.CANCELLED), "ns") is dead
+
+
+def test_states_and_times_are_taken_over():
+    created = known(BuildState.CREATED, job_uid="uid-1", created_at=100.0, attempts=2)
+    running = with_job(created, job(BuildState.RUNNING, started_at=101.0), "ns")
+    assert (running.state, running.started_at) == (BuildState.RUNNING, 101.0)
+    done = job(BuildState.SUCCEEDED, started_at=101.0, finished_at=109.0)
+    succeeded = with_job(running, done, "ns")
+    assert (succeeded.state, succeeded.finished_at) == (BuildState.SUCCEEDED, 109.0)
+    assert succeeded.attempts == 2
+
+
+def test_a_trouble_is_taken_over_and_cleared_when_the_job_runs():
+    created = known(BuildState.CREATED, job_uid="uid-1")
+    trouble = BuildError("failed_create", "refused")
+    stuck = with_job(created, job(BuildState.CREATED, error=trouble), "ns")
+    assert (stuck.state, stuck.error) == (BuildState.CREATED, trouble)
+    assert with_job(stuck, job(BuildState.RUNNING), "ns").error is None
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed"])
+@pytest.mark.parametrize("shown", ["created", "running", "cancelled"])
+def test_a_finished_build_stays_finished_whatever_is_shown_of_that_job(end, shown):
+    finished = known(BuildState(end), job_uid="uid-1", created_at=100.0)
+    assert with_job(finished, job(BuildState(shown)), "ns") is finished
+
+
+def test_a_running_job_may_be_suspended_again():
+    running = known(BuildState.RUNNING, job_uid="uid-1", created_at=100.0)
+    assert with_job(running, job(BuildState.CREATED), "ns").state is BuildState.CREATED
+
+
+def test_a_job_deleted_before_its_end_cancels_its_build():
+    running = known(BuildState.RUNNING, job_uid="uid-1", created_at=100.0)
+    cancelled = with_job(running, job(BuildState.CANCELLED, finished_at=105.0), "ns")
+    assert (cancelled.state, cancelled.error.code) == (BuildState.CANCELLED, "cancelled")
+    assert cancelled.finished_at == 105.0
+
+
+def test_a_newer_job_of_the_same_event_counts_and_an_older_one_does_not():
+    failed = known(BuildState.FAILED, job_uid="uid-1", created_at=100.0)
+    newer, older = job(BuildState.RUNNING, "uid-2", 200.0), job(BuildState.RUNNING, "uid-0", 50.0)
+    assert with_job(failed, newer, "ns").job_uid == "uid-2"
+    assert with_job(failed, older, "ns") is failed
+
+
+def test_what_changes_nothing_is_the_very_same_result():
+    running = with_job(known(BuildState.CREATED), job(BuildState.RUNNING), "ns")
+    assert with_job(running, job(BuildState.RUNNING), "ns") is running

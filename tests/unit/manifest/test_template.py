@@ -1,0 +1,560 @@
+"""Job manifests: what a template may say, what a build puts into it, and what it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import re
+import tempfile
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lambda_builder.manifest
+from lambda_builder.builds import BuildRequest, job_name, netstring_digest
+from lambda_builder.errors import BootError
+from lambda_builder.kube.labels import safe
+from lambda_builder.manifest.placeholders import FIELDS
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.settings import Settings
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+MINIMAL = """
+apiVersion: batch/v1
+kind: Job
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: build
+          image: builder:1
+"""
+SETTINGS_OF_EVERY_KIND = (
+    {},
+    {"registry_secret": "push", "service_account": "builder", "kueue_queue": "builds"},
+)
+
+
+def build(**fields) -> BuildRequest:
+    source, event_id = fields.get("event_source", "source-1"), fields.get("event_id", "id-1")
+    third_party_id = fields.get("third_party_id", "customer-1")
+    parser_id = fields.get("parser_id", "parser-1")
+    digest = netstring_digest(source, event_id)
+    known = {
+        "event_id": event_id,
+        "event_source": source,
+        "event_type": "network.notifi.lambda.build.start",
+        "parser_id": parser_id,
+        "third_party_id": third_party_id,
+        "correlation_id": "corr-1",
+        "event_hash": digest,
+        "job_name": job_name(third_party_id, parser_id, digest),
+        "accepted_at": 1767323044.5,
+    }
+    return BuildRequest(**{**known, **fields})
+
+
+@pytest.fixture
+def template(tmp_path: Path):
+    """Make a template out of YAML text, or change the minimal one."""
+
+    def make(text: str = MINIMAL, **settings) -> JobTemplate:
+        path = tmp_path / "job.yaml"
+        path.write_text(text, encoding="utf-8")
+        return JobTemplate.from_settings(Settings(job_template=path, **settings))
+
+    return make
+
+
+def changed(**changes) -> str:
+    """The minimal template with other fields of its spec, pod or container."""
+    manifest = yaml.safe_load(MINIMAL)
+    pod = manifest["spec"]["template"]["spec"]
+    places = {
+        "top": manifest,
+        "spec": manifest["spec"],
+        "pod": pod,
+        "container": pod["containers"][0],
+    }
+    for place, fields in changes.items():
+        places[place].update(fields)
+    return yaml.safe_dump(manifest)
+
+
+def container(manifest: dict) -> dict:
+    return manifest["spec"]["template"]["spec"]["containers"][0]
+
+
+# -- the templates of the package ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["kaniko.yaml", "buildkit.yaml"])
+@pytest.mark.parametrize("settings", SETTINGS_OF_EVERY_KIND)
+@pytest.mark.parametrize("version", ["1.31", "1.34", "1.37"])
+def test_every_manifest_of_the_package_is_valid_by_the_real_schema(name, settings, version):
+    template = JobTemplate.from_settings(Settings(job_template=name, **settings))
+    for request in (build(), build(build_args={"A": "1"}, traceparent="00-aa-bb-01")):
+        kubernetes_validate.validate(template.render(request), version, strict=True)
+
+
+def test_the_built_in_job_builds_the_documented_event():
+    manifest = JobTemplate.from_settings(Settings(registry_secret="push")).render(build())
+    digest = netstring_digest("source-1", "id-1")[:10]
+    args = container(manifest)["args"]
+    assert "--context=s3://knative-lambda-builds/build-context/parser-1/context.tar.gz" in args
+    assert (
+        "--destination=registry.knative-lambda.svc.cluster.local:5000/"
+        f"knative-lambdas:customer-1-parser-1-{digest}" in args
+    )
+    assert re.fullmatch(
+        r"ghcr\.io/osscontainertools/kaniko:v\d+\.\d+\.\d+", container(manifest)["image"]
+    )
+    assert not [arg for arg in args if "build-arg" in arg]
+    spec = manifest["spec"]
+    assert spec["activeDeadlineSeconds"] == 1800
+    assert spec["ttlSecondsAfterFinished"] == 86400
+    assert spec["backoffLimit"] == 0
+    rule = spec["podFailurePolicy"]["rules"][0]
+    assert (rule["action"], rule["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    assert set(container(manifest)["resources"]) == {"requests", "limits"}
+
+
+def test_the_built_in_job_asks_for_nothing_beyond_the_baseline_pod_security_level():
+    manifest = JobTemplate.from_settings(Settings()).render(build())
+    pod = manifest["spec"]["template"]["spec"]
+    baseline = {
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD",
+        "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    }  # fmt: skip
+    security = container(manifest)["securityContext"]
+    assert set(security["capabilities"]["add"]) <= baseline
+    assert not security["privileged"]
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert all("hostPath" not in volume for volume in pod.get("volumes", []))
+
+
+# -- names, labels, annotations --------------------------------------------------------------------
+
+
+def test_name_labels_and_annotations_identify_the_build(template):
+    request = build(
+        third_party_id="Kunde Ä/1", correlation_id="c" * 1000, traceparent="00-aa-bb-01"
+    )
+    manifest = template(namespace="builds").render(request)
+    metadata = manifest["metadata"]
+    assert (metadata["name"], metadata["namespace"]) == (request.job_name, "builds")
+    labels = {
+        "app.kubernetes.io/name": "lambda-builder",
+        "app.kubernetes.io/managed-by": "lambda-builder",
+        "build.notifi.network/third-party-id": "Kunde-1",
+        "build.notifi.network/parser-id": "parser-1",
+        "build.notifi.network/event-hash": request.event_hash[:32],
+        "build.notifi.network/correlation-hash": netstring_digest("c" * 1000)[:32],
+    }
+    assert metadata["labels"] == labels
+    assert manifest["spec"]["template"]["metadata"]["labels"] == labels
+    asked = metadata["annotations"].pop("build.notifi.network/request")
+    assert BuildRequest.from_json(asked) == dataclasses.replace(request, event="")
+    assert metadata["annotations"] == {
+        "build.notifi.network/third-party-id": "Kunde Ä/1",
+        "build.notifi.network/parser-id": "parser-1",
+        "build.notifi.network/event-id": "id-1",
+        "build.notifi.network/event-source": "source-1",
+        "build.notifi.network/event-type": "network.notifi.lambda.build.start",
+        "build.notifi.network/correlation-id": "c" * 1000,
+        "build.notifi.network/traceparent": "00-aa-bb-01",
+        "build.notifi.network/image": template().image(request),
+        "build.notifi.network/accepted-at": "2026-01-02T03:04:04.500Z",
+    }
+
+
+def test_what_a_build_does_not_have_leaves_no_annotation(template):
+    annotations = template().render(build(accepted_at=0.0))["metadata"]["annotations"]
+    assert "build.notifi.network/traceparent" not in annotations
+    assert "build.notifi.network/accepted-at" not in annotations
+
+
+def test_the_templates_own_metadata_stays_beside_ours(template):
+    text = (
+        MINIMAL + "metadata:\n  generateName: x-\n  labels: {team: a}\n  annotations: {note: b}\n"
+    )
+    metadata = template(text).render(build())["metadata"]
+    assert metadata["labels"]["team"] == "a"
+    assert metadata["labels"]["app.kubernetes.io/name"] == "lambda-builder"
+    assert metadata["annotations"]["note"] == "b"
+    assert "generateName" not in metadata
+
+
+def test_aliases_in_the_template_do_not_mix_labels_with_annotations(template):
+    text = MINIMAL + "metadata:\n  labels: &both {team: a}\n  annotations: *both\n"
+    metadata = template(text).render(build())["metadata"]
+    assert "build.notifi.network/event-id" not in metadata["labels"]
+    assert "app.kubernetes.io/name" not in metadata["annotations"]
+
+
+@given(st.text(max_size=300))
+def test_the_safe_form_is_a_label_a_tag_and_a_path_segment(value):
+    text = safe(value)
+    assert 1 <= len(text) <= 50
+    assert LABEL_VALUE.fullmatch(text)
+    assert text not in (".", "..")
+    assert safe(text) == text
+
+
+# -- placeholders ----------------------------------------------------------------------------------
+
+
+FIELD_NAMES = (
+    "third_party_id parser_id correlation_id event_id event_source event_type priority runtime "
+    "context_url image content_hash hash event_hash job_name namespace third_party_id_safe "
+    "parser_id_safe correlation_id_safe event_id_safe traceparent accepted_at"
+)
+
+
+def test_every_field_of_the_build_can_be_put_in(template):
+    names = FIELD_NAMES.split()
+    env = [{"name": name.upper(), "value": f"<${{{name}}}>"} for name in names]
+    request = build(runtime="python", content_hash="abc", third_party_id="a b")
+    rendered = container(template(changed(container={"env": env})).render(request))["env"]
+    values = {item["name"].lower(): item["value"].strip("<>") for item in rendered}
+    assert values["third_party_id"] == "a b"
+    assert values["third_party_id_safe"] == "a-b"
+    assert values["hash"] == request.event_hash[:10]
+    assert values["event_hash"] == request.event_hash
+    assert values["job_name"] == request.job_name
+    assert values["namespace"] == "knative-lambda"
+    assert values["image"].startswith("registry.knative-lambda")
+    assert values["runtime"] == "python"
+    assert values["traceparent"] == ""
+    assert not [value for value in values.values() if "${" in value]
+
+
+def test_the_documentation_lists_every_placeholder():
+    page = Path(lambda_builder.__file__).parent.parent / "docs" / "job-templates.rst"
+    documented = set(re.findall(r"``\$\{(\w+)\}``", page.read_text(encoding="utf-8")))
+    assert documented == {*FIELDS, "context_url", "image", "namespace", "build_args"}
+
+
+def test_the_events_own_context_and_image_win(template):
+    request = build(context_url="https://host/c.tar", image="host/i:2")
+    made = template(changed(container={"args": ["${context_url}", "${image}"]}))
+    assert container(made.render(request))["args"] == ["https://host/c.tar", "host/i:2"]
+    assert made.image(request) == "host/i:2"
+
+
+def test_context_and_image_are_templates_of_their_own(template):
+    made = template(
+        changed(container={"args": ["${context_url}"]}),
+        context_url="s3://b/${namespace}/${content_hash}.tgz",
+        image="r/${parser_id_safe}:$${x}",
+    )
+    request = build(content_hash="f00")
+    assert container(made.render(request))["args"] == ["s3://b/knative-lambda/f00.tgz"]
+    assert made.image(request) == "r/parser-1:${x}"
+
+
+def test_a_placeholder_inside_a_value_is_never_filled_in(template):
+    made = template(changed(spec={"template": yaml.safe_load(MINIMAL)["spec"]["template"]}))
+    request = build(parser_id="${event_id}", context_url="${image}", image="${third_party_id}")
+    annotations = made.render(request)["metadata"]["annotations"]
+    assert annotations["build.notifi.network/parser-id"] == "${event_id}"
+    assert annotations["build.notifi.network/image"] == "${third_party_id}"
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=80),
+    st.sampled_from(
+        [
+            "\n  hostNetwork: true",
+            '"}]',
+            "{{x}}",
+            "${image}",
+            "$$",
+            "$(AWS_SECRET_ACCESS_KEY)",
+            "- a",
+        ]
+    ),
+)
+
+
+def shape(value):
+    """The manifest without its texts."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    return "text" if isinstance(value, str) else value
+
+
+KANIKO = JobTemplate.from_settings(Settings())
+SHAPE = shape(KANIKO.render(build()))
+
+
+@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+def test_no_value_changes_the_structure(parser_id, third_party_id, image, correlation_id):
+    request = build(
+        parser_id=parser_id,
+        third_party_id=third_party_id,
+        image=image or None,
+        context_url=image or None,
+        correlation_id=correlation_id,
+    )
+    manifest = KANIKO.render(request)
+    assert shape(manifest) == SHAPE
+    assert all(LABEL_VALUE.fullmatch(value) for value in manifest["metadata"]["labels"].values())
+
+
+def kubernetes_expands(text: str, environment: dict[str, str]) -> str:
+    """What the kubelet makes of a container's argument."""
+    return re.sub(
+        r"\$\$|\$\(([^)]*)\)",
+        lambda match: "$" if match[0] == "$$" else environment.get(match[1], match[0]),
+        text,
+    )
+
+
+@given(HOSTILE)
+def test_no_value_reads_the_containers_environment(value):
+    request = build(context_url=value or None, build_args={"A": value})
+    args = container(KANIKO.render(request))["args"]
+    seen = [kubernetes_expands(arg, {"AWS_SECRET_ACCESS_KEY": "secret"}) for arg in args]
+    assert f"--context={KANIKO.context_url(request)}" in seen
+    assert f"--build-arg=A={value}" in seen
+
+
+def test_a_dollar_sign_stays_as_it_is_where_kubernetes_does_not_expand(template):
+    made = template(
+        changed(container={"image": "${image}", "env": [{"name": "A", "value": "$(B)"}]})
+    )
+    rendered = container(made.render(build(image="a$$b$(c)")))
+    assert rendered["image"] == "a$$b$(c)"
+    assert rendered["env"][0]["value"] == "$(B)"
+
+
+def test_two_dollar_signs_are_one(template):
+    args = ["$${parser_id}", "$$$$", "$HOME", "cost: 5$", "$$${parser_id}"]
+    rendered = container(template(changed(container={"args": args})).render(build()))["args"]
+    assert rendered == ["${parser_id}", "$$", "$HOME", "cost: 5$", "$parser-1"]
+
+
+def test_an_item_with_build_args_is_there_once_for_each(template):
+    args = ["a", "--build-arg=${build_args}", "--opt=build-arg:${build_args}#${parser_id}", "z"]
+    made = template(changed(container={"args": args}))
+    request = build(build_args={"A": "1", "B": "x=y z"})
+    assert container(made.render(request))["args"] == [
+        "a",
+        "--build-arg=A=1",
+        "--build-arg=B=x=y z",
+        "--opt=build-arg:A=1#parser-1",
+        "--opt=build-arg:B=x=y z#parser-1",
+        "z",
+    ]
+    assert container(made.render(build()))["args"] == ["a", "z"]
+
+
+def test_rendered_manifests_share_nothing_that_can_change(template):
+    made = template(changed(container={"env": [{"name": "A", "value": "b"}]}))
+    first = made.render(build())
+    before = copy.deepcopy(made.render(build()))
+
+    def spoil(value):
+        for item in list(value.values()) if isinstance(value, dict) else list(value):
+            if isinstance(item, dict | list):
+                spoil(item)
+        value.clear()
+
+    spoil(first)
+    assert made.render(build()) == before
+
+
+def test_a_template_leaves_the_manifest_it_was_made_of_alone():
+    manifest = yaml.safe_load(MINIMAL)
+    JobTemplate(manifest, Settings(service_account="builder"))
+    assert manifest == yaml.safe_load(MINIMAL)
+
+
+# -- what the settings add -------------------------------------------------------------------------
+
+
+def test_the_registry_secret_is_mounted_where_the_template_says(template):
+    text = changed(
+        pod={"volumes": [{"name": "registry-credentials"}, {"name": "w", "emptyDir": {}}]},
+        container={
+            "volumeMounts": [
+                {"name": "registry-credentials", "mountPath": "/auth"},
+                {"name": "w", "mountPath": "/w"},
+            ]
+        },
+    )
+    with_secret = template(text, registry_secret="push").render(build())["spec"]["template"]["spec"]
+    assert with_secret["volumes"][0] == {
+        "name": "registry-credentials",
+        "secret": {"secretName": "push"},
+    }
+    without = template(text).render(build())["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in without["volumes"]] == ["w"]
+    assert [m["name"] for m in without["containers"][0]["volumeMounts"]] == ["w"]
+
+
+def test_a_registry_secret_without_a_place_refuses_to_boot(template):
+    with pytest.raises(BootError, match="REGISTRY_SECRET is set, but the template has no volume"):
+        template(registry_secret="push")
+
+
+def test_service_account_and_kueue_queue_are_set(template):
+    manifest = template(service_account="builder", kueue_queue="team-$a").render(build())
+    assert manifest["spec"]["template"]["spec"]["serviceAccountName"] == "builder"
+    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-$a"
+    assert manifest["spec"]["suspend"] is True
+
+
+# -- templates that cannot be --------------------------------------------------------------------
+
+
+def test_a_missing_file_is_told_with_the_templates_there_are():
+    with pytest.raises(BootError) as caught:
+        JobTemplate.from_settings(Settings(job_template="/nowhere/job.yaml"))
+    assert "LAMBDA_BUILDER_JOB_TEMPLATE=/nowhere/job.yaml" in str(caught.value)
+    assert "buildkit.yaml, kaniko.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "must be a mapping, not null"),
+        ("a: [", "expected the node content"),
+        ("- a", "must be a mapping, not a list"),
+        ("just text", "must be a mapping, not text"),
+        (MINIMAL + "---\n" + MINIMAL, "expected a single document"),
+        (MINIMAL + "kind: Job\n", "'kind' is there twice"),
+        (MINIMAL.replace("batch/v1", "batch/v1beta1"), "apiVersion: batch/v1 and kind: Job"),
+        (MINIMAL.replace("kind: Job", "kind: CronJob"), "apiVersion: batch/v1 and kind: Job"),
+        ("apiVersion: batch/v1\nkind: Job\n", "spec.template.spec.containers must have"),
+        (MINIMAL.replace("Never", "Always"), "restartPolicy must be Never or OnFailure"),
+        (changed(container={"args": "--x"}), r"containers[0].args must be a list, not text"),
+        (changed(container={"args": [1]}), r"args[0] must be text, not a whole number (quote it)"),
+        (
+            changed(container={"env": [{"name": "A", "value": True}]}),
+            "env[0].value must be text, not true or false (quote it)",
+        ),
+        (changed(container={"name": "Build It"}), "must be a lower-case DNS label"),
+        (changed(container={"image": ""}), "containers[0].image is missing"),
+        (changed(spec={"backoffLimit": "0"}), "spec.backoffLimit must be a whole number, not text"),
+        (changed(spec={"backoffLimit": True}), "spec.backoffLimit must be a whole number"),
+        (changed(spec={"selector": {}}), "spec.selector must be left out"),
+        (
+            changed(container={"volumeMounts": [{"name": "w", "mountPath": "/w"}]}),
+            "there is no volume 'w'",
+        ),
+        (
+            changed(spec={"podFailurePolicy": {"rules": []}}, pod={"restartPolicy": "OnFailure"}),
+            "restartPolicy must be Never where spec.podFailurePolicy is set",
+        ),
+        (changed(top={"metadata": {"labels": {"a": 1}}}), "metadata.labels.a must be text"),
+        (changed(top={"metadata": {"labels": {"a": "b c"}}}), "'b c' is no label value"),
+        (
+            changed(top={"metadata": {"labels": {"a": "${parser_id}"}}}),
+            "metadata.labels.a",
+        ),
+        (
+            changed(
+                top={"metadata": {"labels": {"a": "${parser_id_safe}-${third_party_id_safe}"}}}
+            ),
+            "metadata.labels.a",
+        ),
+        ("a: &x [*x]", "nested too deep"),
+        ("a: 2026-01-01", "must be text; quote it"),
+        ("a: .nan", "must be text; quote it"),
+        ("1: a", "the key 1 must be text"),
+        (changed(top={"${image}": "a"}), "has a placeholder"),
+    ],
+)
+def test_a_template_that_is_no_job_refuses_to_boot_and_says_why(template, text, told):
+    with pytest.raises(BootError) as caught:
+        template(text)
+    assert told in str(caught.value)
+    assert "LAMBDA_BUILDER_JOB_TEMPLATE=" in str(caught.value)
+
+
+def places(value, path=()):
+    """Every path in a manifest."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(item, (*path, key))
+
+
+BUILT_IN = yaml.safe_load(
+    (Path(lambda_builder.__file__).parent / "manifest" / "templates" / "kaniko.yaml").read_text(
+        "utf-8"
+    )
+)
+
+
+@given(
+    st.sampled_from(list(places(BUILT_IN))),
+    st.sampled_from(
+        [None, [], {}, "", "a", "${", 0, -1, 1.5, True, [None], [[]], [{}], {"a": None}]
+    ),
+    st.sampled_from(SETTINGS_OF_EVERY_KIND),
+)
+def test_a_template_is_taken_or_refused_whatever_stands_in_it(path, value, settings):
+    manifest = copy.deepcopy(BUILT_IN)
+    if path:
+        owner = manifest
+        for key in path[:-1]:
+            owner = owner[key]
+        owner[path[-1]] = value
+    else:
+        manifest = value
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(BootError):
+        file = Path(folder, "job.yaml")
+        file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+        JobTemplate.from_settings(Settings(job_template=file, **settings)).render(build())
+
+
+@pytest.mark.parametrize(
+    "value", ["${parserid}", "${}", "${parser_id", "${ parser_id }", "${parser_id:-x}", "${X}"]
+)
+def test_an_unknown_placeholder_refuses_to_boot_and_names_the_known(template, value):
+    with pytest.raises(BootError) as caught:
+        template(changed(container={"args": ["ok", value]}))
+    assert "spec.template.spec.containers[0].args[1]" in str(caught.value)
+    if value.endswith("}"):
+        assert value in str(caught.value)
+        assert "parser_id_safe" in str(caught.value)
+
+
+def test_all_unknown_placeholders_are_told_at_once(template):
+    with pytest.raises(BootError) as caught:
+        template(changed(container={"args": ["${one}"], "image": "${two}"}))
+    assert "${one}" in str(caught.value)
+    assert "${two}" in str(caught.value)
+
+
+def test_build_args_belong_into_a_list(template):
+    with pytest.raises(BootError, match=r"unknown placeholder \$\{build_args\}"):
+        template(changed(container={"image": "${build_args}"}))
+
+
+@pytest.mark.parametrize("name", ["context_url", "image"])
+@pytest.mark.parametrize("value", ["x/${oops}", "x/${image}", "x/${context_url}"])
+def test_a_bad_setting_refuses_to_boot_by_its_own_name(template, name, value):
+    with pytest.raises(BootError, match=f"^LAMBDA_BUILDER_{name.upper()}: unknown placeholder"):
+        template(**{name: value})
+
+
+def test_a_file_that_is_no_text_refuses_to_boot(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BootError, match="is no Job template"):
+        JobTemplate.from_settings(Settings(job_template=path))
+    with pytest.raises(BootError, match="is no Job template"):
+        JobTemplate.from_settings(Settings(job_template=tmp_path))

@@ -1,0 +1,375 @@
+"""The queue: capacity, order, delays, turns and counts, without threads and on a clock of ours."""
+
+from __future__ import annotations
+
+import queue
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from lambda_builder.pipeline.ordering import Entry
+from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def entry(key: str, *, priority: int = 1, tenant: str = "") -> Entry[str]:
+    return Entry(key, key, priority, tenant)
+
+
+def filled(*keys: str, fair: bool = False, size: int = 100) -> BuildQueue[str]:
+    build_queue: BuildQueue[str] = BuildQueue(size, fair=fair)
+    for key in keys:
+        build_queue.put(entry(key, tenant=key[0]))
+    return build_queue
+
+
+def drained(build_queue: BuildQueue[str]) -> list[str]:
+    keys = []
+    while True:
+        try:
+            keys.append(build_queue.get(block=False).key)
+        except queue.Empty:
+            return keys
+
+
+def test_entries_leave_in_the_order_they_came() -> None:
+    assert drained(filled("a1", "a2", "b1", "a3")) == ["a1", "a2", "b1", "a3"]
+
+
+def test_fair_turns_let_no_tenant_starve_the_rest() -> None:
+    keys = [f"a{n}" for n in range(5)] + ["b0", "c0", "b1"]
+    assert drained(filled(*keys, fair=True)) == ["a0", "b0", "c0", "a1", "b1", "a2", "a3", "a4"]
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_higher_priorities_leave_first(fair: bool) -> None:
+    build_queue: BuildQueue[str] = BuildQueue(10, fair=fair)
+    for key, priority in [("low", 2), ("normal", 1), ("high", 0), ("normal2", 1)]:
+        build_queue.put(entry(key, priority=priority))
+    assert drained(build_queue) == ["high", "normal", "normal2", "low"]
+
+
+def test_a_full_queue_refuses_and_counts_it() -> None:
+    build_queue = filled("a", "b", size=2)
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
+    with pytest.raises(queue.Full):
+        build_queue.put(entry("c"), block=False)
+    assert build_queue.snapshot().full == 2
+
+
+def test_a_reservation_holds_its_room_until_it_is_used_or_released() -> None:
+    build_queue: BuildQueue[str] = BuildQueue(2)
+    build_queue.reserve(2)
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
+    build_queue.release()
+    build_queue.reserve()
+    build_queue.put_reserved([entry("a"), entry("b")])
+    assert build_queue.snapshot().depth == 2
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
+
+
+def test_a_batch_gets_all_its_slots_or_none() -> None:
+    build_queue = filled("a", size=3)
+    with pytest.raises(queue.Full):
+        build_queue.reserve(3)
+    build_queue.reserve(2)
+
+
+def test_announced_entries_hold_their_room_against_new_ones() -> None:
+    build_queue: BuildQueue[str] = BuildQueue(3)
+    build_queue.expect(5)
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
+    for key in "abc":
+        build_queue.put_expected(entry(key), timeout=0)
+    with pytest.raises(queue.Full):
+        build_queue.put_expected(entry("d"), timeout=0)
+    build_queue.unexpect(2)
+    assert drained(build_queue) == ["a", "b", "c"]
+    build_queue.reserve()
+
+
+def test_a_retried_entry_is_out_of_sight_until_due_and_then_at_its_old_place() -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(10, clock=clock)
+    for key in "abc":
+        build_queue.put(entry(key))
+    first = build_queue.get(block=False)
+    build_queue.give_back(first, delay=5.0)
+    snapshot = build_queue.snapshot()
+    assert (snapshot.waiting, snapshot.delayed, snapshot.depth) == (2, 1, 3)
+    assert build_queue.get(block=False).key == "b"
+    clock.now += 5.0
+    assert drained(build_queue) == ["a", "c"]
+
+
+def test_what_a_worker_gives_back_is_taken_even_when_the_queue_is_full() -> None:
+    build_queue = filled("a", "b", size=2)
+    held = build_queue.get(block=False)
+    build_queue.put(entry("c"))
+    build_queue.give_back(held)
+    assert build_queue.snapshot().depth == 3
+    assert drained(build_queue) == ["a", "b", "c"]
+
+
+def test_a_delayed_entry_can_be_hurried_and_leaves_once() -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(10, clock=clock)
+    for key in "ab":
+        build_queue.put(entry(key))
+    build_queue.give_back(build_queue.get(block=False), delay=60.0)
+    assert build_queue.hurry("a")
+    assert not build_queue.hurry("nobody")
+    assert drained(build_queue) == ["a", "b"]
+    clock.now += 100
+    assert drained(build_queue) == []
+
+
+def test_a_key_can_come_again_while_its_last_entry_is_put_away() -> None:
+    build_queue = filled("a")
+    first = build_queue.get(block=False)
+    build_queue.put(entry("a"))
+    second = build_queue.get(block=False)
+    build_queue.finish(first, "dead")
+    assert build_queue.snapshot().held == 1
+    build_queue.finish(second, "created")
+    assert build_queue.snapshot().outcomes == {"dead": 1, "created": 1}
+
+
+def test_two_entries_of_one_key_cannot_wait_at_once() -> None:
+    build_queue = filled("a")
+    with pytest.raises(ValueError, match="waits already"):
+        build_queue.put(entry("a"))
+
+
+def test_what_a_plain_queue_counts_by_is_forbidden() -> None:
+    with pytest.raises(TypeError):
+        filled("a").task_done()
+    with pytest.raises(TypeError):
+        filled("a").join()
+
+
+def test_a_removed_entry_never_leaves_by_turn() -> None:
+    build_queue = filled("a", "b", "c")
+    removed = build_queue.remove("b")
+    assert removed is not None
+    assert build_queue.remove("b") is None
+    build_queue.finish(removed, "cancelled")
+    assert drained(build_queue) == ["a", "c"]
+    with pytest.raises(ValueError, match="only be finished"):
+        build_queue.give_back(removed)
+
+
+def test_cancelling_for_ever_costs_no_memory() -> None:
+    build_queue: BuildQueue[str] = BuildQueue(10)
+    for number in range(5000):
+        build_queue.put(entry(str(number)))
+        removed = build_queue.remove(str(number))
+        assert removed is not None
+        build_queue.finish(removed, "cancelled")
+    heaps = [heap for lane in build_queue._waiting._lanes.values() for heap in lane.heaps.values()]
+    assert sum(map(len, heaps)) < 200
+
+
+def test_a_closed_queue_gives_out_what_it_has_and_then_says_so() -> None:
+    build_queue = filled("a")
+    build_queue.close()
+    with pytest.raises(QueueClosed):
+        build_queue.reserve()
+    with pytest.raises(QueueClosed):
+        build_queue.put(entry("b"))
+    held = build_queue.get(block=False)
+    with pytest.raises(queue.Empty):
+        build_queue.get(block=False)
+    build_queue.give_back(held)
+    build_queue.finish(build_queue.get(block=False), "created")
+    with pytest.raises(QueueClosed):
+        build_queue.get()
+
+
+def test_a_slot_reserved_before_the_close_can_still_be_used() -> None:
+    build_queue: BuildQueue[str] = BuildQueue(2)
+    build_queue.reserve()
+    build_queue.close()
+    with pytest.raises(queue.Empty):
+        build_queue.get(block=False)
+    build_queue.put_reserved([entry("late")])
+    assert build_queue.get(block=False).key == "late"
+
+
+def test_a_halted_queue_gives_nothing_out_and_returns_what_is_left_in_order() -> None:
+    build_queue = filled("a", "b", "c")
+    held = build_queue.get(block=False)
+    build_queue.give_back(held, delay=60.0)
+    assert [left.key for left in build_queue.halt()] == ["a", "b", "c"]
+    with pytest.raises(QueueClosed):
+        build_queue.get()
+
+
+def test_retry_after_is_a_minute_while_nothing_drains() -> None:
+    assert filled("a", "b").retry_after() == 60
+
+
+def test_retry_after_follows_the_measured_drain_rate() -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(100, clock=clock)
+    for number in range(100):
+        build_queue.put(entry(str(number)))
+    for _ in range(20):
+        clock.now += 0.5
+        build_queue.finish(build_queue.get(block=False), "created")
+    # 20 in just under 10 s, 80 still wait.
+    assert build_queue.retry_after() == pytest.approx(40, abs=3)
+    clock.now += 31
+    assert build_queue.retry_after() == 60
+
+
+def test_retry_after_is_never_less_than_a_second() -> None:
+    build_queue = filled("a", "b")
+    build_queue.finish(build_queue.get(block=False), "created")
+    assert build_queue.retry_after() == 1
+
+
+def test_the_age_of_the_oldest_counts_from_its_first_acceptance() -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(10, clock=clock)
+    build_queue.put(entry("a"))
+    clock.now += 7
+    build_queue.give_back(build_queue.get(block=False), delay=1.0)
+    clock.now += 3
+    assert build_queue.snapshot().oldest_queued_seconds == 10
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """The queue against a list: the same entries, the same order, the same refusals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.queue: BuildQueue[str] = BuildQueue(5, clock=self.clock)
+        self.waiting: list[tuple[int, int, float, Entry[str]]] = []
+        self.held: list[tuple[int, int, Entry[str]]] = []
+        self.reserved = 0
+        self.number = 0
+        self.finished = 0
+        self.closed = False
+
+    @rule(priority=st.integers(0, 2))
+    def put(self, priority: int) -> None:
+        added = entry(f"e{self.number}", priority=priority)
+        try:
+            self.queue.put(added, block=False)
+        except QueueClosed:
+            assert self.closed
+            return
+        except queue.Full:
+            assert len(self.waiting) + self.reserved >= 5
+            return
+        assert not self.closed
+        assert len(self.waiting) + self.reserved < 5
+        self.waiting.append((priority, self.number, 0.0, added))
+        self.number += 1
+
+    @rule(count=st.integers(1, 3))
+    def reserve(self, count: int) -> None:
+        try:
+            self.queue.reserve(count)
+        except QueueClosed:
+            assert self.closed
+        except queue.Full:
+            assert len(self.waiting) + self.reserved + count > 5
+        else:
+            assert len(self.waiting) + self.reserved + count <= 5
+            self.reserved += count
+
+    @precondition(lambda self: self.reserved)
+    @rule(used=st.booleans())
+    def settle(self, used: bool) -> None:
+        self.reserved -= 1
+        if not used:
+            self.queue.release()
+            return
+        added = entry(f"e{self.number}")
+        self.queue.put_reserved([added])
+        self.waiting.append((1, self.number, 0.0, added))
+        self.number += 1
+
+    @rule()
+    def get(self) -> None:
+        due = sorted(item for item in self.waiting if item[2] <= self.clock.now)
+        try:
+            got = self.queue.get(block=False)
+        except QueueClosed:
+            assert self.closed
+            assert not self.waiting
+            assert not self.held
+            assert not self.reserved
+            return
+        except queue.Empty:
+            assert not due
+            return
+        priority, number, _, expected = due[0]
+        assert got is expected
+        self.waiting.remove(due[0])
+        self.held.append((priority, number, got))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), delay=st.sampled_from([0.0, 1.0, 10.0]))
+    def give_back(self, data: st.DataObject, delay: float) -> None:
+        item = data.draw(st.sampled_from(self.held))
+        self.held.remove(item)
+        priority, number, held = item
+        self.queue.give_back(held, delay)
+        self.waiting.append((priority, number, self.clock.now + delay, held))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(self.held))
+        self.held.remove(item)
+        self.queue.finish(item[2], "created")
+        self.finished += 1
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(item)
+        assert self.queue.remove(item[3].key) is item[3]
+        self.queue.finish(item[3], "cancelled")
+        self.finished += 1
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 10.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule()
+    def close(self) -> None:
+        self.queue.close()
+        self.closed = True
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        now = self.queue.snapshot()
+        late = sum(item[2] > self.clock.now for item in self.waiting)
+        assert now.depth == len(self.waiting) == self.queue.qsize()
+        assert now.delayed == late
+        assert now.held == len(self.held)
+        assert now.accepted == now.depth + now.held + now.outcomes.total()
+        assert now.outcomes.total() == self.finished
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,181 @@
+"""The result store: what is remembered, for how long, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, job_name, netstring_digest
+from lambda_builder.pipeline.results import ResultStore
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def result(
+    number: int, state: BuildState = BuildState.QUEUED, *, correlation_id: str | None = None
+) -> BuildResult:
+    digest = netstring_digest("source", str(number))
+    return BuildResult(
+        request=BuildRequest(
+            event_id=str(number),
+            event_source="source",
+            event_type="type",
+            parser_id=f"parser-{number}",
+            third_party_id="tenant",
+            correlation_id=correlation_id or f"correlation-{number}",
+            event_hash=digest,
+            job_name=job_name("tenant", f"parser-{number}", digest),
+        ),
+        state=state,
+    )
+
+
+def store(clock: Clock | None = None, *, maximum: int = 100) -> ResultStore:
+    return ResultStore(ttl_seconds=60, maximum=maximum, timer=clock or Clock())
+
+
+def test_a_build_is_found_by_event_job_name_and_correlation_id() -> None:
+    results, build = store(), result(1)
+    results.put(build)
+    assert results.by_event(build.request.event_hash) is build
+    assert results.by_id(build.request.job_name) == [build]
+    assert results.by_id("correlation-1") == [build]
+    assert results.by_id("unknown") == []
+
+
+def test_builds_that_share_a_correlation_id_come_newest_first() -> None:
+    results = store()
+    builds = [result(number, correlation_id="shared") for number in range(3)]
+    for build in builds:
+        results.put(build)
+    assert results.by_id("shared") == builds[::-1]
+
+
+def test_a_build_that_waits_is_never_forgotten() -> None:
+    clock = Clock()
+    results = store(clock, maximum=1)
+    waiting = result(1, BuildState.RETRYING)
+    results.put(waiting)
+    for number in range(2, 10):
+        results.put(result(number, BuildState.CREATED))
+    clock.now = 1e9
+    results.sweep()
+    assert results.by_id("correlation-1") == [waiting]
+
+
+@pytest.mark.parametrize("state", [BuildState.CREATED, BuildState.RUNNING])
+def test_a_build_whose_job_has_not_ended_does_not_expire(state: BuildState) -> None:
+    clock = Clock()
+    results = store(clock)
+    results.put(result(1, state))
+    clock.now = 1e9
+    results.sweep()
+    assert results.by_id("correlation-1")[0].state is state
+    results.put(result(1, BuildState.SUCCEEDED))
+    clock.now += 60
+    assert results.by_id("correlation-1") == []
+
+
+def test_the_ttl_runs_from_the_end_not_from_the_acceptance() -> None:
+    clock = Clock()
+    results = store(clock)
+    results.put(result(1))
+    clock.now = 50
+    results.put(result(1, BuildState.SUCCEEDED))
+    clock.now = 109
+    assert results.by_id("correlation-1")
+    clock.now = 110
+    assert not results.by_id("correlation-1")
+
+
+def test_the_sweeper_frees_expired_builds_with_every_index_entry() -> None:
+    clock = Clock()
+    results = store(clock)
+    for number in range(50):
+        results.put(result(number, BuildState.FAILED))
+    clock.now = 61
+    results.sweep()
+    assert results.ended_count == 0
+    assert len(results._index) == 0
+
+
+def test_beyond_the_maximum_the_oldest_goes_with_its_index_entries() -> None:
+    results = store(maximum=3)
+    for number in range(10):
+        results.put(result(number, BuildState.CREATED))
+    assert results.ended_count == 3
+    assert len(results._index) == 6
+    assert results.by_id("correlation-6") == []
+    assert results.by_id("correlation-9")
+
+
+def test_an_event_that_comes_back_after_its_result_expired_is_found_again() -> None:
+    clock = Clock()
+    results = store(clock)
+    results.put(result(1, BuildState.CREATED))
+    clock.now = 61
+    again = result(1)
+    results.put(again)
+    results.sweep()
+    assert results.by_id("correlation-1") == [again]
+    assert results.by_event(again.request.event_hash) is again
+
+
+def test_a_change_is_seen_by_all_readers_and_unknown_builds_are_left_alone() -> None:
+    results, build = store(), result(1)
+    results.put(build)
+    changed = results.change(
+        build.request.event_hash, lambda old: old.but(state=BuildState.CREATED)
+    )
+    assert changed is not None
+    assert results.by_id("correlation-1") == [changed]
+    assert results.ended_count == 1
+    assert results.change("nobody", lambda old: old) is None
+
+
+def test_a_build_that_goes_again_waits_again() -> None:
+    clock = Clock()
+    results = store(clock)
+    results.put(result(1, BuildState.DEAD))
+    results.put(result(1, BuildState.QUEUED))
+    clock.now = 1e6
+    assert results.by_id("correlation-1")[0].state is BuildState.QUEUED
+    assert results.ended_count == 0
+
+
+def test_a_refused_build_leaves_nothing_behind() -> None:
+    results, build = store(), result(1)
+    results.put(build)
+    results.discard(build.request.event_hash)
+    assert results.by_event(build.request.event_hash) is None
+    assert len(results._index) == 0
+
+
+def test_the_newest_come_first_and_pages_continue_where_they_stopped() -> None:
+    results = store()
+    for number in range(5):
+        results.put(result(number, BuildState.CREATED if number % 2 else BuildState.QUEUED))
+    page = list(results.newest())
+    assert [build.request.event_id for _, build in page] == ["4", "3", "2", "1", "0"]
+    rest = list(results.newest(before=page[1][0]))
+    assert [build.request.event_id for _, build in rest] == ["2", "1", "0"]
+
+
+def test_an_id_shared_by_many_builds_is_freed_with_the_last_of_them() -> None:
+    clock = Clock()
+    results = store(clock)
+    for number in range(3):
+        results.put(result(number, BuildState.SUCCEEDED, correlation_id="shared"))
+        clock.now += 10
+    clock.now = 65
+    assert [found.request.event_id for found in results.by_id("shared")] == ["2", "1"]
+    clock.now = 75
+    assert [found.request.event_id for found in results.by_id("shared")] == ["2"]
+    clock.now = 100
+    results.sweep()
+    assert len(results._index) == 0
