@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test lint bench soak lock clean
+.PHONY: run test lint bench soak lock model clean
 
 run: $(STAMP)            ## the service on http://localhost:8080 with the embedded cluster
 	$(BIN)/lambda-builder dev
@@ -36,6 +36,9 @@ lock:                    ## requirements.lock: what the image installs, with has
 	echo 'setuptools>=80,<83' | .venv-lock/bin/uv pip compile --quiet --upgrade --extra otlp \
 	  --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate \
 	  --custom-compile-command "make lock" --output-file requirements.lock setup.cfg -
+
+model:                   ## every order in which two replicas can fail; needs Debian's spin and gcc
+	$(PYTHON) docs/model/check.py
 
 clean:
 	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
