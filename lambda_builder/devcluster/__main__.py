@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from .cluster import DevCluster
+from lambda_builder.devcluster.cluster import DevCluster
 
 BANNER = "devcluster (development and test only, nothing is built)"
 

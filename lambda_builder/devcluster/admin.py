@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .faults import Fault
-from .http_request import Request
-from .objects import JOBS, Json, Obj, dumps
-from .requestlog import RequestLog
-from .rest import Answer
-from .statuses import bad_request, method_not_allowed, no_such_path, not_found
-from .store import Store
+from lambda_builder.devcluster.faults import Fault
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import JOBS, Json, Obj, dumps
+from lambda_builder.devcluster.requestlog import RequestLog
+from lambda_builder.devcluster.rest import Answer
+from lambda_builder.devcluster.statuses import (
+    bad_request,
+    method_not_allowed,
+    no_such_path,
+    not_found,
+)
+from lambda_builder.devcluster.store import Store
 
 
 class Control:
@@ -35,7 +40,7 @@ class Control:
 
 
 class Admin:
-    """Answers ``/devcluster/`` requests.  On the server's thread only; no faults apply here."""
+    """Answers ``/devcluster/`` requests. On the server's thread only; no faults apply here."""
 
     def __init__(self, store: Store, log: RequestLog, control: Control, namespace: str) -> None:
         self._store = store

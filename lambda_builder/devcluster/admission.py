@@ -5,11 +5,21 @@ from __future__ import annotations
 import uuid
 from typing import Protocol
 
-from .jobs import check_update, fill_defaults, job_object, new_job
-from .names import check_metadata
-from .objects import JOBS, LEASES, NAMESPACES, Json, Obj, Resource, dumps, interned, timestamp
-from .statuses import Cause, forbidden, invalid, not_found
-from .store import Store
+from lambda_builder.devcluster.jobs import check_update, fill_defaults, job_object, new_job
+from lambda_builder.devcluster.names import check_metadata
+from lambda_builder.devcluster.objects import (
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    Json,
+    Obj,
+    Resource,
+    dumps,
+    interned,
+    timestamp,
+)
+from lambda_builder.devcluster.statuses import Cause, forbidden, invalid, not_found
+from lambda_builder.devcluster.store import Store
 
 # Metadata only the server writes.
 _OWN = (

@@ -10,24 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from .faults import Fault
-from .kubeconfig import write_kubeconfig
-from .objects import JOBS, Json
-from .parts import Parts
-from .requestlog import Request
+from lambda_builder.devcluster.faults import Fault
+from lambda_builder.devcluster.kubeconfig import write_kubeconfig
+from lambda_builder.devcluster.objects import JOBS, Json
+from lambda_builder.devcluster.parts import Parts
+from lambda_builder.devcluster.requestlog import Request
 
 T = TypeVar("T")
 
 
 class DevCluster:
-    """A Kubernetes API for development and tests, on a thread of its own.  Not a real cluster.
+    """A Kubernetes API for development and tests, on a thread of its own. Not a real cluster.
 
-    Every method may be called from any thread.  ``stop()`` is harmless twice or before
+    Every method may be called from any thread. ``stop()`` is harmless twice or before
     ``start()``; a stopped cluster can still be read, but not be started again.
 
     ``run_seconds`` is how long a build container runs, ``pending_seconds`` how long its pod waits
     before, ``deletion_seconds`` how long a foreground deletion shows, ``bookmark_seconds`` how
-    often a watch that asks for bookmarks gets one.  ``job_quota`` bounds the Jobs of a namespace,
+    often a watch that asks for bookmarks gets one. ``job_quota`` bounds the Jobs of a namespace,
     ``token`` is the bearer token clients must show, ``history`` how many changes of Jobs a
     watch can go back (a fifth of it for the rest).
     """

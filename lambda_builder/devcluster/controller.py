@@ -9,20 +9,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from . import pods
-from .faults import Faults
-from .ledger import Ledger
-from .names import generate_name
-from .objects import JOBS, PODS, Obj
-from .podlogs import PodLogs
-from .runs import Run, condition, spec_of
-from .timers import Timers
+from lambda_builder.devcluster import pods
+from lambda_builder.devcluster.faults import Faults
+from lambda_builder.devcluster.ledger import Ledger
+from lambda_builder.devcluster.names import generate_name
+from lambda_builder.devcluster.objects import JOBS, PODS, Obj
+from lambda_builder.devcluster.podlogs import PodLogs
+from lambda_builder.devcluster.runs import Run, condition, spec_of
+from lambda_builder.devcluster.timers import Timers
 
 _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
 
 
 class Kubelet:
-    """Runs Jobs.  On the server's thread only.
+    """Runs Jobs. On the server's thread only.
 
     ``pending_seconds`` from a pod's creation to its start, ``run_seconds`` from there to its end.
     """

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from .objects import Json, Resource
-from .quantities import REGEX_WORDS, is_quantity
-from .schema import TABLE
-from .statuses import ApiError, bad_request
+from lambda_builder.devcluster.objects import Json, Resource
+from lambda_builder.devcluster.quantities import REGEX_WORDS, is_quantity
+from lambda_builder.devcluster.schema import TABLE
+from lambda_builder.devcluster.statuses import ApiError, bad_request
 
 # Where a value stands: its parent's place and its own key or index.
 Where = tuple[Any, str | int] | None
@@ -106,7 +106,7 @@ def _checks() -> dict[str, Check]:
 
 
 class _Struct:
-    """The check of one struct.  Structs name each other, so fields are resolved afterwards."""
+    """The check of one struct. Structs name each other, so fields are resolved afterwards."""
 
     def __init__(self, name: str, types: dict[str, str]) -> None:
         self._name = name

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .objects import JOBS, PODS, Json, Obj, dumps, timestamp
-from .selection import parse
-from .statuses import bad_request, conflict
-from .store import Store
-from .timers import Timers
+from lambda_builder.devcluster.objects import JOBS, PODS, Json, Obj, dumps, timestamp
+from lambda_builder.devcluster.selection import parse
+from lambda_builder.devcluster.statuses import bad_request, conflict
+from lambda_builder.devcluster.store import Store
+from lambda_builder.devcluster.timers import Timers
 
 _POLICIES = ("Background", "Foreground", "Orphan")
 _WARNING = (
@@ -22,7 +22,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Deletion:
-    """Removes objects and what they own.  On the server's thread only.
+    """Removes objects and what they own. On the server's thread only.
 
     ``seconds`` is how long a foreground deletion stays visible.
     """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import openapi
-from .http_request import Request
-from .objects import RESOURCES, Json, Resource, dumps
-from .rest import Answer
+from lambda_builder.devcluster import openapi
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import RESOURCES, Json, Resource, dumps
+from lambda_builder.devcluster.rest import Answer
 
 VERSION = "v1.36.2+devcluster"
 _HEALTH = ("/livez", "/readyz", "/healthz")

@@ -7,24 +7,24 @@ import json
 import traceback
 from collections.abc import Callable
 
-from . import discovery
-from .admin import Admin
-from .faults import Fault, Faults
-from .http_request import Request
-from .objects import Json
-from .requestlog import Request as LogEntry
-from .requestlog import RequestLog
-from .rest import Answer, Reply, Rest
-from .routing import Route, route
-from .server import Exchange
-from .statuses import REASONS, ApiError, no_such_path, unauthorized
+from lambda_builder.devcluster import discovery
+from lambda_builder.devcluster.admin import Admin
+from lambda_builder.devcluster.faults import Fault, Faults
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import Json
+from lambda_builder.devcluster.requestlog import Request as LogEntry
+from lambda_builder.devcluster.requestlog import RequestLog
+from lambda_builder.devcluster.rest import Answer, Reply, Rest
+from lambda_builder.devcluster.routing import Route, route
+from lambda_builder.devcluster.server import Exchange
+from lambda_builder.devcluster.statuses import REASONS, ApiError, no_such_path, unauthorized
 
 _OPEN_PATHS = ("version", "livez", "readyz", "healthz")
 _TOO_MANY = b"Too many requests, please try again later.\n"
 
 
 class Dispatcher:
-    """Answers every request.  On the server's thread only; ``token`` may be set at any time."""
+    """Answers every request. On the server's thread only; ``token`` may be set at any time."""
 
     def __init__(
         self,

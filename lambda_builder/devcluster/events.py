@@ -6,9 +6,9 @@ import time
 import uuid
 from collections import deque
 
-from .admission import plain_object
-from .objects import EVENTS, Obj, timestamp
-from .store import Store
+from lambda_builder.devcluster.admission import plain_object
+from lambda_builder.devcluster.objects import EVENTS, Obj, timestamp
+from lambda_builder.devcluster.store import Store
 
 
 class EventRecorder:

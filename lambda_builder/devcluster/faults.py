@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from .objects import Json
+from lambda_builder.devcluster.objects import Json
 
 REQUEST_KINDS = frozenset(
     {"latency", "hang", "status", "cut", "cut_after", "hang_after", "expire_watch"}
@@ -23,10 +23,10 @@ class Fault:
     """Something that goes wrong, for the requests or Jobs it matches.
 
     ``verb`` and ``resource`` are in Kubernetes terms (``create``, ``jobs``); ``name_prefix`` is of
-    the object's name, for kubelet faults of the Job's.  ``times`` bounds how many are hit (None:
-    all), each with ``probability``.  ``seconds`` is for ``latency`` and ``slow_pods``; ``status``
+    the object's name, for kubelet faults of the Job's. ``times`` bounds how many are hit (None:
+    all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``; ``status``
     the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``retry_after`` whole
-    seconds.  Safe to share: it never changes.
+    seconds. Safe to share: it never changes.
     """
 
     kind: str

@@ -13,7 +13,7 @@ MAX_HEAD = 64 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came in.  Header names are lower case."""
+    """One request as it came in. Header names are lower case."""
 
     method: str
     target: str

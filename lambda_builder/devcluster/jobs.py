@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Mapping
 from functools import cache
 
-from .objects import JOBS, Json, Obj, dumps, interned, timestamp
-from .statuses import Cause, invalid_value
-from .validation import check_job
+from lambda_builder.devcluster.objects import JOBS, Json, Obj, dumps, interned, timestamp
+from lambda_builder.devcluster.statuses import Cause, invalid_value
+from lambda_builder.devcluster.validation import check_job
 
 _JOB_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 _UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .events import EventRecorder
-from .jobs import job_fields
-from .objects import JOBS, PODS, Json, Obj
-from .pods import fields
-from .runs import Run
-from .store import Store
+from lambda_builder.devcluster.events import EventRecorder
+from lambda_builder.devcluster.jobs import job_fields
+from lambda_builder.devcluster.objects import JOBS, PODS, Json, Obj
+from lambda_builder.devcluster.pods import fields
+from lambda_builder.devcluster.runs import Run
+from lambda_builder.devcluster.store import Store
 
 
 class Ledger:
-    """Writes for a run.  On the server's thread only."""
+    """Writes for a run. On the server's thread only."""
 
     def __init__(self, store: Store, recorder: EventRecorder) -> None:
         self._store = store

@@ -8,7 +8,7 @@ import random
 import socket
 from typing import Any
 
-from .server import Connection, Connections, Handler
+from lambda_builder.devcluster.server import Connection, Connections, Handler
 
 _BACKLOG = 1024
 # Below the ports the system gives to clients: while a port of theirs is closed, a client that
@@ -20,7 +20,7 @@ _LAST_ROUNDS = 100  # of the loop; a connection that is cut needs one or two
 
 
 class Listener:
-    """Accepts connections.  On the server's thread only, but for ``bind``.
+    """Accepts connections. On the server's thread only, but for ``bind``.
 
     ``asyncio.Server`` is not used: closed while it accepts, it leaks the connection, and the
     client waits for ever (as of Python 3.11).

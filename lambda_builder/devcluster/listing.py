@@ -6,15 +6,15 @@ import base64
 import binascii
 import json
 
-from .http_request import Request
-from .objects import Json, Obj, Resource
-from .selection import parse
-from .statuses import bad_request, expired
-from .store import Store
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import Json, Obj, Resource
+from lambda_builder.devcluster.selection import parse
+from lambda_builder.devcluster.statuses import bad_request, expired
+from lambda_builder.devcluster.store import Store
 
 
 class Lists:
-    """Answers list requests.  On the server's thread only.
+    """Answers list requests. On the server's thread only.
 
     Pages show what is there when they are asked for, but all tell the revision of the first: who
     watches from there hears of everything that changed between them.

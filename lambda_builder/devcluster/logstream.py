@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .http_request import Request
-from .objects import Json, Obj
-from .podlogs import PodLogs, PodRun
-from .rest import Answer, Reply
-from .server import Exchange
-from .statuses import bad_request
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import Json, Obj
+from lambda_builder.devcluster.podlogs import PodLogs, PodRun
+from lambda_builder.devcluster.rest import Answer, Reply
+from lambda_builder.devcluster.server import Exchange
+from lambda_builder.devcluster.statuses import bad_request
 
 _TYPE = "text/plain"
 
 
 class LogStreams:
-    """Answers log requests.  On the server's thread only."""
+    """Answers log requests. On the server's thread only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, logs: PodLogs) -> None:
         self._loop = loop

@@ -6,8 +6,8 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 
-from .objects import Json
-from .statuses import Cause, invalid_value, required
+from lambda_builder.devcluster.objects import Json
+from lambda_builder.devcluster.statuses import Cause, invalid_value, required
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"

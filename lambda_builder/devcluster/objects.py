@@ -2,7 +2,7 @@
 
 An object is immutable and made of JSON fragments that are already encoded, so that a new version
 of a Job shares its specification with the old one, a list is a join of bytes, and 50,000 of them
-stay small.  Nothing here knows of HTTP.
+stay small. Nothing here knows of HTTP.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def interned(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 class Obj:
-    """One version of one object.  Immutable: a change is a new Obj, which shares what it can.
+    """One version of one object. Immutable: a change is a new Obj, which shares what it can.
 
     ``meta`` is the encoded metadata without ``resourceVersion``; ``body`` is what follows the
     metadata (each fragment with its leading comma); ``status`` is encoded JSON or empty.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .objects import RESOURCES, Json, Resource
+from lambda_builder.devcluster.objects import RESOURCES, Json, Resource
 
 
 def index() -> Json:

@@ -6,31 +6,31 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from .admin import Admin, Control
-from .admission import Admission
-from .controller import Kubelet
-from .deletion import Deletion
-from .dispatch import Dispatcher
-from .events import EventRecorder
-from .faults import Fault, Faults
-from .ledger import Ledger
-from .listener import Listener
-from .logstream import LogStreams
-from .objects import JOBS, NAMESPACES, Obj
-from .podlogs import PodLogs
-from .requestlog import RequestLog
-from .rest import Rest
-from .store import Store
-from .streams import Streams
-from .tables import Tables
-from .timers import Timers
-from .watching import Watches
+from lambda_builder.devcluster.admin import Admin, Control
+from lambda_builder.devcluster.admission import Admission
+from lambda_builder.devcluster.controller import Kubelet
+from lambda_builder.devcluster.deletion import Deletion
+from lambda_builder.devcluster.dispatch import Dispatcher
+from lambda_builder.devcluster.events import EventRecorder
+from lambda_builder.devcluster.faults import Fault, Faults
+from lambda_builder.devcluster.ledger import Ledger
+from lambda_builder.devcluster.listener import Listener
+from lambda_builder.devcluster.logstream import LogStreams
+from lambda_builder.devcluster.objects import JOBS, NAMESPACES, Obj
+from lambda_builder.devcluster.podlogs import PodLogs
+from lambda_builder.devcluster.requestlog import RequestLog
+from lambda_builder.devcluster.rest import Rest
+from lambda_builder.devcluster.store import Store
+from lambda_builder.devcluster.streams import Streams
+from lambda_builder.devcluster.tables import Tables
+from lambda_builder.devcluster.timers import Timers
+from lambda_builder.devcluster.watching import Watches
 
 _MAX_EVENTS = 20_000
 
 
 class Parts:
-    """The parts of one cluster.  After construction on the server's thread only."""
+    """The parts of one cluster. After construction on the server's thread only."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ class PodRun:
         self.followers: list[Callable[[], None]] | None = None
 
     def lines(self) -> list[str]:
-        """The lines written so far.  The last one is kept for a build that succeeds."""
+        """The lines written so far. The last one is kept for a build that succeeds."""
         planned = build_lines(self.job)
         if self.ended is None or self.exit_code:
             planned = planned[: self._written(len(planned) - 1)]
@@ -47,7 +47,7 @@ class PodRun:
 
 
 class PodLogs:
-    """The runs of all pods there are.  On the server's thread only."""
+    """The runs of all pods there are. On the server's thread only."""
 
     def __init__(self) -> None:
         self._runs: dict[str, PodRun] = {}

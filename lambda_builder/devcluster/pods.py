@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from .jobs import pod_template
-from .objects import PODS, Json, Obj, dumps, interned, timestamp
+from lambda_builder.devcluster.jobs import pod_template
+from lambda_builder.devcluster.objects import PODS, Json, Obj, dumps, interned, timestamp
 
 NODE = "devcluster"
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import asdict, dataclass, replace
 
-from .objects import Json
+from lambda_builder.devcluster.objects import Json
 
 _LIMIT = 100_000
 
@@ -15,7 +15,7 @@ _LIMIT = 100_000
 class Request:
     """One request: when it came (seconds since the epoch), what for, and the answer's status.
 
-    ``status`` is 0 while, and if, nothing was answered.  ``name`` is None where there is none.
+    ``status`` is 0 while, and if, nothing was answered. ``name`` is None where there is none.
     """
 
     time: float
@@ -26,7 +26,7 @@ class Request:
 
 
 class RequestLog:
-    """The last requests, newest last.  On the server's thread only."""
+    """The last requests, newest last. On the server's thread only."""
 
     def __init__(self) -> None:
         self._entries: deque[Request] = deque(maxlen=_LIMIT)

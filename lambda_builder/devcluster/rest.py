@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import decoding
-from .admission import Admission
-from .deletion import Deletion
-from .http_request import Request
-from .listing import Lists, encode_list
-from .names import generate_name
-from .objects import JOBS, Json, Obj, Resource
-from .routing import Route
-from .selection import Selector, parse
-from .server import Exchange
-from .statuses import (
+from lambda_builder.devcluster import decoding
+from lambda_builder.devcluster.admission import Admission
+from lambda_builder.devcluster.deletion import Deletion
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.listing import Lists, encode_list
+from lambda_builder.devcluster.names import generate_name
+from lambda_builder.devcluster.objects import JOBS, Json, Obj, Resource
+from lambda_builder.devcluster.routing import Route
+from lambda_builder.devcluster.selection import Selector, parse
+from lambda_builder.devcluster.server import Exchange
+from lambda_builder.devcluster.statuses import (
     already_exists,
     bad_request,
     conflict,
@@ -25,7 +25,7 @@ from .statuses import (
     required,
     unsupported_media_type,
 )
-from .store import Store
+from lambda_builder.devcluster.store import Store
 
 _PATCH_TYPES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 
@@ -44,7 +44,7 @@ Reply = Answer | Callable[[Exchange], None]
 
 
 class Rest:
-    """Answers requests for objects.  On the server's thread only."""
+    """Answers requests for objects. On the server's thread only."""
 
     def __init__(self, store: Store, admission: Admission, deletion: Deletion) -> None:
         self.lists = Lists(store)

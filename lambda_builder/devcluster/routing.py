@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .http_request import Request
-from .objects import RESOURCES, Resource
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import RESOURCES, Resource
 
 _BY_GROUP = {(r.group, r.plural): r for r in RESOURCES}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -24,7 +24,7 @@ class Route:
 
 
 def route(request: Request) -> Route:
-    """Where a request goes.  Unknown paths get a route without a resource."""
+    """Where a request goes. Unknown paths get a route without a resource."""
     parts = request.path.strip("/").split("/")
     if parts[0] == "api" and parts[1:2] == ["v1"]:
         group, rest = "", parts[2:]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .faults import ActiveFault
-from .objects import Json, Obj, timestamp
-from .pods import Containers
+from lambda_builder.devcluster.faults import ActiveFault
+from lambda_builder.devcluster.objects import Json, Obj, timestamp
+from lambda_builder.devcluster.pods import Containers
 
 
 class Run:
-    """A Job that has not ended.  ``step`` tells timers of an earlier step that they are stale."""
+    """A Job that has not ended. ``step`` tells timers of an earlier step that they are stale."""
 
     __slots__ = (
         "backoff_limit",

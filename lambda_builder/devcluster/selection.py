@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .objects import Obj
-from .statuses import bad_request
+from lambda_builder.devcluster.objects import Obj
+from lambda_builder.devcluster.statuses import bad_request
 
 _SET_BASED = re.compile(r"^([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)$")
 _EQUALITY = re.compile(r"^([^\s!=,()]+)\s*(==|=|!=)\s*([^\s!=,()]*)$")

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 server: keep-alive, late answers, chunked streams.  Knows no Kubernetes.
+"""A lean HTTP/1.1 server: keep-alive, late answers, chunked streams. Knows no Kubernetes.
 
 One asyncio loop on one thread serves every connection, so a request that hangs or a watch that
 waits costs a small object and nothing else.
@@ -11,7 +11,7 @@ import http
 from collections.abc import Callable
 from typing import cast
 
-from .http_request import BadHttp, Partial, Request, read_request
+from lambda_builder.devcluster.http_request import BadHttp, Partial, Request, read_request
 
 MAX_UNREAD = 64 * 1024 * 1024  # a stream whose reader is further behind is cut
 

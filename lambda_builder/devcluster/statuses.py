@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .objects import Json, Resource, dumps
+from lambda_builder.devcluster.objects import Json, Resource, dumps
 
 REASONS = {
     400: "BadRequest",

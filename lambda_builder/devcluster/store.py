@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
-from .objects import JOBS, RESOURCES, Obj, Resource
-from .selection import Selector
-from .statuses import expired
+from lambda_builder.devcluster.objects import JOBS, RESOURCES, Obj, Resource
+from lambda_builder.devcluster.selection import Selector
+from lambda_builder.devcluster.statuses import expired
 
 _rv = attrgetter("rv")
 _EPOCH = 1_577_836_800_000  # 2020, in milliseconds

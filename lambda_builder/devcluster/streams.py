@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .http_request import Request
-from .logstream import LogStreams
-from .objects import PODS
-from .rest import Reply, Rest
-from .routing import Route
-from .statuses import method_not_allowed
-from .tables import Tables
-from .watching import Watches
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.logstream import LogStreams
+from lambda_builder.devcluster.objects import PODS
+from lambda_builder.devcluster.rest import Reply, Rest
+from lambda_builder.devcluster.routing import Route
+from lambda_builder.devcluster.statuses import method_not_allowed
+from lambda_builder.devcluster.tables import Tables
+from lambda_builder.devcluster.watching import Watches
 
 
 class Streams:
-    """Answers what ``Rest`` does not.  On the server's thread only."""
+    """Answers what ``Rest`` does not. On the server's thread only."""
 
     def __init__(self, rest: Rest, watches: Watches, logs: LogStreams, tables: Tables) -> None:
         self._rest = rest

@@ -7,12 +7,12 @@ from calendar import timegm
 from collections.abc import Callable
 from typing import Any
 
-from .admin import job_state
-from .http_request import Request
-from .objects import Json, Obj, Resource, dumps
-from .rest import Answer, Rest
-from .routing import Route
-from .store import Change
+from lambda_builder.devcluster.admin import job_state
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
+from lambda_builder.devcluster.rest import Answer, Rest
+from lambda_builder.devcluster.routing import Route
+from lambda_builder.devcluster.store import Change
 
 _Row = Callable[[Json, Obj], list[Any]]
 

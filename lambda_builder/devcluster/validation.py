@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .names import NameList, check_labels, check_metadata
-from .objects import Json
-from .quantities import compare, is_negative
-from .statuses import Cause, invalid_value, required, unsupported
+from lambda_builder.devcluster.names import NameList, check_labels, check_metadata
+from lambda_builder.devcluster.objects import Json
+from lambda_builder.devcluster.quantities import compare, is_negative
+from lambda_builder.devcluster.statuses import Cause, invalid_value, required, unsupported
 
 _NOT_NEGATIVE = (
     "parallelism",

@@ -6,21 +6,21 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from .faults import Faults
-from .http_request import Request
-from .objects import Json, Obj, Resource, dumps
-from .routing import Route
-from .selection import Selector, parse
-from .server import Exchange
-from .statuses import ApiError, Cause, bad_request, expired, invalid
-from .store import Change, Collection, Store, watch_line
+from lambda_builder.devcluster.faults import Faults
+from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
+from lambda_builder.devcluster.routing import Route
+from lambda_builder.devcluster.selection import Selector, parse
+from lambda_builder.devcluster.server import Exchange
+from lambda_builder.devcluster.statuses import ApiError, Cause, bad_request, expired, invalid
+from lambda_builder.devcluster.store import Change, Collection, Store, watch_line
 
 # Encodes one event; tables are made row by row, plain objects once for all watches.
 Encode = Callable[[str, Obj, Change | None], bytes]
 
 
 class Watches:
-    """All open watches.  On the server's thread only."""
+    """All open watches. On the server's thread only."""
 
     def __init__(
         self,
