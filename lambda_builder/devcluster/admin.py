@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lambda_builder.devcluster.faults import Fault
 from lambda_builder.devcluster.http_request import Request
-from lambda_builder.devcluster.objects import JOBS, Json, Obj, dumps
+from lambda_builder.devcluster.jobs import job_state
+from lambda_builder.devcluster.objects import JOBS, Json, dumps
 from lambda_builder.devcluster.requestlog import RequestLog
 from lambda_builder.devcluster.rest import Answer
 from lambda_builder.devcluster.statuses import (
@@ -20,23 +23,18 @@ from lambda_builder.devcluster.statuses import (
 )
 from lambda_builder.devcluster.store import Store
 
+Methods = Mapping[str, Callable[[Request], Answer]]
 
+
+@dataclass(frozen=True)
 class Control:
     """What can be steered; each is one call into the running cluster."""
 
-    def __init__(
-        self,
-        list_faults: Callable[[], list[Json]],
-        add_fault: Callable[[Fault], None],
-        clear_faults: Callable[[], None],
-        outage: Callable[[float], None],
-        finish: Callable[[str, bool, int, str], bool],
-    ) -> None:
-        self.list_faults = list_faults
-        self.add_fault = add_fault
-        self.clear_faults = clear_faults
-        self.outage = outage
-        self.finish = finish
+    list_faults: Callable[[], list[Json]]
+    add_fault: Callable[[Fault], None]
+    clear_faults: Callable[[], None]
+    outage: Callable[[float], None]
+    finish: Callable[[str, bool, int, str], bool]
 
 
 class Admin:
@@ -47,49 +45,58 @@ class Admin:
         self._log = log
         self._control = control
         self._namespace = namespace
+        self._subjects: dict[str, Methods] = {
+            "faults": {
+                "GET": self._list_faults,
+                "POST": self._add_faults,
+                "DELETE": self._clear_faults,
+            },
+            "requests": {"GET": self._list_requests, "DELETE": self._clear_requests},
+            "outage": {"POST": self._outage},
+            "jobs-summary": {"GET": self._summary},
+        }
 
     def answer(self, request: Request) -> Answer:
+        """Answer one request; raises ``ApiError`` for what there is not."""
         parts = request.path.strip("/").split("/")[1:]
-        subject = parts[0] if parts else ""
-        if subject == "jobs" and len(parts) == 3 and parts[2] == "finish":
-            return self._finish(parts[1], request)
-        handler = {
-            "faults": self._faults,
-            "requests": self._requests,
-            "outage": self._outage,
-            "jobs-summary": self._summary,
-        }.get(subject)
-        if handler is None or len(parts) > 1:
+        if len(parts) == 3 and (parts[0], parts[2]) == ("jobs", "finish"):
+            methods: Methods = {"POST": partial(self._finish, parts[1])}
+        else:
+            methods = self._subjects.get("/".join(parts), {})
+        if not methods:
             raise no_such_path()
-        return handler(request)
-
-    def _faults(self, request: Request) -> Answer:
-        if request.method == "POST":
-            value = _json(request)
-            listed = value if isinstance(value, list) else [value]
-            try:
-                found = [Fault.from_json(item) for item in listed]
-            except (ValueError, TypeError) as exc:
-                raise bad_request(str(exc)) from exc
-            for fault in found:
-                self._control.add_fault(fault)
-            return Answer(201, dumps(self._control.list_faults()))
-        if request.method == "DELETE":
-            self._control.clear_faults()
-        elif request.method != "GET":
+        if request.method not in methods:
             raise method_not_allowed()
+        return methods[request.method](request)
+
+    def _list_faults(self, request: Request) -> Answer:
+        del request
         return Answer(200, dumps(self._control.list_faults()))
 
-    def _requests(self, request: Request) -> Answer:
-        if request.method == "DELETE":
-            self._log.clear()
-        elif request.method != "GET":
-            raise method_not_allowed()
+    def _add_faults(self, request: Request) -> Answer:
+        value = _json(request)
+        listed = value if isinstance(value, list) else [value]
+        try:
+            found = [Fault.from_json(item) for item in listed]
+        except (ValueError, TypeError) as exc:
+            raise bad_request(str(exc)) from exc
+        for fault in found:
+            self._control.add_fault(fault)
+        return Answer(201, dumps(self._control.list_faults()))
+
+    def _clear_faults(self, request: Request) -> Answer:
+        self._control.clear_faults()
+        return self._list_faults(request)
+
+    def _list_requests(self, request: Request) -> Answer:
+        del request
         return Answer(200, dumps(self._log.describe()))
 
+    def _clear_requests(self, request: Request) -> Answer:
+        self._log.clear()
+        return self._list_requests(request)
+
     def _outage(self, request: Request) -> Answer:
-        if request.method != "POST":
-            raise method_not_allowed()
         value = _json(request)
         seconds = value.get("seconds") if isinstance(value, dict) else None
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
@@ -98,16 +105,13 @@ class Admin:
         return Answer(202, dumps({"seconds": seconds}))
 
     def _summary(self, request: Request) -> Answer:
-        if request.method != "GET":
-            raise method_not_allowed()
+        del request
         counts = Counter(job_state(job) for job in self._store.of(JOBS).objects.values())
         states = ("pending", "running", "succeeded", "failed", "suspended", "deleting")
         summary: Json = {state: counts[state] for state in states}
         return Answer(200, dumps({"total": counts.total(), **summary}))
 
     def _finish(self, name: str, request: Request) -> Answer:
-        if request.method != "POST":
-            raise method_not_allowed()
         value = _json(request) if request.body else {}
         if not isinstance(value, dict):
             raise bad_request("expected an object")
@@ -120,21 +124,6 @@ class Admin:
             raise not_found(JOBS, name)
         job = self._store.of(JOBS).objects[f"{namespace}/{name}"]
         return Answer(200, job.encode())
-
-
-def job_state(job: Obj) -> str:
-    """A Job's state in one word."""
-    if job.deleting:
-        return "deleting"
-    for mark, state in (
-        (b'"type":"Complete"', "succeeded"),
-        (b'"type":"Failed"', "failed"),
-        (b'"type":"Suspended"', "suspended"),
-        (b'"ready":1', "running"),
-    ):
-        if mark in job.status:
-            return state
-    return "pending"
 
 
 def _json(request: Request) -> Any:

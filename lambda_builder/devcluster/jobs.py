@@ -163,3 +163,18 @@ def pod_template(job: Obj) -> tuple[Json, bytes]:
     """The metadata of a stored Job's pods, and their encoded spec without its opening brace."""
     metadata: Json = json.loads(job.body[1])
     return metadata, job.body[3]
+
+
+def job_state(job: Obj) -> str:
+    """A Job's state in one word."""
+    if job.deleting:
+        return "deleting"
+    for mark, state in (
+        (b'"type":"Complete"', "succeeded"),
+        (b'"type":"Failed"', "failed"),
+        (b'"type":"Suspended"', "suspended"),
+        (b'"ready":1', "running"),
+    ):
+        if mark in job.status:
+            return state
+    return "pending"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from lambda_builder.devcluster.events import EventRecorder
+import time
+import uuid
+from collections import deque
+
+from lambda_builder.devcluster.admission import plain_object
 from lambda_builder.devcluster.jobs import job_fields
-from lambda_builder.devcluster.objects import JOBS, PODS, Json, Obj
+from lambda_builder.devcluster.objects import EVENTS, JOBS, PODS, Json, Obj, timestamp
 from lambda_builder.devcluster.pods import fields
 from lambda_builder.devcluster.runs import Run
 from lambda_builder.devcluster.store import Store
 
+_MAX_EVENTS = 20_000
+
 
 class Ledger:
-    """Writes for a run. On the server's thread only."""
+    """Writes for a run. On the server's thread only. The oldest events go beyond a number."""
 
-    def __init__(self, store: Store, recorder: EventRecorder) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._recorder = recorder
+        self._recorded: deque[tuple[str, str]] = deque()
 
     def write(self, run: Run, status: Json) -> Obj:
         """Give the run's Job a new status."""
@@ -38,9 +44,51 @@ class Ledger:
     def record(
         self, about: Obj, type: str, reason: str, message: str, component: str = "job-controller"
     ) -> Obj:
-        """Record an event about an object."""
-        return self._recorder.record(about, type, reason, message, component)
+        """Record a new event about an object."""
+        now = timestamp()
+        name = f"{about.name}.{time.time_ns():x}"
+        event = plain_object(
+            EVENTS,
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": about.namespace,
+                    "uid": str(uuid.uuid4()),
+                    "creationTimestamp": now,
+                },
+                "involvedObject": {
+                    "kind": about.resource.kind,
+                    "namespace": about.namespace,
+                    "name": about.name,
+                    "uid": about.uid,
+                    "apiVersion": about.resource.api_version,
+                    "resourceVersion": str(about.rv),
+                },
+                "reason": reason,
+                "message": message,
+                "source": {"component": component},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+                "type": type,
+                "eventTime": None,
+                "reportingComponent": component,
+                "reportingInstance": "",
+            },
+        )
+        event = self._store.put(event)
+        self._recorded.append((event.namespace, event.name))
+        if len(self._recorded) > _MAX_EVENTS:
+            oldest = self._store.of(EVENTS).get(*self._recorded.popleft())
+            if oldest is not None:
+                self._store.remove(oldest)
+        return event
 
     def again(self, event: Obj) -> None:
-        """Count an event that repeats once more."""
-        self._recorder.again(event)
+        """Count an event once more, as the real recorder does with one that repeats."""
+        stored = self._store.of(EVENTS).get(event.namespace, event.name)
+        if stored is not None:
+            value = stored.decode()
+            value["count"] += 1
+            value["lastTimestamp"] = timestamp()
+            self._store.put(plain_object(EVENTS, value))

@@ -8,7 +8,7 @@ import json
 
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.objects import Json, Obj, Resource
-from lambda_builder.devcluster.selection import parse
+from lambda_builder.devcluster.selection import number, parse
 from lambda_builder.devcluster.statuses import bad_request, expired
 from lambda_builder.devcluster.store import Store
 
@@ -29,7 +29,7 @@ class Lists:
         """What a list request asks for, and the metadata of its list."""
         query = request.query
         selector = parse(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        limit = _number(query.get("limit", ""), "limit")
+        limit = number(query, "limit") or 0
         rv, after = self._continue(query.get("continue", ""), resource)
         items: list[Obj] = []
         more = False
@@ -68,12 +68,6 @@ def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
         f'"metadata":{json.dumps(meta)},"items":['
     )
     return b"".join((head.encode(), b",".join([obj.encode(typed=False) for obj in items]), b"]}"))
-
-
-def _number(text: str, name: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
-        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text or 0)
 
 
 def _token(rv: int, key: str) -> str:

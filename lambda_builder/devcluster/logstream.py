@@ -9,6 +9,7 @@ from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.objects import Json, Obj
 from lambda_builder.devcluster.podlogs import PodLogs, PodRun
 from lambda_builder.devcluster.rest import Answer, Reply
+from lambda_builder.devcluster.selection import number
 from lambda_builder.devcluster.server import Exchange
 from lambda_builder.devcluster.statuses import bad_request
 
@@ -24,8 +25,8 @@ class LogStreams:
 
     def open(self, pod: Obj, request: Request) -> Reply:
         query = request.query
-        tail = _count(query.get("tailLines"), "tailLines")
-        limit = _count(query.get("limitBytes"), "limitBytes")
+        tail = number(query, "tailLines")
+        limit = number(query, "limitBytes")
         value = pod.decode()
         container = _container(value, query.get("container", ""))
         if request.flag("previous"):
@@ -98,14 +99,6 @@ class Follower:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _count(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text)
 
 
 def _names(pod: Json, field: str) -> list[str]:

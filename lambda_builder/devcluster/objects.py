@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -94,102 +94,42 @@ def interned(labels: Mapping[str, str]) -> dict[str, str]:
     return {sys.intern(str(key)): sys.intern(str(value)) for key, value in labels.items()}
 
 
-class Obj:
+class Obj(NamedTuple):
     """One version of one object. Immutable: a change is a new Obj, which shares what it can.
 
     ``meta`` is the encoded metadata without ``resourceVersion``; ``body`` is what follows the
     metadata (each fragment with its leading comma); ``status`` is encoded JSON or empty.
     """
 
-    __slots__ = (
-        "body",
-        "deleting",
-        "fields",
-        "labels",
-        "meta",
-        "name",
-        "namespace",
-        "resource",
-        "rv",
-        "status",
-        "uid",
-    )
-
-    def __init__(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        uid: str,
-        labels: Mapping[str, str],
-        meta: bytes,
-        body: tuple[bytes, ...] = (),
-        status: bytes = b"",
-        *,
-        fields: Mapping[str, str] | None = None,
-        rv: int = 0,
-        deleting: bool = False,
-    ) -> None:
-        self.resource = resource
-        self.namespace = namespace
-        self.name = name
-        self.uid = uid
-        self.labels = labels
-        self.meta = meta
-        self.body = body
-        self.status = status
-        self.fields = fields
-        self.rv = rv
-        self.deleting = deleting
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    meta: bytes
+    body: tuple[bytes, ...] = ()
+    status: bytes = b""
+    fields: Mapping[str, str] | None = None
+    rv: int = 0
+    deleting: bool = False
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
     def at(self, rv: int) -> Obj:
-        """The same object as of revision ``rv``."""
-        return Obj(
-            self.resource,
-            self.namespace,
-            self.name,
-            self.uid,
-            self.labels,
-            self.meta,
-            self.body,
-            self.status,
-            fields=self.fields,
-            rv=rv,
-            deleting=self.deleting,
-        )
+        """Return the same object as of revision ``rv``."""
+        return self._replace(rv=rv)
 
     def with_status(self, status: Json, fields: Mapping[str, str] | None = None) -> Obj:
-        return Obj(
-            self.resource,
-            self.namespace,
-            self.name,
-            self.uid,
-            self.labels,
-            self.meta,
-            self.body,
-            dumps(status),
-            fields=self.fields if fields is None else fields,
-            rv=self.rv,
-            deleting=self.deleting,
-        )
+        """Return the same with another status, and what field selectors see of it."""
+        return self._replace(status=dumps(status), fields=self.fields if fields is None else fields)
 
     def with_meta(self, meta: Json) -> Obj:
-        """The same with other metadata, which must agree on name, namespace and uid."""
-        return Obj(
-            self.resource,
-            self.namespace,
-            self.name,
-            self.uid,
-            interned(meta.get("labels", {})),
-            dumps({k: v for k, v in meta.items() if k != "resourceVersion"}),
-            self.body,
-            self.status,
-            fields=self.fields,
-            rv=self.rv,
+        """Return the same with other metadata, which must agree on name, namespace and uid."""
+        return self._replace(
+            labels=interned(meta.get("labels", {})),
+            meta=dumps({k: v for k, v in meta.items() if k != "resourceVersion"}),
             deleting="deletionTimestamp" in meta,
         )
 

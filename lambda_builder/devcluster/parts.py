@@ -11,7 +11,6 @@ from lambda_builder.devcluster.admission import Admission
 from lambda_builder.devcluster.controller import Kubelet
 from lambda_builder.devcluster.deletion import Deletion
 from lambda_builder.devcluster.dispatch import Dispatcher
-from lambda_builder.devcluster.events import EventRecorder
 from lambda_builder.devcluster.faults import Fault, Faults
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.listener import Listener
@@ -25,8 +24,6 @@ from lambda_builder.devcluster.streams import Streams
 from lambda_builder.devcluster.tables import Tables
 from lambda_builder.devcluster.timers import Timers
 from lambda_builder.devcluster.watching import Watches
-
-_MAX_EVENTS = 20_000
 
 
 class Parts:
@@ -53,7 +50,7 @@ class Parts:
         self._other_timers = Timers(loop)
         self.pod_logs = PodLogs()
         self.kubelet = Kubelet(
-            Ledger(self.store, EventRecorder(self.store, _MAX_EVENTS)),
+            Ledger(self.store),
             self.kubelet_timers,
             self.faults,
             self.pod_logs,

@@ -108,3 +108,11 @@ def _parse_fields(text: str) -> tuple[Requirement, ...]:
         operator = "notin" if operator == "!=" else "in"
         found.append(Requirement(key, operator, frozenset((value,))))
     return tuple(found)
+
+
+def number(query: Mapping[str, str], name: str) -> int | None:
+    """Return a whole number of the query, None where there is none; another value is a 400."""
+    text = query.get(name, "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text) if text else None

@@ -7,8 +7,8 @@ from calendar import timegm
 from collections.abc import Callable
 from typing import Any
 
-from lambda_builder.devcluster.admin import job_state
 from lambda_builder.devcluster.http_request import Request
+from lambda_builder.devcluster.jobs import job_state
 from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
 from lambda_builder.devcluster.rest import Answer, Rest
 from lambda_builder.devcluster.routing import Route

@@ -10,7 +10,7 @@ from lambda_builder.devcluster.faults import Faults
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
 from lambda_builder.devcluster.routing import Route
-from lambda_builder.devcluster.selection import Selector, parse
+from lambda_builder.devcluster.selection import Selector, number, parse
 from lambda_builder.devcluster.server import Exchange
 from lambda_builder.devcluster.statuses import ApiError, Cause, bad_request, expired, invalid
 from lambda_builder.devcluster.store import Change, Collection, Store, watch_line
@@ -47,7 +47,8 @@ class Watches:
         if request.flag("sendInitialEvents"):
             raise _no_watch_list(resource)
         since = _revision(query.get("resourceVersion", ""))
-        timeout = _timeout(query.get("timeoutSeconds", ""))
+        # Without a wish the real server takes a random time, so that watches do not end together.
+        timeout = float(number(query, "timeoutSeconds") or random.uniform(1800, 3600))
         if since > self._store.rv:
             raise _too_large(since, self._store.rv)
 
@@ -215,13 +216,6 @@ def _revision(text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
         raise bad_request(f'invalid resource version "{text}": strconv.ParseUint: invalid syntax')
     return int(text or 0)
-
-
-def _timeout(text: str) -> float:
-    if text and not (text.isascii() and text.isdigit()):
-        raise bad_request(f'invalid timeoutSeconds: parsing "{text}": invalid syntax')
-    # Without a wish the real server takes a random time, so that watches do not end together.
-    return float(text or 0) or random.uniform(1800, 3600)
 
 
 def _too_large(asked: int, current: int) -> ApiError:
