@@ -37,9 +37,11 @@ _OWN = (
 class Controller(Protocol):
     """Who has to know of new and changed Jobs."""
 
-    def created(self, job: Obj) -> None: ...
+    def created(self, job: Obj) -> None:
+        """Take note of a new Job."""
 
-    def updated(self, job: Obj) -> None: ...
+    def updated(self, job: Obj) -> None:
+        """Take note of a changed Job."""
 
 
 class Admission:
@@ -51,10 +53,12 @@ class Admission:
         self._job_quota = job_quota
 
     def check_namespace(self, resource: Resource, namespace: str) -> None:
+        """Raise 404 where a namespaced object has no such namespace."""
         if resource.namespaced and self._store.of(NAMESPACES).get("", namespace) is None:
             raise not_found(NAMESPACES, namespace)
 
     def new(self, resource: Resource, value: Json, namespace: str) -> Obj:
+        """Return what is to be stored of a new object; raises ``ApiError`` where it is refused."""
         name = value["metadata"]["name"]
         if resource is not JOBS:
             _refuse(resource, name, list(check_metadata(value["metadata"])))
@@ -83,10 +87,12 @@ class Admission:
         return job_object(value, int(before["metadata"]["resourceVersion"]))
 
     def created(self, obj: Obj) -> None:
+        """Tell the controller of an object that has been stored."""
         if obj.resource is JOBS:
             self._controller.created(obj)
 
     def updated(self, obj: Obj) -> None:
+        """Tell the controller of an object that has been changed."""
         if obj.resource is JOBS:
             self._controller.updated(obj)
 

@@ -125,10 +125,12 @@ class DevCluster:
 
     @property
     def port(self) -> int:
+        """The port it listens on; 0 before the start."""
         return self._parts.listener.port
 
     @property
     def url(self) -> str:
+        """Where clients find it."""
         return f"http://{self._host}:{self.port}"
 
     def write_kubeconfig(self, path: str | Path) -> None:
@@ -156,11 +158,13 @@ class DevCluster:
         return self._call(self._parts.log.copies)
 
     def clear_requests(self) -> None:
+        """Forget the requests so far."""
         self._call(self._parts.log.clear)
 
     # -- what it does ---------------------------------------------------------------------------
 
     def add_fault(self, fault: Fault) -> None:
+        """Have something go wrong from now on."""
         self._call(lambda: self._parts.add_fault(fault))
 
     def clear_faults(self) -> None:
@@ -190,6 +194,7 @@ class DevCluster:
         self._call(self._parts.kubelet_timers.pause)
 
     def resume_kubelet(self) -> None:
+        """Let Jobs go on after ``pause_kubelet()``."""
         self._call(self._parts.kubelet_timers.resume)
 
     def outage(self) -> None:

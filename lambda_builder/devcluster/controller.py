@@ -50,6 +50,7 @@ class Kubelet:
     # -- what the API tells ---------------------------------------------------------------------
 
     def created(self, job: Obj) -> None:
+        """Begin to run a new Job, unless it is suspended."""
         run = self._runs[job.key] = Run(job)
         if run.suspended:
             self._suspend(run)
@@ -57,6 +58,7 @@ class Kubelet:
             self._later(run, 0.0, self._begin)
 
     def updated(self, job: Obj) -> None:
+        """Follow a change of a Job: it may have been suspended or resumed."""
         run = self._runs.get(job.key)
         if run is None:
             return

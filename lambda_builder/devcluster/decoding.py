@@ -63,6 +63,7 @@ def decode(value: Json, resource: Resource) -> list[str]:
 
 
 def refuse_unknown(resource: Resource, unknown: list[str]) -> ApiError:
+    """Return the refusal of fields that strict validation does not know."""
     words = ", ".join(f'unknown field "{path}"' for path in unknown)
     return _cannot_handle(resource, f"strict decoding error: {words}")
 

@@ -46,6 +46,7 @@ class Dispatcher:
         self._held: set[Exchange] = set()
 
     def handle(self, exchange: Exchange) -> None:
+        """Answer one exchange, now or later."""
         request = exchange.request
         where = route(request)
         if where.label == "devcluster":
@@ -131,6 +132,7 @@ class Dispatcher:
 
 
 def error_answer(error: ApiError) -> Answer:
+    """Return the answer that an error is told by."""
     return Answer(error.code, error.body(), headers=error.headers)
 
 

@@ -94,9 +94,11 @@ class Faults:
         return bool(self._active)
 
     def add(self, fault: Fault) -> None:
+        """Put a fault in force, after those there are."""
         self._active.append(ActiveFault(fault))
 
     def clear(self) -> None:
+        """Take all faults back."""
         for active in self._active:
             active.cleared = True
         self._active.clear()

@@ -22,19 +22,23 @@ class Request:
 
     @cached_property
     def path(self) -> str:
+        """The path, decoded."""
         path = self.target.partition("?")[0]
         return unquote(path) if "%" in path else path
 
     @cached_property
     def query(self) -> dict[str, str]:
+        """The query's parameters; of one that is repeated, the last."""
         text = self.target.partition("?")[2]
         return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     @property
     def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def flag(self, name: str) -> bool:
+        """Whether a parameter of the query is set."""
         return self.query.get(name, "").lower() in ("true", "1")
 
 

@@ -29,6 +29,7 @@ class Ledger:
         return self._store.put(job.with_status(status, job_fields(status)))
 
     def add_pod(self, pod: Obj) -> None:
+        """Store a new pod."""
         self._store.put(pod)
 
     def write_pod(self, run: Run, phase: str, status: Json) -> Obj:

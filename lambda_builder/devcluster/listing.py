@@ -63,6 +63,7 @@ class Lists:
 
 
 def encode_list(resource: Resource, meta: Json, items: list[Obj]) -> bytes:
+    """Return a list's body."""
     head = (
         f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'
         f'"metadata":{json.dumps(meta)},"items":['

@@ -24,6 +24,7 @@ class LogStreams:
         self._logs = logs
 
     def open(self, pod: Obj, request: Request) -> Reply:
+        """Return the answer to a log request: text, or a stream while it is followed."""
         query = request.query
         tail = number(query, "tailLines")
         limit = number(query, "limitBytes")
@@ -64,6 +65,7 @@ class Follower:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
+        """Send what is there and follow the rest."""
         self._exchange.on_close = self._stop
         self._exchange.start_stream(_TYPE)
         if self._run.followers is None:

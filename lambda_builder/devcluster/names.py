@@ -67,6 +67,7 @@ def check_metadata(meta: Json) -> Iterator[Cause]:
 
 
 def check_labels(path: str, labels: dict[str, str] | None) -> Iterator[Cause]:
+    """What is wrong with labels, for any kind."""
     for key, value in (labels or {}).items():
         if not _is_key(key):
             yield from _bad_key(path, key)

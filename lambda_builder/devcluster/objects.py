@@ -45,6 +45,7 @@ class Resource:
 
     @property
     def api_version(self) -> str:
+        """The ``apiVersion`` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
@@ -54,6 +55,7 @@ class Resource:
 
     @property
     def qualified_kind(self) -> str:
+        """The kind as validation errors name it: ``Job.batch``, but plain ``Pod``."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
 
 
@@ -115,6 +117,7 @@ class Obj(NamedTuple):
 
     @property
     def key(self) -> str:
+        """Namespace and name, as the store orders objects."""
         return f"{self.namespace}/{self.name}"
 
     def at(self, rv: int) -> Obj:
@@ -134,6 +137,7 @@ class Obj(NamedTuple):
         )
 
     def decode_meta(self) -> Json:
+        """Return a copy of the metadata, without the revision."""
         value: Json = json.loads(self.meta)
         return value
 
@@ -149,5 +153,6 @@ class Obj(NamedTuple):
         return b"".join((lead, self.meta[1:], *self.body, *status, b"}"))
 
     def decode(self) -> Json:
+        """Return a copy of the whole object."""
         value: Json = json.loads(self.encode())
         return value

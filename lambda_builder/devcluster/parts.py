@@ -84,14 +84,17 @@ class Parts:
         self._loop = loop
 
     def add_fault(self, fault: Fault) -> None:
+        """Put a fault in force, on open watches too."""
         self.faults.add(fault)
         self.watches.strike()
 
     def clear_faults(self) -> None:
+        """Take all faults back and cut the requests that hang."""
         self.faults.clear()
         self.dispatcher.release()
 
     async def end(self) -> None:
+        """Cut every connection; nothing happens by itself from now on."""
         self.kubelet_timers.cancel()
         self._other_timers.cancel()
         await self.listener.end()

@@ -53,18 +53,22 @@ class PodLogs:
         self._runs: dict[str, PodRun] = {}
 
     def get(self, key: str) -> PodRun | None:
+        """Return the run of a pod; None where it has not started."""
         return self._runs.get(key)
 
     def started(self, key: str, job: str, seconds: float) -> None:
+        """A pod runs from now on, for ``seconds``."""
         self._runs[key] = PodRun(job, seconds)
 
     def ended(self, key: str, exit_code: int) -> None:
+        """A pod's container has ended; its followers hear the rest."""
         run = self._runs.get(key)
         if run is not None and run.ended is None:
             run.ended, run.exit_code = time.monotonic(), exit_code
             self._tell(run)
 
     def removed(self, key: str) -> None:
+        """A pod is gone, and its log with it."""
         run = self._runs.pop(key, None)
         if run is not None:
             run.ended = run.ended or time.monotonic()

@@ -22,6 +22,8 @@ class Containers:
 
     @classmethod
     def of(cls, pod_spec: Json) -> Containers:
+        """Read them from a pod's specification."""
+
         def pairs(field: str) -> tuple[tuple[str, str], ...]:
             return tuple((c["name"], c["image"]) for c in pod_spec.get(field, ()))
 
@@ -73,11 +75,13 @@ def fields(phase: str) -> Mapping[str, str]:
 
 
 def waiting(containers: Containers, reason: str, message: str) -> Json:
+    """Return the status of a pod whose containers wait."""
     state = {"reason": reason, "message": message} if message else {"reason": reason}
     return _status("Pending", containers, {"waiting": state}, ready=False)
 
 
 def running(containers: Containers, started: float) -> Json:
+    """Return the status of a pod that runs since ``started`` (seconds since the epoch)."""
     state = {"running": {"startedAt": timestamp(started)}}
     return _status("Running", containers, state, ready=True, started=started)
 
@@ -85,6 +89,7 @@ def running(containers: Containers, started: float) -> Json:
 def terminated(
     containers: Containers, started: float, ended: float, exit_code: int, reason: str
 ) -> Json:
+    """Return the status of a pod whose containers have ended."""
     state = {
         "terminated": {
             "exitCode": exit_code,

@@ -28,6 +28,7 @@ def is_quantity(value: object) -> bool:
 
 
 def is_negative(value: object) -> bool:
+    """Whether a quantity is below zero."""
     return str(value).startswith("-") and _amount(value) < 0
 
 

@@ -32,15 +32,19 @@ class RequestLog:
         self._entries: deque[Request] = deque(maxlen=_LIMIT)
 
     def add(self, verb: str, resource: str, name: str | None) -> Request:
+        """Record a request; its status is filled in once there is one."""
         entry = Request(time.time(), verb, resource, name, 0)
         self._entries.append(entry)
         return entry
 
     def copies(self) -> list[Request]:
+        """Return copies of the entries."""
         return [replace(entry) for entry in self._entries]
 
     def describe(self) -> list[Json]:
+        """Return the entries as JSON."""
         return [asdict(entry) for entry in self._entries]
 
     def clear(self) -> None:
+        """Forget all entries."""
         self._entries.clear()

@@ -53,6 +53,7 @@ class Rest:
         self._deletion = deletion
 
     def answer(self, route: Route, request: Request, resource: Resource) -> Answer:
+        """Answer one request; raises ``ApiError`` where it is refused."""
         if route.verb not in resource.verbs:
             raise method_not_allowed()
         if route.verb == "create":
@@ -68,6 +69,7 @@ class Rest:
         return self._delete(route, request, resource)
 
     def find(self, route: Route, resource: Resource) -> Obj:
+        """Return the object a route names; raises 404 where there is none."""
         obj = self._store.of(resource).get(route.namespace, route.name)
         if obj is None:
             raise not_found(resource, route.name)

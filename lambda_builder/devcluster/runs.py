@@ -58,9 +58,11 @@ class Run:
 
     @property
     def key(self) -> str:
+        """The key of its Job."""
         return f"{self.namespace}/{self.name}"
 
     def next_step(self) -> int:
+        """Begin another step; those timed earlier are stale."""
         self.step += 1
         return self.step
 
@@ -105,11 +107,13 @@ class Run:
 
 
 def spec_of(job: Obj) -> Json:
+    """Return a copy of a Job's specification."""
     spec: Json = json.loads(b"".join(job.body).partition(b":")[2])
     return spec
 
 
 def condition(type: str, reason: str, message: str, status: str = "True") -> dict[str, Any]:
+    """Return a Job's condition, as of now."""
     now = timestamp()
     return {
         "type": type,

@@ -24,6 +24,7 @@ class Requirement:
     values: frozenset[str] = frozenset()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels meet it."""
         value = labels.get(self.key)
         if self.operator == "in":
             return value is not None and value in self.values
@@ -41,9 +42,11 @@ class Selector:
 
     @property
     def empty(self) -> bool:
+        """Whether it takes everything."""
         return not self.labels and not self.fields
 
     def matches(self, obj: Obj) -> bool:
+        """Whether an object meets all its requirements."""
         for requirement in self.labels:
             if not requirement.matches(obj.labels):
                 return False

@@ -35,6 +35,7 @@ class Exchange:
 
     @property
     def open(self) -> bool:
+        """Whether an answer can still be given."""
         return self._connection is not None
 
     def respond(
@@ -44,6 +45,7 @@ class Exchange:
         content_type: str = "application/json",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
+        """Answer as a whole."""
         connection = self._connection
         if connection is None:
             return
@@ -59,6 +61,7 @@ class Exchange:
         self._finish(connection)
 
     def start_stream(self, content_type: str) -> None:
+        """Begin an answer that comes in chunks."""
         if self._connection is None:
             return
         self._streaming = True
@@ -74,6 +77,7 @@ class Exchange:
             self._connection.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def end_stream(self) -> None:
+        """End the answer that came in chunks."""
         connection = self._connection
         if connection is not None:
             connection.send(b"0\r\n\r\n")
@@ -109,14 +113,17 @@ class Connections:
         return len(self._open)
 
     def add(self, connection: Connection) -> None:
+        """Keep a new connection, or cut it while closed."""
         self._open.add(connection)
         if self.closed:  # it was accepted, but not yet made, when everything was cut
             connection.abort()
 
     def discard(self, connection: Connection) -> None:
+        """Forget a connection that is gone."""
         self._open.discard(connection)
 
     def cut(self) -> None:
+        """Cut every connection."""
         for connection in tuple(self._open):
             connection.abort()
 
@@ -134,10 +141,12 @@ class Connection(asyncio.Protocol):
         self._pumping = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio.Protocol)."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchange under way (asyncio.Protocol)."""
         self._connections.discard(self)
         self._transport = None
         exchange, self._exchange = self._exchange, None
@@ -145,10 +154,12 @@ class Connection(asyncio.Protocol):
             exchange.lost()
 
     def data_received(self, data: bytes) -> None:
+        """Read requests out of what came in (asyncio.Protocol)."""
         self._buffer += data
         self._pump()
 
     def send(self, data: bytes) -> None:
+        """Write; a reader too far behind is cut."""
         transport = self._transport
         if transport is None:
             return
@@ -158,10 +169,12 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def abort(self) -> None:
+        """Cut the connection."""
         if self._transport is not None:
             self._transport.abort()
 
     def exchange_done(self, keep_alive: bool) -> None:
+        """Close, or go on with the next request."""
         self._exchange = None
         if not keep_alive and self._transport is not None:
             self._transport.close()

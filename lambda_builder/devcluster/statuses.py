@@ -39,6 +39,7 @@ class ApiError(Exception):
     headers: tuple[tuple[str, str], ...] = ()
 
     def status(self) -> Json:
+        """Return the ``Status`` object."""
         body: Json = {
             "kind": "Status",
             "apiVersion": "v1",
@@ -54,6 +55,7 @@ class ApiError(Exception):
         return body
 
     def body(self) -> bytes:
+        """Return the body of its answer."""
         return dumps(self.status()) + b"\n"
 
 
@@ -70,15 +72,18 @@ class Cause:
 
 
 def required(path: str, detail: str = "") -> Cause:
+    """A field that has no value."""
     return Cause(path, "FieldValueRequired", f"Required value{': ' + detail if detail else ''}")
 
 
 def invalid_value(path: str, value: object, detail: str) -> Cause:
+    """A field with a value that cannot be."""
     shown = dumps(value).decode()
     return Cause(path, "FieldValueInvalid", f"Invalid value: {shown}: {detail}")
 
 
 def unsupported(path: str, value: object, allowed: Sequence[str]) -> Cause:
+    """A field with none of the values it may have."""
     names = ", ".join(f'"{name}"' for name in allowed)
     message = f"Unsupported value: {dumps(value).decode()}: supported values: {names}"
     return Cause(path, "FieldValueNotSupported", message)
@@ -93,21 +98,25 @@ def _details(resource: Resource, name: str) -> Json:
 
 
 def not_found(resource: Resource, name: str) -> ApiError:
+    """404 for an object."""
     message = f'{resource.qualified} "{name}" not found'
     return ApiError(404, "NotFound", message, _details(resource, name))
 
 
 def no_such_path() -> ApiError:
+    """404 for a path the API does not have."""
     return ApiError(404, "NotFound", "the server could not find the requested resource")
 
 
 def already_exists(resource: Resource, name: str, *, deleting: bool = False) -> ApiError:
+    """409 for a name that is taken, perhaps by an object on its way out."""
     lead = "object is being deleted: " if deleting else ""
     message = f'{lead}{resource.qualified} "{name}" already exists'
     return ApiError(409, "AlreadyExists", message, _details(resource, name))
 
 
 def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
+    """409 for a change that came too late."""
     why = why or (
         "the object has been modified; please apply your changes to the latest version "
         "and try again"
@@ -117,6 +126,7 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
+    """422 for an object with ``causes``."""
     words = [str(cause) for cause in causes]
     listed = words[0] if len(words) == 1 else f"[{', '.join(words)}]"
     details: Json = {"name": name} if name else {}
@@ -131,28 +141,34 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
 
 
 def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    """403 by admission."""
     message = f'{resource.qualified} "{name}" is forbidden: {why}'
     return ApiError(403, "Forbidden", message, _details(resource, name))
 
 
 def bad_request(message: str) -> ApiError:
+    """400."""
     return ApiError(400, "BadRequest", message)
 
 
 def unauthorized() -> ApiError:
+    """401."""
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
 def expired(message: str) -> ApiError:
+    """410 for a revision of too long ago."""
     return ApiError(410, "Expired", message)
 
 
 def method_not_allowed() -> ApiError:
+    """405."""
     message = "the server does not allow this method on the requested resource"
     return ApiError(405, "MethodNotAllowed", message)
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
+    """415, naming what is accepted."""
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
         + ", ".join(accepted)

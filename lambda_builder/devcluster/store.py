@@ -31,6 +31,7 @@ class Change:
 
     @property
     def rv(self) -> int:
+        """The revision it made."""
         return self.obj.rv
 
     def line(self) -> bytes:
@@ -40,10 +41,12 @@ class Change:
         return self._line
 
     def forget_line(self) -> None:
+        """Free the encoded event: only the newest is told to several."""
         self._line = b""
 
 
 def watch_line(type: str, obj: Obj) -> bytes:
+    """Return a watch event's line."""
     return b'{"type":"%s","object":%s}\n' % (type.encode(), obj.encode())
 
 
@@ -62,9 +65,11 @@ class Collection:
         self._index: dict[tuple[str, str], str | dict[str, None]] = {}
 
     def get(self, namespace: str, name: str) -> Obj | None:
+        """Return an object; None where there is none."""
         return self.objects.get(f"{namespace}/{name}")
 
     def put(self, obj: Obj) -> None:
+        """Keep an object under its key, whose revision is its own already."""
         key = obj.key
         old = self.objects.get(key)
         if old is None:
@@ -101,6 +106,7 @@ class Collection:
                 yield obj
 
     def remaining(self, namespace: str, after: str) -> int:
+        """How many objects of a namespace (of all, if empty) come after a key."""
         start, end = self._span(namespace, after)
         return end - start
 
@@ -201,6 +207,7 @@ class Store:
         }
 
     def of(self, resource: Resource) -> Collection:
+        """Return the collection of a resource."""
         return self._collections[resource.plural]
 
     def put(self, obj: Obj) -> Obj:
@@ -211,6 +218,7 @@ class Store:
         return obj
 
     def remove(self, obj: Obj) -> Obj:
+        """Remove an object; returns it as of its removal."""
         self.rv += 1
         obj = obj.at(self.rv)
         self.of(obj.resource).remove(obj)

@@ -21,9 +21,11 @@ class Tables:
     """Turns objects into tables for clients that ask for them."""
 
     def wanted(self, request: Request) -> bool:
+        """Whether a request asks for a table."""
         return "as=Table" in request.headers.get("accept", "")
 
     def answer(self, where: Route, request: Request, resource: Resource, rest: Rest) -> Answer:
+        """Answer a read as a table."""
         if where.verb == "get":
             obj = rest.find(where, resource)
             return Answer(200, dumps(_table(resource, {"resourceVersion": str(obj.rv)}, [obj])))
@@ -31,6 +33,8 @@ class Tables:
         return Answer(200, dumps(_table(resource, meta, items)))
 
     def watch_encoder(self) -> Callable[[str, Obj, Change | None], bytes]:
+        """Return what encodes the events of a watch as tables."""
+
         def encode(type: str, obj: Obj, change: Change | None) -> bytes:
             meta = {"resourceVersion": str(obj.rv)}
             table = _table(obj.resource, meta, [obj])

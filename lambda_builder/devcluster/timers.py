@@ -26,6 +26,7 @@ class Timers:
         self._paused = False
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call in ``seconds``; it cannot be taken back."""
         due = time.monotonic() + seconds
         heapq.heappush(self._heap, (due, next(self._order), call))
         self._arm()
@@ -35,10 +36,12 @@ class Timers:
         self._paused = True
 
     def resume(self) -> None:
+        """Make up for what became due since ``pause()``."""
         self._paused = False
         self._arm()
 
     def cancel(self) -> None:
+        """Forget all calls."""
         self._heap.clear()
         if self._wakeup is not None:
             self._wakeup.cancel()

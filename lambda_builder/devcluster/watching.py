@@ -137,6 +137,7 @@ class Watch:
         self._timers.append(self._loop.call_later(timeout * 0.95, self._bookmark))
 
     def end_after(self, seconds: float) -> None:
+        """End the stream in ``seconds``, whatever it has told."""
         self._timers.append(self._loop.call_later(seconds, self._finish))
 
     def expire(self) -> None:
