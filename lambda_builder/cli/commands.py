@@ -59,6 +59,11 @@ def serve() -> None:
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write a kubeconfig.")
 def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> None:
     """Serve with an embedded cluster: for development and tests, nothing is really built."""
+    if not dev_server.has_cluster():
+        raise click.ClickException(
+            "the embedded cluster is not part of the image: give it a real one with KUBECONFIG "
+            "and run `lambda-builder serve`"
+        )
     settings = _settings()
     click.echo(f"lambda-builder {__version__} on http://localhost:{settings.port}")
     os.environ.setdefault(f"{PREFIX}LOG_FORMAT", "console")

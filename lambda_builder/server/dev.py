@@ -5,6 +5,7 @@ A development and test tool: Jobs are kept and seem to run, but nothing is built
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -23,7 +24,13 @@ GUNICORN = (
     "python:lambda_builder.server.config",
     "lambda_builder.server.app:create_app_from_environment()",
 )
+_CLUSTER = "lambda_builder.devcluster"
 _CLUSTER_STOP_SECONDS = 10
+
+
+def has_cluster() -> bool:
+    """Whether the embedded cluster is installed; the image leaves it out."""
+    return importlib.util.find_spec(_CLUSTER) is not None
 
 
 def run_with_cluster(
@@ -34,7 +41,7 @@ def run_with_cluster(
         config = kubeconfig or Path(folder, "kubeconfig")
         cluster = subprocess.Popen(
             [
-                *(sys.executable, "-m", "lambda_builder.devcluster"),
+                *(sys.executable, "-m", _CLUSTER),
                 *("--kubeconfig", str(config), "--namespace", namespace),
                 *("--run-seconds", str(run_seconds), "--pending-seconds", str(pending_seconds)),
             ],

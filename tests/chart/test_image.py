@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
 contexts: [{name: none, context: {cluster: none, user: none}}]
 users: [{name: none, user: {}}]
 current-context: none
+"""
+IMPORT_ALL = """
+import importlib, pkgutil, lambda_builder
+for module in pkgutil.walk_packages(lambda_builder.__path__, "lambda_builder."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 """
 
 
@@ -175,7 +182,7 @@ def _closure(asked: list[Requirement]) -> Iterator[Requirement]:
 
 
 def test_the_images_steps_make_a_service_that_starts_from_a_clean_folder(
-    image: list[Stage], tmp_path: Path
+    image: list[Stage], metadata: ConfigParser, tmp_path: Path
 ) -> None:
     source, app, packages = tmp_path / "src", tmp_path / "app", tmp_path / "packages"
     build = next(stage for stage in image if stage.name == "build")
@@ -187,33 +194,55 @@ def test_the_images_steps_make_a_service_that_starts_from_a_clean_folder(
         check=True,
         capture_output=True,
     )
-    assert _files(packages / "lambda_builder") == _files(ROOT / "lambda_builder")
+    ours = _files(ROOT / "lambda_builder")
+    left_out = {name for name in ours if name.startswith("devcluster/")}
+    assert left_out
+    assert _files(packages / "lambda_builder") == ours - left_out
 
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG)
-    checked = subprocess.run(
-        [*_entry_point(image), "--check-config"],
-        cwd=app,
-        env={
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin",
-            "PYTHONPATH": str(packages),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "KUBECONFIG": str(kubeconfig),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", *arguments],  # without site: nor what is installed as editable
+            cwd=app,
+            env={
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin",
+                "PYTHONPATH": os.pathsep.join([str(packages), *site.getsitepackages()]),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "KUBECONFIG": str(kubeconfig),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    checked = run(*_entry_point(image), "--check-config")
     assert checked.returncode == 0, checked.stderr
+    imported = run("-c", IMPORT_ALL)
+    assert imported.returncode == 0, imported.stderr
+    developing = run("-c", _console_script(metadata), "dev")
+    assert developing.returncode == 1
+    assert developing.stderr == (
+        "Error: the embedded cluster is not part of the image: give it a real one with KUBECONFIG "
+        "and run `lambda-builder serve`\n"
+    )
     assert {path.name for path in app.iterdir()} == {"gunicorn.conf.py", "wsgi.py"}
 
 
 def _copy(stage: Stage, folder: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    kept_out = {line for line in lines if line and line[0] not in "#!*"}
+
+    def ignored(within: str, names: list[str]) -> list[str]:
+        place = Path(within).relative_to(ROOT)
+        return [name for name in names if str(place / name) in kept_out or name == "__pycache__"]
+
     folder.mkdir()
     for step in stage.all_of("COPY"):
         for name in sources(step):
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
+                shutil.copytree(ROOT / name, folder / name, ignore=ignored)
             else:
                 shutil.copy(ROOT / name, folder)
 
@@ -225,7 +254,14 @@ def _files(folder: Path) -> set[str]:
 
 def _entry_point(image: list[Stage]) -> list[str]:
     program, *arguments = command(image[-1].last("CMD"))
-    return [sys.executable, "-m", program, *arguments]
+    return ["-m", program, *arguments]
+
+
+def _console_script(metadata: ConfigParser) -> str:
+    """Return the code that the script ``lambda-builder`` of an installed package runs."""
+    (script,) = metadata["options.entry_points"]["console_scripts"].strip().splitlines()
+    module, _, name = script.partition("=")[2].strip().partition(":")
+    return f"from {module} import {name}; {name}()"
 
 
 def test_the_chart_runs_the_version_that_the_image_has(image: list[Stage]) -> None:
