@@ -2,7 +2,7 @@
 Flask, never Kubernetes.
 
 ``store`` is the way in; ``writer`` has the one thread that writes, ``statements`` its SQL,
-``database`` the connections, ``salvage`` what is done with a damaged file, ``outbox`` the
+``database`` the connections, ``rebuild`` what is done with a damaged file, ``outbox`` the
 messages that leave with an outcome, and ``memory`` what stands in where no journal is wanted.
 """
 

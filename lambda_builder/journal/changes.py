@@ -58,8 +58,6 @@ class Change:
     """(event hash, attempts)."""
     records: Sequence[Row] = ()
     reopens: Sequence[Row] = ()
-    replace: int | None = None
-    """Salvage the file if it was not replaced since this many times: it has a damaged page."""
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | None = None

@@ -12,8 +12,8 @@ from lambda_builder.errors import BootError
 from lambda_builder.journal.changes import Change
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite_errors import describe, is_damage, wants_new_connection
 from lambda_builder.journal.statements import PROBE, Statements
-from lambda_builder.journal.troubles import describe, is_damage, wants_new_connection
 
 _UNUSABLE = (sqlite3.Error, OSError, BootError)
 
@@ -29,7 +29,7 @@ class Verdict(enum.Enum):
 
 
 class Committer:
-    """Writes to the database; only ``trouble`` and the counts may be read from other threads."""
+    """Writes to the database; only ``failure`` and the counts may be read from other threads."""
 
     def __init__(
         self, database: Database, statements: Statements, housekeeping: Housekeeping
@@ -37,7 +37,7 @@ class Committer:
         self._database = database
         self._statements = statements
         self._housekeeping = housekeeping
-        self.trouble: str | None = None
+        self.failure: str | None = None
         """Why nothing can be written now; None while all is well."""
         self.rows = self.commits = self.fsyncs = 0
         self._counted = -1
@@ -48,7 +48,7 @@ class Committer:
             self._write(changes)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
             return Verdict.UNAVAILABLE if self._blame_disk(error) else Verdict.REJECTED
-        self._set_trouble(None)
+        self._set_failure(None)
         return Verdict.WRITTEN
 
     def probe(self) -> None:
@@ -60,7 +60,7 @@ class Committer:
         except _UNUSABLE as error:
             self._blame_disk(error)
         else:
-            self._set_trouble(None)
+            self._set_failure(None)
 
     def pause(self) -> float:
         """Return how many seconds may pass until ``keep_house`` has something to do."""
@@ -68,7 +68,7 @@ class Committer:
 
     def keep_house(self, *, idle: bool) -> None:
         """Do a slice of what keeps the file small, if some is due; raises nothing."""
-        if self.trouble is not None or self._housekeeping.pause() > 0:
+        if self.failure is not None or self._housekeeping.pause() > 0:
             return
         try:
             self._housekeeping.run(self._database.writer(durable=False), idle=idle)
@@ -85,12 +85,11 @@ class Committer:
             structlog.get_logger().warning("journal_not_checkpointed", error=str(error))
 
     def _write(self, changes: Sequence[Change]) -> None:
-        if any(change.replace == self._database.replaced for change in changes):
-            self._set_trouble("damaged file")
-            self._database.mark_damaged("a reader met a damaged page")
+        if self._database.suspect:
+            self._set_failure("damaged file")
         durable = any(change.durable for change in changes)
         connection = self._database.writer(durable=durable)
-        if self._counted != self._database.replaced:
+        if self._counted != self._database.moved_aside:
             self._count_rows(connection)
         statements = self._statements.of(changes)
         if not statements:
@@ -109,11 +108,11 @@ class Committer:
         self._housekeeping.wrote(rows, sum(change.bytes for change in changes))
 
     def _count_rows(self, connection: sqlite3.Connection) -> None:
-        """Have new rows numbered above those in the file, which is new or was replaced."""
+        """Have new rows numbered above those in the file, which is new or was rebuilt."""
         ((build,),) = connection.execute("SELECT ifnull(max(seq), 0) FROM builds")
         ((message,),) = connection.execute("SELECT ifnull(max(seq), 0) FROM outbox")
         self._statements.count_from(build, message)
-        self._counted = self._database.replaced
+        self._counted = self._database.moved_aside
 
     def _blame_disk(self, error: Exception) -> bool:
         """Undo what was begun; whether the file or the disk is to blame."""
@@ -122,17 +121,17 @@ class Committer:
         if isinstance(error, sqlite3.Error):
             reason = describe(error)
             if is_damage(error):
-                self._database.mark_damaged(str(error))
+                self._database.suspect = True
             elif wants_new_connection(error):
                 self._database.drop_writer()
         if reason is None:
             structlog.get_logger().error("journal_change_rejected", error=repr(error))
             return False
-        self._set_trouble(reason, error)
+        self._set_failure(reason, error)
         return True
 
-    def _set_trouble(self, reason: str | None, error: Exception | None = None) -> None:
-        before, self.trouble = self.trouble, reason
+    def _set_failure(self, reason: str | None, error: Exception | None = None) -> None:
+        before, self.failure = self.failure, reason
         if reason is not None and before is None:
             structlog.get_logger().error(
                 "journal_unavailable", reason=reason, error=error and repr(error)

@@ -1,4 +1,4 @@
-"""The journal's file: opened, examined, opened again after an error, replaced when damaged.
+"""The journal's file: opened, checked, opened again after an error, rebuilt when damaged.
 
 Owns every connection. The writing one belongs to the writer's thread; any thread may ``fetch``.
 """
@@ -8,60 +8,52 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from lambda_builder.journal import wal
 from lambda_builder.journal.readers import Readers
-from lambda_builder.journal.salvage import Salvaged, finish_swap, salvage, sync_directory
-from lambda_builder.journal.schema import BUSY_SECONDS, OPEN, connect_writer
-from lambda_builder.journal.troubles import is_damage
-
-_CHECKED_BYTES = 64 * 1024 * 1024
-"""Larger files are not checked whole at start; a damaged page then shows when it is read."""
-_NEEDED_AT_START = (
-    f"SELECT count(*) FROM builds WHERE {OPEN}",
-    "SELECT max(seq) FROM builds",
-    "SELECT max(seq) FROM outbox",
-)
-_MAGIC = b"SQLite format 3\0"
+from lambda_builder.journal.rebuild import finish_rebuild, rebuild, sync_directory
+from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
+from lambda_builder.journal.sqlite_errors import is_damage
 
 
 class Database:
     """One SQLite file in WAL mode and the connections to it."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._log = path.with_name(path.name + "-wal")
-        self._clock = clock
         self._readers = Readers(path)
         self._writer: sqlite3.Connection | None = None
         self._durable = True
-        self._damage: str | None = None
-        self.replaced = 0
-        """How often the file was replaced since ``open``."""
+        self.suspect = False
+        """Damage was met: the file is checked before anything more is written. Any thread may
+        set it.
+        """
+        self.moved_aside = 0
+        """How often a damaged file was moved aside and a new one put in its place."""
 
-    def open(self) -> Salvaged | None:
-        """Open the file, made or salvaged where needed; returns what was salvaged.
+    def open(self) -> None:
+        """Open the file, made or rebuilt where needed.
 
         Raises ``BootError`` for a file that is not this version's to open, ``OSError`` and
         ``sqlite3.Error``.
         """
-        finish_swap(self.path)
+        if finish_rebuild(self.path) is not None:
+            self.moved_aside += 1
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         sync_directory(self.path.parent)
-        found = None
-        damage = self._damage_outside() or self._damage_inside()
+        damage = self._damage()
         if damage is not None:
             self.drop_writer()
-            found = salvage(self.path, damage, clock=self._clock)
+            rebuild(self.path, damage)
+            self.moved_aside += 1
             self._writer = connect_writer(self.path)
+        self.suspect = False
         self._readers.resume()
-        return found
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query beside the writer; raises ``sqlite3.Error``."""
@@ -71,10 +63,10 @@ class Database:
         """Return the writing connection, new where an error cost the last one.
 
         ``durable`` commits reach the disk, others only the system. Raises ``sqlite3.Error``, or
-        ``OSError`` while a damaged file is replaced.
+        ``OSError`` while a damaged file is rebuilt.
         """
-        if self._damage is not None:
-            self._replace(self._damage)
+        if self.suspect:
+            self._open_again()
         if self._writer is None:
             self._writer = self._reconnect()
             self._readers.resume()
@@ -101,11 +93,6 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
-    def mark_damaged(self, reason: str) -> None:
-        """Have the file replaced before anything more is written."""
-        self.drop_writer()
-        self._damage = reason
-
     @property
     def size(self) -> int:
         """Bytes of the file and its log."""
@@ -130,35 +117,20 @@ class Database:
             raise
         return connection
 
-    def _replace(self, reason: str) -> None:
+    def _open_again(self) -> None:
         # A connection that outlived the old file would delete the new one's log when it closes.
-        if not self._readers.suspend(BUSY_SECONDS, "the file is damaged and being replaced"):
+        if not self._readers.suspend(BUSY_SECONDS, "the file is damaged and being rebuilt"):
             raise TimeoutError("queries are still under way")
-        salvage(self.path, reason, clock=self._clock)
-        self._damage = None
-        self.replaced += 1
+        self.drop_writer()
+        self.open()
 
-    # -- is it sound? --------------------------------------------------------------------------
-
-    def _damage_outside(self) -> str | None:
-        """Say what of the file SQLite would refuse, or drop without a word."""
-        with self.path.open("rb") as file:
-            header = file.read(len(_MAGIC))
-        if not header:
-            return "the file is empty, its log is not" if _size(self._log) else None
-        if header != _MAGIC:
-            return "not a database"
-        return "the log is broken" if wal.breaks_off_early(self._log) else None
-
-    def _damage_inside(self) -> str | None:
-        """Connect; say what SQLite finds wrong."""
+    def _damage(self) -> str | None:
+        """Connect; say what SQLite finds wrong with the file."""
+        if not _size(self.path) and _size(self._log):
+            return "the file is empty, its log is not"  # SQLite would delete the log
         try:
             self._writer = connect_writer(self.path)
-            for query in _NEEDED_AT_START:
-                self._writer.execute(query).fetchall()
-            if self.size > _CHECKED_BYTES:
-                return None
-            ((verdict,),) = self._writer.execute("PRAGMA quick_check(1)").fetchall()
+            ((verdict,),) = self._writer.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.DatabaseError as error:
             if is_damage(error):
                 return str(error)

@@ -14,7 +14,7 @@ from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.rows import RESULT_COLUMNS, Unreadable, plain, request_of, result_of
 from lambda_builder.journal.schema import OPEN, SETTLED
-from lambda_builder.journal.troubles import describe, is_damage
+from lambda_builder.journal.sqlite_errors import describe, is_damage
 from lambda_builder.journal.values import OpenBuild
 from lambda_builder.journal.writer import Writer
 
@@ -47,7 +47,7 @@ class Lookups:
         """Return open builds numbered above ``after_seq``; empty means there are no more."""
         builds: list[OpenBuild] = []
         while not builds:
-            rows = self._fetch_mended(_OPEN_AFTER, (after_seq, up_to_seq, limit))
+            rows = self.fetch(_OPEN_AFTER, (after_seq, up_to_seq, limit))
             if not rows:
                 break
             after_seq = rows[-1][0]
@@ -82,29 +82,14 @@ class Lookups:
         return int(seq)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a query; when it meets a damaged page, the file is replaced afterwards."""
-        replaced = self._database.replaced
+        """Run a query; when it meets damage, the file is checked, and rebuilt, afterwards."""
         try:
             return self._database.fetch(sql, parameters)
         except sqlite3.Error as error:
             if is_damage(error):
-                self._writer.queue(Change(replace=replaced))
-            raise _unreadable(error) from error
-
-    def _fetch_mended(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a query, on the replaced file where it meets a damaged page."""
-        replaced = self._database.replaced
-        try:
-            return self._database.fetch(sql, parameters)
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise _unreadable(error) from error
-        self._writer.write(Change(replace=replaced))
-        return self.fetch(sql, parameters)
-
-
-def _unreadable(error: sqlite3.Error) -> Exception:
-    return unavailable(f"journal cannot be read: {describe(error) or error}")
+                self._database.suspect = True
+                self._writer.queue(Change())  # wakes the one who checks
+            raise unavailable(f"journal cannot be read: {describe(error) or error}") from error
 
 
 def _results(rows: Sequence[Sequence[Any]]) -> list[BuildResult]:

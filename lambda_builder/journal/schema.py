@@ -81,8 +81,6 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # A page that was given back must not show a salvage what once stood there.
-        connection.execute("PRAGMA secure_delete = ON")
         # Checkpoints are made between commits, so that nobody waits for one.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")

@@ -22,9 +22,8 @@ from lambda_builder.journal.lock import JournalLock
 from lambda_builder.journal.lookups import Lookups
 from lambda_builder.journal.outbox import DiskOutbox
 from lambda_builder.journal.rows import plain, request_row, result_row
-from lambda_builder.journal.salvage import Salvaged
+from lambda_builder.journal.sqlite_errors import DISK_FULL, describe
 from lambda_builder.journal.statements import Statements
-from lambda_builder.journal.troubles import DISK_FULL, describe
 from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 
@@ -53,7 +52,7 @@ class Journal:
         self._path = path
         self._clock = clock
         self._lock = JournalLock(path)
-        self._database = Database(path, clock=clock)
+        self._database = Database(path)
         self._housekeeping = Housekeeping(keep_seconds, keep_max, clock=clock)
         self._committer = Committer(self._database, Statements(clock=clock), self._housekeeping)
         self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
@@ -66,7 +65,7 @@ class Journal:
     # -- life ----------------------------------------------------------------------------------
 
     def open(self) -> OpenReport:
-        """Lock the file, salvage it where it is damaged, bring it up to date; once.
+        """Lock the file, rebuild it where it is damaged, bring it up to date; once.
 
         Raises ``BootError`` where another process holds it, a newer version wrote it, or it
         cannot be used; the message says what to do.
@@ -76,7 +75,8 @@ class Journal:
             undo.callback(self._lock.release)
             self._lock.acquire(_HOLDER_PATIENCE_SECONDS)
             undo.callback(self._database.close)
-            report = self._report(self._database.open())
+            self._database.open()
+            report = self._report()
             undo.pop_all()
         self._last_seq = report.last_seq
         self._writer.start()
@@ -104,7 +104,7 @@ class Journal:
     @property
     def available(self) -> bool:
         """Whether the last thing to be written was written."""
-        return self._committer.trouble is None
+        return self._committer.failure is None
 
     def stats(self) -> dict[str, int]:
         """Return counts: rows by kind, bytes on disk, rows and batches written, fsyncs.
@@ -118,7 +118,7 @@ class Journal:
             "commits": self._committer.commits,
             "fsyncs": self._committer.fsyncs,
             "trimmed": self._housekeeping.trimmed,
-            "salvages": self._database.replaced,
+            "moved_aside": self._database.moved_aside,
         }
         with contextlib.suppress(Refused):
             numbers["open"], numbers["settled"] = self._lookups.counts()
@@ -200,13 +200,11 @@ class Journal:
 
     # -- opening -------------------------------------------------------------------------------
 
-    def _report(self, salvaged: Salvaged | None) -> OpenReport:
+    def _report(self) -> OpenReport:
         open_rows, _ = self._lookups.counts()
         last_seq = self._lookups.last_seq()
         structlog.get_logger().info("journal_opened", journal=str(self._path), open=open_rows)
-        if salvaged is None:
-            return OpenReport(open_rows, last_seq)
-        return OpenReport(open_rows, last_seq, salvaged.builds, salvaged.moved_aside)
+        return OpenReport(open_rows, last_seq)
 
     @contextlib.contextmanager
     def _boot_errors(self) -> Iterator[None]:

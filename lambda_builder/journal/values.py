@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from lambda_builder.builds import BuildRequest
@@ -29,10 +28,6 @@ class OpenReport:
     open_rows: int = 0
     last_seq: int = 0
     """Highest ``seq`` that an earlier process left behind; later ones are this process's own."""
-    salvaged: int = 0
-    """Builds read out of a damaged file."""
-    moved_aside: Path | None = None
-    """Where the damaged file is now."""
 
 
 @dataclass(frozen=True, slots=True)

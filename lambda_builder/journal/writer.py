@@ -126,7 +126,7 @@ class Writer:
             structlog.get_logger().error(
                 "journal_changes_lost",
                 changes=len(self._deferred),
-                reason=self._committer.trouble,
+                reason=self._committer.failure,
             )
         else:
             self._committer.finish()
@@ -147,7 +147,7 @@ class Writer:
     def _pause(self) -> float:
         if self._closing_until is not None:
             return _CLOSING_RETRY_SECONDS if self._deferred else 0.0
-        if self._deferred or self._committer.trouble is not None:
+        if self._deferred or self._committer.failure is not None:
             return max(0.0, self._retry_at - time.monotonic())
         return self._committer.pause()
 
@@ -161,7 +161,7 @@ class Writer:
         if changes:
             if not self._write_together(changes):
                 self._put_off(changes)
-        elif self._committer.trouble is not None:
+        elif self._committer.failure is not None:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             self._committer.probe()
 
@@ -193,7 +193,7 @@ class Writer:
         """Refuse what somebody waits for, keep the rest in its order."""
         self._deferred += [change for change in changes if not change.refusable]
         refused = [change for change in changes if change.refusable]
-        self._refuse(refused, self._committer.trouble or "internal error")
+        self._refuse(refused, self._committer.failure or "internal error")
 
     def _refuse(self, changes: Sequence[Change], reason: str) -> None:
         self._on_over(changes)

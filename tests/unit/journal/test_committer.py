@@ -13,7 +13,6 @@ from lambda_builder.journal.committer import Committer, Verdict
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.housekeeping import Housekeeping
 from lambda_builder.journal.rows import message_row, request_row, result_row
-from lambda_builder.journal.schema import PAGE_SIZE
 from lambda_builder.journal.statements import Statements
 from tests.journals import make_message, make_request, make_result
 
@@ -53,17 +52,17 @@ def test_after_a_bad_batch_the_next_is_written(committer, database, bad):
 
     assert committer.commit([recording(3), recording(4)]) is Verdict.WRITTEN
     assert events(database) == ["correlation-3", "correlation-4"]
-    assert committer.trouble is None
+    assert committer.failure is None
 
 
 def test_a_file_that_cannot_be_written_is_told_from_a_bad_change(committer, database):
     database.writer(durable=True).execute("PRAGMA query_only = ON")
 
     assert committer.commit([recording(1)]) is Verdict.UNAVAILABLE
-    assert committer.trouble == "read-only file system"
+    assert committer.failure == "read-only file system"
     database.writer(durable=True).execute("PRAGMA query_only = OFF")
     committer.probe()
-    assert committer.trouble is None
+    assert committer.failure is None
 
 
 def test_an_outcome_goes_in_before_what_begins_again(committer, database):
@@ -128,29 +127,3 @@ def test_a_message_put_off_in_the_batch_that_puts_it_waits_with_all_behind_it(co
 
     rows = database.fetch("SELECT due_at, attempts FROM outbox ORDER BY seq")
     assert rows == [(5e12, 1), (5e12, 0)]
-
-
-def test_of_two_builds_with_one_number_a_salvage_keeps_both_and_goes_on_above_them(
-    committer, database, tmp_path
-):
-    committer.commit([recording(1)])
-    with contextlib.closing(Database(tmp_path / "other.sqlite3")) as other:
-        other.open()
-        Committer(other, Statements(), Housekeeping(60.0, 100)).commit([recording(2)])
-    database.mark_damaged("its header is gone, and it has a page of another journal")
-    stray = next(
-        page
-        for page in pages_of(tmp_path / "other.sqlite3")
-        if page[0] == 0x0D and b'"event_id"' in page
-    )
-    database.path.write_bytes(b"gone" * 25 + database.path.read_bytes()[100:] + stray)
-
-    assert committer.commit([recording(3)]) is Verdict.WRITTEN
-
-    assert sorted(events(database)) == ["correlation-1", "correlation-2", "correlation-3"]
-    assert events(database)[-1] == "correlation-3"
-
-
-def pages_of(path: Path) -> list[bytes]:
-    data = path.read_bytes()
-    return [data[start : start + PAGE_SIZE] for start in range(0, len(data), PAGE_SIZE)]

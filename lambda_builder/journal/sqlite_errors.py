@@ -31,7 +31,7 @@ def result_code(error: sqlite3.Error) -> int:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is broken, so that its rows must be salvaged."""
+    """Whether the file itself is broken, so that it must be checked and rebuilt."""
     return result_code(error) in _DAMAGED
 
 
