@@ -232,7 +232,7 @@ class AsyncJobCreator:
 
     def readings(self) -> Readings:
         """Return the same counts for a Prometheus scrape."""
-        stats = self.get_stats()
+        stats, journal = self.get_stats(), self.records.journal.stats()
         with self.queue.frozen() as queue:
             counts = self.counts.snapshot()
         return Readings(
@@ -246,7 +246,7 @@ class AsyncJobCreator:
                 "async_workers_without_room": float(stats["workers_without_room"] or 0),
                 "build_jobs_active": float(stats["active_jobs"] or 0),
                 "journal_available": float(self.records.journal.available),
-                "journal_open_builds": self._journal_open(),
+                "journal_open_builds": journal.get("open", 0),
             },
             queue_full=queue.full,
             outcomes=queue.outcomes,
@@ -254,14 +254,9 @@ class AsyncJobCreator:
             rejected=counts["rejected"],
             duplicates=counts["duplicates"].total(),
             panics=counts["panics"].total(),
+            journals_moved_aside=journal.get("moved_aside", 0),
             outbox=self._outbox_pending(),
         )
-
-    def _journal_open(self) -> int:
-        try:
-            return self.records.journal.stats().get("open", 0)
-        except Refused:
-            return 0
 
     def _outbox_pending(self) -> dict[str, int]:
         outbox = self.records.journal.outbox

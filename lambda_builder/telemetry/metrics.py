@@ -47,6 +47,7 @@ class Readings:
     rejected: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     panics: int = 0
+    journals_moved_aside: int = 0
     outbox: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -94,6 +95,11 @@ class _ServiceCollector(Collector):
             "async_job_duplicates", "Deliveries of an event seen before.", now.duplicates
         )
         yield CounterMetricFamily("async_worker_panics", "Unexpected exceptions.", now.panics)
+        yield CounterMetricFamily(
+            "journal_moved_aside",
+            "Damaged journals that were replaced by what could be read of them.",
+            now.journals_moved_aside,
+        )
         yield _labelled(
             "cloudevents_rejected", "Events refused, by code.", "code", RefusalCode, now.rejected
         )
