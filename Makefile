@@ -1,44 +1,57 @@
-# Each target makes its own .venv when needed; nothing else is assumed but Python 3.11 or later.
+# Nothing is assumed but Python 3.11 or later: what a target needs is installed into .venv, exactly as
+# the locks pin it (tools/install.py). `make help` lists the targets.
 PYTHON ?= python3
 VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+BIN     = $(VENV)/bin
+CHECK   = $(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
+	'lambda-builder needs Python 3.11 or later, $(PYTHON) is %d.%d: try make PYTHON=python3.13.' \
+	% sys.version_info[:2])"
+INSTALL = $(CHECK) && $(PYTHON) tools/install.py
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --universal \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: run test lint bench soak lock model clean
+.DEFAULT_GOAL := help
+.PHONY: help run test test-newest lint bench soak model lock clean installed installed-dev
 
-run: $(STAMP)            ## the service on http://localhost:8080 with the embedded cluster
+help:                ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+run: installed       ## the service on http://localhost:8080 with the embedded cluster
 	$(BIN)/lambda-builder dev
 
-test: lint               ## lint, then the whole suite
+test: lint           ## lint, then the whole suite
 	$(BIN)/python -m pytest -m "not soak" -n 4 --dist worksteal
 
-lint: $(STAMP)
+test-newest:         ## the same with the newest releases that setup.cfg allows
+	@$(INSTALL) newest --venv $(VENV)-newest
+	$(MAKE) test VENV=$(VENV)-newest INSTALL=:
+
+lint: installed-dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)          ## numbers as ratios within one run; see docs/benchmarks.rst
+bench: installed-dev ## numbers as ratios within one run; see docs/benchmarks.rst
 	$(BIN)/python -m bench
 
-soak: $(STAMP)           ## the long crash loops
+soak: installed-dev  ## the long crash loops
 	$(BIN)/python -m pytest -m soak --timeout 1800
 
-$(STAMP): setup.cfg setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip setuptools
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,otlp]'
-	touch $@
-
-lock:                    ## requirements.lock: what the image installs, with hashes
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet uv==0.13.9
-	echo 'setuptools>=80,<83' | .venv-lock/bin/uv pip compile --quiet --upgrade --extra otlp \
-	  --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate \
-	  --custom-compile-command "make lock" --output-file requirements.lock setup.cfg -
-
-model:                   ## every order in which two replicas can fail; needs Debian's spin and gcc
+model:               ## every order in which two replicas can fail; needs Debian's spin and gcc
 	$(PYTHON) docs/model/check.py
 
-clean:
-	rm -rf $(VENV) .venv-lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
+	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
+	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
+		--output-file requirements-dev.lock requirements.lock setup.cfg
+
+clean:               ## remove everything that make made
+	rm -rf $(VENV) $(VENV)-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache
+
+installed:
+	@$(INSTALL) run --venv $(VENV)
+
+installed-dev:
+	@$(INSTALL) dev --venv $(VENV)

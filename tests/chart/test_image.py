@@ -12,32 +12,15 @@ import shutil
 import site
 import subprocess
 import sys
-from collections.abc import Iterator
 from configparser import ConfigParser
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from tests.chart.dockerfile import Stage, command, sources, stages
 from tests.chart.rendering import ROOT, ChartEngine
 
-IMAGE_ENVIRONMENT = {
-    "python_version": "3.13",
-    "python_full_version": "3.13.15",
-    "sys_platform": "linux",
-    "platform_system": "Linux",
-    "platform_machine": "x86_64",
-    "platform_python_implementation": "CPython",
-    "implementation_name": "cpython",
-    "os_name": "posix",
-}
-LOCKED = re.compile(
-    r"^([\w.-]+)==(\S+)(?: ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M
-)
 KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -66,13 +49,6 @@ def metadata() -> ConfigParser:
     return parser
 
 
-@pytest.fixture(scope="module")
-def lock() -> dict[str, str]:
-    return {
-        found[1]: found[2] for found in LOCKED.finditer((ROOT / "requirements.lock").read_text())
-    }
-
-
 def test_the_base_is_one_slim_python_pinned_to_its_patch(
     image: list[Stage], metadata: ConfigParser
 ) -> None:
@@ -80,7 +56,6 @@ def test_the_base_is_one_slim_python_pinned_to_its_patch(
     (base,) = {stage.base for stage in image} - names
     pinned = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-bookworm", base)
     assert pinned
-    assert pinned[1] == IMAGE_ENVIRONMENT["python_version"]
     assert f"Programming Language :: Python :: {pinned[1]}" in metadata["metadata"]["classifiers"]
     assert len(image) > 2
 
@@ -146,39 +121,6 @@ def test_what_is_installed_is_wheels_with_hashes_and_leaves_no_cache(image: list
     assert len(fetching) == 1
     assert "--require-hashes --only-binary=:all:" in fetching[0]
     assert "requirements.lock" in fetching[0]
-
-
-def test_the_lock_pins_with_hashes_all_that_the_image_needs_and_names_no_index(
-    lock: dict[str, str], metadata: ConfigParser
-) -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    assert len(lock) == len(re.findall("^[a-z]", text, re.MULTILINE))
-    assert "://" not in text
-    options = metadata["options"]["install_requires"], metadata["options.extras_require"]["otlp"]
-    asked = [Requirement(line) for option in options for line in option.split("\n") if line]
-    for requirement in _closure(asked):
-        name = canonicalize_name(requirement.name)
-        assert name in lock, f"{name}: run `make lock`"
-        assert requirement.specifier.contains(lock[name], prereleases=True), requirement
-    assert "setuptools" in lock, "builds our own wheel"
-
-
-def _closure(asked: list[Requirement]) -> Iterator[Requirement]:
-    """Yield ``asked`` and all that it needs in the image, as far as it is installed here."""
-    seen, waiting = set(), list(asked)
-    while waiting:
-        requirement = waiting.pop()
-        if str(requirement) in seen:
-            continue
-        seen.add(str(requirement))
-        yield requirement
-        for text in distribution(requirement.name).requires or ():
-            needed = Requirement(text)
-            extras = requirement.extras or {""}
-            if needed.marker is None or any(
-                needed.marker.evaluate({**IMAGE_ENVIRONMENT, "extra": extra}) for extra in extras
-            ):
-                waiting.append(needed)
 
 
 def test_the_images_steps_make_a_service_that_starts_from_a_clean_folder(
