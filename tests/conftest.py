@@ -1,4 +1,4 @@
-"""Fixtures for every test: nothing may leak."""
+"""For every test: nothing may leak, and what needs a program that is missing says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.programs import require, summary
 from tests.waiting import wait_until
 
 
@@ -18,3 +19,12 @@ def no_thread_left_behind() -> Iterator[None]:
         lambda: set(threading.enumerate()) <= before,
         f"threads to end: {set(threading.enumerate()) - before}",
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    require(item.iter_markers("needs"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in summary(terminalreporter.getreports("skipped")):
+        terminalreporter.write_line(line, yellow=True)

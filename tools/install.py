@@ -79,8 +79,11 @@ class Installation:
         say(f"fetching the installer, uv {pin[1]}")
         self._pin.write_text(pin[0])
         run(
-            [str(self._python), f"{pip}/pip", "install", "--quiet", "--disable-pip-version-check"]
-            + ["--only-binary", ":all:", "--require-hashes", "--requirement", str(self._pin)],
+            [
+                *(str(self._python), f"{pip}/pip", "install"),
+                *("--quiet", "--disable-pip-version-check"),
+                *("--only-binary", ":all:", "--require-hashes", "--requirement", str(self._pin)),
+            ]
         )
 
     def _install(self) -> None:

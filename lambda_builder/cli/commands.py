@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -10,19 +11,18 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-import requests
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from lambda_builder import __version__
 from lambda_builder.builds import BuildState
+from lambda_builder.cli.api import Api
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, refusing_to_boot
 from lambda_builder.settings import PREFIX, Settings, load
 
-_TIMEOUT = 30.0
 _PASSWORD = re.compile(r"://[^/@\s]*@")
 _BARE = ("port", "k_sink", "k_ce_overrides")
 
@@ -44,6 +44,12 @@ def _settings() -> Settings:
     raise AssertionError("unreachable")
 
 
+def _writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and not os.access(path.absolute().parent, os.W_OK):
+        raise click.BadParameter(f"nothing can be written to {path.parent}.", context, parameter)
+    return path
+
+
 @main.command()
 def serve() -> None:
     """Serve with gunicorn, against the cluster of KUBECONFIG or the one this pod runs in."""
@@ -53,10 +59,25 @@ def serve() -> None:
 
 @main.command()
 @click.option(
-    "--run-seconds", default=5.0, show_default=True, help="How long a build seems to run."
+    "--run-seconds",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long a build seems to run.",
 )
-@click.option("--pending-seconds", default=1.0, show_default=True, help="How long a pod waits.")
-@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write a kubeconfig.")
+@click.option(
+    "--pending-seconds",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long a pod waits.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_writable,
+    help="Where to write a kubeconfig.",
+)
 def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> None:
     """Serve with an embedded cluster: for development and tests, nothing is really built."""
     if not dev_server.has_cluster():
@@ -97,38 +118,6 @@ def check_config() -> None:
 # -- builds --------------------------------------------------------------------------------------
 
 
-class Api:
-    """The service's HTTP API; a problem answer ends the command with its detail."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        timeout: tuple[float, float | None] = (_TIMEOUT, _TIMEOUT),
-        **options: Any,
-    ) -> requests.Response:
-        """Send one request; exits with 1 when it is refused or cannot be sent."""
-        try:
-            answer = requests.request(method, f"{self._url}{path}", timeout=timeout, **options)
-        except requests.RequestException as error:
-            raise click.ClickException(f"{self._url} does not answer: {error}") from error
-        if not answer.ok:
-            raise click.ClickException(_detail(answer))
-        return answer
-
-
-def _detail(answer: requests.Response) -> str:
-    try:
-        problem = answer.json()
-        return f"{problem['code']}: {problem['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {answer.status_code}: {answer.text[:200]}"
-
-
 @main.group()
 @click.option(
     "--url",
@@ -152,7 +141,7 @@ def jobs(context: click.Context, url: str) -> None:
 def list_jobs(api: Api, /, **filters: Any) -> None:
     """List builds, newest first."""
     given = {name: value for name, value in filters.items() if value is not None}
-    page = api.call("GET", "/async-jobs", params=given).json()
+    page = api.call("GET", "/async-jobs", params=given)
     table = Table("job", "state", "attempts", "accepted", "error", box=None)
     for build in page["items"]:
         error = build["error"] or {}
@@ -198,13 +187,9 @@ def logs(api: Api, build_id: str, follow: bool) -> None:
     """Print a build's log."""
     params = {"follow": "true"} if follow else {}
     # A build may be silent for as long as it likes: only connecting has a limit then.
-    timeout = (_TIMEOUT, None if follow else _TIMEOUT)
-    with api.call(
-        "GET", f"{_path(build_id)}/logs", params=params, stream=True, timeout=timeout
-    ) as answer:
-        for chunk in answer.iter_content(None):
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+    for chunk in api.stream(f"{_path(build_id)}/logs", forever=follow, params=params):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
 
 
 @jobs.command()
@@ -218,5 +203,6 @@ def _path(build_id: str) -> str:
     return f"/async-jobs/{quote(build_id, safe='')}"
 
 
-def _print(answer: requests.Response) -> None:
-    Console().print_json(answer.text) if sys.stdout.isatty() else click.echo(answer.text)
+def _print(answer: Any) -> None:
+    text = json.dumps(answer, ensure_ascii=False)
+    Console().print_json(text) if sys.stdout.isatty() else click.echo(text)

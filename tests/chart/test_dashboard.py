@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from tests.chart.promql import labels_of_series, series_of
 from tests.chart.rendering import ChartEngine
+from tests.programs import needs
 
 VALUES = {"grafanaDashboard": {"enabled": True, "annotations": {"grafana_folder": "Builds"}}}
 VARIABLES = {
@@ -75,8 +75,8 @@ def test_every_legend_and_grouping_names_a_label_of_its_series(
             assert labels <= known | FROM_THE_SCRAPE, panel["title"]
 
 
+@needs("promtool")
 def test_every_query_is_promql(panels: list[dict[str, Any]], tmp_path: Path) -> None:
-    assert shutil.which("promtool"), "promtool is in Debian's package prometheus"
     rules = []
     for number, query in enumerate(queries(panels)):
         for variable, value in VARIABLES.items():

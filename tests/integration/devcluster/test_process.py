@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +14,7 @@ import yaml
 from kubernetes import client, config
 
 from lambda_builder.devcluster import DevCluster
-
-kubectl_is_here = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
+from tests.programs import needs
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def test_the_kubeconfig_is_the_owners_only(tmp_path):
         assert read["clusters"][0]["cluster"]["server"] == cluster.url
 
 
-@kubectl_is_here
+@needs("kubectl")
 def test_kubectl_creates_reads_follows_and_deletes(cluster, new_job, tmp_path):
     cluster.write_kubeconfig(tmp_path / "config")
     manifest = tmp_path / "job.yaml"

@@ -17,6 +17,7 @@ from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import Journal
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
+from tests.programs import needs
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -323,13 +324,11 @@ int fdatasync(int fd) { return broken() ? -1 : syscall(SYS_fdatasync, fd); }
 """
 
 
+@needs("cc")
 def test_after_a_failed_fsync_nothing_is_acknowledged_until_all_of_it_is_on_the_disk(tmp_path):
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to make fsync fail with")
     source, library = tmp_path / "sync.c", tmp_path / "sync.so"
     source.write_text(FAILING_SYNC)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     flag = tmp_path / "broken"
     said = in_a_process(
         tmp_path,

@@ -1,0 +1,141 @@
+"""What goes wrong on the command line is told in one sentence, with what to do."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+
+from lambda_builder.cli.api import Api
+from tests.acceptance.test_cli import run
+from tests.processes import ServiceProcess, free_port
+
+PYTHONS_OWN = ("Traceback", "Error(", "Exception", "object at", "HTTPConnection", "_ssl.c")
+
+
+def error_of(*arguments: str, **environment: str) -> str:
+    """Return the one line that a failing command says."""
+    done = run(*arguments, **environment)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert not [word for word in PYTHONS_OWN if word in line]
+    return line
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """Have one request answered with these bytes; yields the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize("command", [["list"], ["stats"], ["show", "x"], ["logs", "-f", "x"]])
+def test_a_service_that_does_not_run(command: list[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert error_of("jobs", "--url", url, *command) == (
+        f"Error: {url} does not answer (Connection refused): start the service there, or name "
+        "another with `jobs --url`."
+    )
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "nowhere", "http://", "", "http://[::1"])
+def test_an_address_that_is_none(url: str) -> None:
+    assert error_of("jobs", "--url", url, "stats") == (
+        f"Error: {url.rstrip('/')!r} is not the address of a service: give one like "
+        "http://localhost:8080 with `jobs --url`."
+    )
+
+
+def test_a_service_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(click.ClickException) as caught:
+            Api(url, timeout=0.2).call("GET", "/async-jobs/stats")
+    assert caught.value.message == f"{url} has not answered within 0.2 seconds."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n<h1>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<h1>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+def test_something_else_at_that_address(answer: bytes) -> None:
+    with answering(answer) as url:
+        said = error_of("jobs", "--url", url, "stats")
+    status = answer.split()[1].decode()
+    assert said == (
+        f"Error: {url} answered {status}, but not as lambda-builder does: name the service with "
+        "`jobs --url`."
+    )
+
+
+@pytest.mark.parametrize("command", [["stats"], ["logs", "-f", "x"]])
+@pytest.mark.parametrize(
+    "answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"]
+)
+def test_an_answer_that_breaks_off(answer: bytes, command: list[str]) -> None:
+    with answering(answer) as url:
+        said = error_of("jobs", "--url", url, *command)
+    assert said == f"Error: {url} broke off before its answer was complete."
+
+
+def test_tls_where_there_is_none() -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        said = error_of("jobs", "--url", url.replace("http:", "https:"), "stats")
+    assert "does not answer (TLS: " in said
+
+
+def test_a_build_that_nobody_knows(service: ServiceProcess) -> None:
+    for command in ("show", "cancel", "retry", "logs"):
+        said = error_of("jobs", "--url", service.url, command, "nobody")
+        assert said.startswith("Error: not_found: ")
+
+
+def test_a_service_of_which_the_environment_says_where_it_is() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert url in error_of("jobs", "list", LAMBDA_BUILDER_URL=url)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"PORT": "many"}, "PORT: Input should be a valid integer"),
+        ({"LAMBDA_BUILDER_JOB_TEMPLATE": "/nowhere"}, "JOB_TEMPLATE=/nowhere is no Job template"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check-config", "dev", "serve"])
+def test_settings_that_cannot_work(settings: dict[str, str], told: str, command: str) -> None:
+    done = run(command, **settings)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_place_where_no_kubeconfig_can_be_written(tmp_path: Path) -> None:
+    done = run("dev", "--kubeconfig", str(tmp_path / "nowhere" / "config"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: Invalid value for '--kubeconfig': nothing can be written to {tmp_path}/nowhere."
+    )
