@@ -14,8 +14,12 @@ from collections.abc import Iterable
 import pytest
 
 HOW_TO_GET = {
+    "bash": "apt-get install bash",
     "cc": "apt-get install gcc libc6-dev",
+    "curl": "apt-get install curl",
+    "git": "apt-get install git",
     "kubectl": "apt-get install kubernetes-client",
+    "make": "apt-get install make",
     "promtool": "apt-get install prometheus",
 }
 

@@ -61,7 +61,9 @@ class Installation:
     def complete(self) -> None:
         """Install what is not there yet; ends the process when that cannot be done."""
         held = self._record.read_text() if self._record.exists() else ""
-        if self._what in LOCKS and held in (wanted(self._what), wanted("dev")):
+        if self._what == "run" and held.startswith("dev "):
+            self._what = "dev"  # which has all of it
+        if self._what in LOCKS and held == wanted(self._what):
             return
         begun = time.monotonic()
         pip = bundled_pip()

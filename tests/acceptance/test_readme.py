@@ -1,0 +1,143 @@
+"""Every command of the README, typed in a fresh clone, prints what the README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, free_port
+from tests.programs import needs
+from tests.waiting import wait_until
+
+VARIES = {
+    r"\\\.\\\.\\\.": ".*",  # "..." stands for anything
+    r"127\\\.0\\\.0\\\.1:\d+": r"127\\.0\\.0\\.1:\\d+",
+    r"lambda\\-builder\\-\w+/kubeconfig": r"lambda\\-builder\\-\\w+/kubeconfig",
+    r"\d{4}\\-\d\d\\-\d\dT\S+Z": r"\\d{4}-\\d\\d-\\d\\dT\\S+Z",
+    r"build\\-customer\\-3\\-parser\\-3\\-\w+": r"build-customer-\\d+-parser-\\d+-[0-9a-f]{10}",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A command of the README and what it prints."""
+
+    command: str
+    output: str
+
+    def shown_by(self, output: str) -> bool:
+        """Whether ``output`` is of the printed shape, whatever the widths of columns."""
+        expected = re.escape(" ".join(self.output.split()))
+        for varying, pattern in VARIES.items():
+            expected = re.sub(varying, pattern, expected.replace(r"\ ", " "))
+        return re.fullmatch(expected, " ".join(output.split())) is not None
+
+
+def examples() -> dict[str, Example]:
+    """Return the README's examples by what their commands begin with, in order."""
+    found: dict[str, Example] = {}
+    for block in re.findall(r"::\n\n((?:  .*\n)+)", (ROOT / "README.rst").read_text()):
+        for command, output in re.findall(r"^  \$ (.*)\n((?:  (?!\$ ).*\n)*)", block, re.M):
+            found[command] = Example(command, output)
+    return found
+
+
+EXAMPLES = examples()
+RUN, TEST = EXAMPLES.pop("make run"), EXAMPLES.pop("make test")
+
+
+class Newcomer:
+    """Types commands in a fresh clone, which has this run's packages instead of fetching them."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True, timeout=60)
+        (folder / ".venv").symlink_to(sys.prefix)
+        self._folder = folder
+        self._port = port
+        kept = ("HOME", "LANG", "PATH", "TMPDIR")
+        self._environment = {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            "LAMBDA_BUILDER_HOST": "127.0.0.1",
+            "LAMBDA_BUILDER_URL": f"http://localhost:{port}",
+            "MAKEFLAGS": "INSTALL=:",
+            "PORT": str(port),
+            "PYTHONPATH": str(folder),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def starts(self, command: str) -> subprocess.Popen[str]:
+        """Start a command of the README in a process group of its own."""
+        return subprocess.Popen(
+            ["bash", "-c", command.replace("localhost:8080", f"localhost:{self._port}")],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def types(self, command: str) -> str:
+        """Run a command of the README to its end; returns what it prints."""
+        with self.starts(command) as process:
+            output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        return output.replace(f"localhost:{self._port}", "localhost:8080")
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+    yield Newcomer(tmp_path / "lambda-builder", free_port())
+
+
+@needs("bash")
+@needs("curl")
+@needs("git")
+@needs("make")
+def test_every_command_does_what_the_readme_shows(newcomer: Newcomer) -> None:
+    assert len(EXAMPLES) >= 5
+    with newcomer.starts(RUN.command) as service:
+        try:
+            said = reads_until(service, "service_started")
+            assert RUN.shown_by(said), said
+            for example in EXAMPLES.values():
+                printed: list[str] = []
+
+                def shown(example: Example = example, printed: list[str] = printed) -> bool:
+                    again = not printed or example.command.endswith(("list", "stats"))
+                    printed[:] = [newcomer.types(example.command)] if again else printed
+                    return example.shown_by(printed[0])
+
+                wait_until(shown, lambda: f"{example}, but: {printed}", 20)  # noqa: B023 - at once
+        finally:
+            os.killpg(service.pid, signal.SIGINT)
+            service.communicate(timeout=30)
+    assert service.returncode == 0
+
+
+def reads_until(process: subprocess.Popen[str], word: str) -> str:
+    """Return what ``process`` prints before it prints ``word``, with the readme's port."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += re.sub(r"localhost:\d+", "localhost:8080", line)
+        if word in line:
+            return said
+    raise AssertionError(f"ended without {word}: {said}")
+
+
+@needs("bash")
+@needs("git")
+@needs("make")
+def test_make_test_would_lint_and_run_the_suite(newcomer: Newcomer) -> None:
+    planned = newcomer.types(TEST.command.replace("make", "make --dry-run"))
+    for step in ("ruff check", "mypy", "lint-imports", "pytest"):
+        assert step in planned
