@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """CloudEvents types that start a build, comma-separated."""
     max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
     """Largest request body."""
+    streams_max: int = Field(4, ge=1, le=1000)
+    """Logs that may be streamed at a time, each by a thread of its own."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))

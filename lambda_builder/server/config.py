@@ -82,6 +82,8 @@ def config_problems(cfg: Any, settings: Settings) -> list[str]:
 def post_worker_init(worker: Any) -> None:
     """Start the service in the worker, and let SIGTERM begin the drain at once."""
     _use_our_logs()
+    worker.max_body_bytes = _loaded.max_body_bytes
+    worker.streams_max = _loaded.streams_max
     service = worker.wsgi.extensions["lambda_builder_service"]
     worker.lambda_builder_service = service
     with refusing_to_boot(APP_LOAD_ERROR):

@@ -1,9 +1,9 @@
-"""gunicorn's threaded worker, but no client can hold up the others.
+"""gunicorn's threaded worker, but its threads never wait for a client.
 
-gunicorn 27 waits without end, in one of its few threads, for a client that stops in the middle of
-a request or of an answer; and in its only loop, for two seconds, for one that does not close a
-connection that is over. A handful of those, and no probe is answered any more. What is no HTTP is
-answered as the service answers whatever else it refuses.
+A request is read by the loop and goes to a thread once it is whole; an answer that its client does
+not take at once goes back to the loop. Streams, which may last, have threads of their own. So slow
+clients hold up nobody: what they cost is bounded in time, bytes and number, and where a bound is
+met, who has kept the service waiting for longest goes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ import selectors
 import socket
 import time
 import uuid
-from collections import deque
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors as http_errors
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
+from lambda_builder.server.answering import Answer
+from lambda_builder.server.client import ClientSocket
+from lambda_builder.server.connection import Connection, WaitingRoom
+from lambda_builder.server.reading import ConnectionOver, RequestReader
 from lambda_builder.settings import HTTP_TAIL_SECONDS
 
 REQUEST_SECONDS = float(HTTP_TAIL_SECONDS)
-"""Longest time from a request's first byte to its last, and of one write of its answer."""
+"""Longest time from a request's first byte to its last, and that a client may take nothing of an
+answer."""
 FIRST_BYTE_SECONDS = 30.0
-"""How long a new connection may stay silent; it costs no thread."""
+"""How long a new connection may stay silent."""
 LINGER_SECONDS = 2.0
-"""How long a closed connection's client may go on sending before it is cut off (RFC 9112, 9.6);
-for the next turn of the loop only once the service is stopping."""
+"""How long a closed connection's client may go on sending before it is cut off (RFC 9112, 9.6)."""
+LARGE_BYTES = 65_536
+"""Requests and rests of answers up to this size are bounded by the number of connections."""
+LARGE_TOTAL_BYTES = 33_554_432
+"""Most bytes of larger ones held at a time; at least two requests of the largest size."""
 _READ_BYTES = 65_536
+_TICK_SECONDS = 0.25
 _SHOWN = 200
 """Most characters of a broken request in a log line or an answer."""
 _STATUS = {
@@ -50,69 +58,14 @@ _NO_ROOM_SECONDS = 0.05
 _NO_CONNECTION = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 
 
-class PatientSocket(socket.socket):
-    """A connection that counts a client which keeps it waiting as gone, as if it had closed."""
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """The threaded worker with clients that wait in its loop, never in its threads.
 
-    gave_up = False
-    """Whether that happened; where the next request would begin is then unknown."""
-    _read_by = float("inf")
+    ``max_body_bytes`` and ``streams_max`` are set before it runs.
+    """
 
-    def begin_request(self, seconds: float = REQUEST_SECONDS) -> None:
-        """Give the client ``seconds`` for a request, and for each write of its answer."""
-        self.settimeout(seconds)
-        self._read_by = time.monotonic() + seconds
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Return what came, or nothing once the request's time is up."""
-        limit = self.gettimeout()
-        if limit is None or not limit or flags:
-            return super().recv(bufsize, flags)
-        left = self._read_by - time.monotonic()
-        if left > 0:
-            try:
-                self.settimeout(min(limit, left))
-                return super().recv(bufsize)
-            except TimeoutError:
-                pass
-            finally:
-                self.settimeout(limit)
-        self.gave_up = True
-        return b""
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Send all of ``data``; raises ``ConnectionResetError`` when the client does not read."""
-        try:
-            super().sendall(data, flags)
-        except TimeoutError:
-            raise ConnectionResetError(errno.ECONNRESET, "the client does not read") from None
-
-
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """One connection, closed by the worker's loop in its own time."""
-
-    def __init__(self, worker: Worker, client: PatientSocket, address: Any, server: Any) -> None:
-        super().__init__(worker.cfg, client, address, server)
-        self._worker = worker
-
-    def init(self) -> None:
-        """Called at the start of every request, with the socket made blocking."""
-        super().init()
-        self.sock.begin_request()
-
-    def close(self, graceful: bool = False) -> None:
-        """Close at once, or once the client has closed too."""
-        if graceful:
-            self._worker.linger(self)
-        else:
-            super().close()
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """The threaded worker with connections that wait in its loop, never in its threads."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._lingering: deque[Connection] = deque()
+    max_body_bytes = 1_048_576
+    streams_max = 4
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -121,87 +74,237 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT_AT)
-        super().run()
+        self._waiting = WaitingRoom(self.poller)
+        self._large: dict[Connection, int] = {}
+        self._large_most = max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes)
+        self._sweep_at = 0.0
+        self._streams = ThreadPoolExecutor(self.streams_max, "stream")
+        try:
+            super().run()
+        finally:
+            self._streams.shutdown(wait=False)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Take one turn of the loop; called by gunicorn."""
+        super().wait_for_and_dispatch_events(min(timeout, _TICK_SECONDS))
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _TICK_SECONDS
+            for connection in self._waiting.overdue(now):
+                connection.expired(connection)
+
+    # -- a connection's way ----------------------------------------------------------------------
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection; a thread is given to it when its first byte is there."""
+        """Take a connection, if need be in place of the one that has waited for longest."""
         try:
             client, address = listener.accept()
         except OSError as error:
             if error.errno in _NO_ROOM:
                 # The connection stays in the backlog: looking again at once would only spin.
-                time.sleep(_NO_ROOM_SECONDS)
+                if not self._shed():
+                    time.sleep(_NO_ROOM_SECONDS)
             elif error.errno not in _NO_CONNECTION:
                 raise
             return
         self.nr_conns += 1
-        patient = PatientSocket(fileno=client.detach())
-        connection = Connection(self, patient, address, listener.getsockname())
-        connection.timeout = time.monotonic() + FIRST_BYTE_SECONDS
-        self.pending_conns.append(connection)
-        self._watch(connection, partial(self.on_pending_socket_readable, connection))
+        sock = ClientSocket(client.detach())
+        reader = RequestReader(self.cfg, sock, address, self.max_body_bytes)
+        connection = Connection(sock, address, listener.getsockname(), reader)
+        self._await_request(connection, FIRST_BYTE_SECONDS)
+        if self.nr_conns >= self.worker_connections:
+            self._shed()
 
-    def handle(self, conn: Connection) -> Any:
-        """Answer one request, in a thread; returns whether the connection can be used again."""
-        result = super().handle(conn)
-        return result and not conn.sock.gave_up
+    def _await_request(self, connection: Connection, seconds: float) -> None:
+        connection.is_idle = True
+        self._waiting.enter(
+            connection, selectors.EVENT_READ, self._read, self._request_is_late, seconds
+        )
 
-    def handle_error(self, req: Any, client: PatientSocket, addr: Any, exc: Exception) -> None:
-        """Answer what could not be parsed with a problem; gunicorn would send a page."""
-        if not isinstance(exc, http_errors.ParseException) or isinstance(exc, _OUR_FAULT):
-            super().handle_error(req, client, addr, exc)
-            return
-        detail = str(exc)[:_SHOWN]
-        self.log.warning("Invalid request: %s", detail)
+    def _read(self, connection: Connection, *, readable: bool = True) -> None:
+        """Read on; a request that is whole goes to a thread."""
         try:
-            client.sendall(bad_request(_STATUS.get(type(exc), HTTPStatus.BAD_REQUEST), detail))
+            request = connection.reader.advance(readable=readable)
+        except http_errors.ParseException as error:
+            status = _STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
+            self._refuse(connection, status, str(error))
+        except (ConnectionOver, OSError):
+            self._close(connection)
+        except Exception:
+            self.log.exception("A request could not be read")
+            self._close(connection)
+        else:
+            received = connection.reader.received
+            if request is not None:
+                self._waiting.leave(connection)
+                self._submit(self.tpool, connection, self._answer, request)
+            elif connection.is_idle and received:
+                connection.is_idle = False
+                self._waiting.extend(connection, REQUEST_SECONDS)
+            self._hold(connection, received)
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, connection: Connection, task: Any, argument: Any
+    ) -> None:
+        future = pool.submit(task, connection, argument)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self._answered, connection, done)
+        )
+
+    def _answer(self, connection: Connection, request: Any) -> Answer | None:
+        """Answer in a thread; returns an answer whose stream is yet to be sent."""
+        try:
+            answer = Answer(connection, request, cfg=self.cfg, log=self.log)
+            answer.begin(self.wsgi, last=not (self.alive and self.cfg.keepalive))
+            connection.is_kept = answer.keeps_connection
+            if answer.is_stream:
+                return answer
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            connection.is_kept = False
+            connection.sock.discard()
+            self.handle_error(request, connection.sock, connection.peer, error)
+        self._flush(connection)
+        return None
+
+    def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
+        """Answer a request that cannot be handed to the application; else as gunicorn does."""
+        if isinstance(exc, http_errors.ParseException) and not isinstance(exc, _OUR_FAULT):
+            client.sendall(self._told(HTTPStatus.BAD_REQUEST, str(exc)))
+        else:
+            super().handle_error(req, client, addr, exc)
+
+    def _stream(self, connection: Connection, answer: Answer) -> None:
+        """Send a stream from a thread of its own."""
+        connection.sock.begin_stream(REQUEST_SECONDS)
+        try:
+            answer.stream()
+        except OSError as error:
+            connection.is_kept = False
+            self.log.debug("The stream's client is gone: %s", error)
+        except Exception:
+            connection.is_kept = False
+            self.log.exception("A stream failed")
+        connection.sock.end_stream()
+
+    def _answered(self, connection: Connection, done: Future[Answer | None]) -> None:
+        """Go on in the loop after a thread: the rest of the answer, or the next request."""
+        answer = done.result()
+        if answer is not None:
+            self._submit(self._streams, connection, self._stream, answer)
+        elif connection.sock.unsent:
+            self._hold(connection, connection.sock.unsent)
+            self._await_reader(connection)
+        else:
+            self._go_on(connection)
+
+    def _await_reader(self, connection: Connection) -> None:
+        self._waiting.enter(
+            connection, selectors.EVENT_WRITE, self._send, self._close, REQUEST_SECONDS
+        )
+
+    def _send(self, connection: Connection) -> None:
+        unsent = connection.sock.unsent
+        if self._flush(connection):
+            self._waiting.leave(connection)
+            self._go_on(connection)
+        elif self.alive and connection.sock.unsent < unsent:
+            self._waiting.extend(connection, REQUEST_SECONDS)
+
+    def _flush(self, connection: Connection) -> bool:
+        """Send what the client takes; one that is gone has no part in what is left."""
+        try:
+            return connection.sock.flush()
         except OSError as error:
             self.log.debug("The answer could not be sent: %s", error)
+            connection.is_kept = False
+            connection.sock.discard()
+            return True
 
-    def linger(self, conn: Connection) -> None:
+    def _go_on(self, connection: Connection) -> None:
+        """After an answer: read what may have been sent behind it, or end the connection."""
+        self._hold(connection, 0)
+        if not connection.is_kept:
+            self._linger(connection)
+            return
+        self._await_request(connection, self.cfg.keepalive if self.alive else LINGER_SECONDS)
+        self._read(connection, readable=False)
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def _request_is_late(self, connection: Connection) -> None:
+        if connection.is_idle:
+            self._close(connection)
+        else:
+            detail = f"the request was not whole after {REQUEST_SECONDS:g} s"
+            self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, detail)
+
+    def _refuse(self, connection: Connection, status: HTTPStatus, detail: str) -> None:
+        """Answer what is no request with a problem, and end the connection."""
+        self._waiting.leave(connection)
+        connection.is_kept = False
+        connection.sock.sendall(self._told(status, detail))
+        if self._flush(connection):
+            self._go_on(connection)
+        else:
+            self._await_reader(connection)
+
+    def _told(self, status: HTTPStatus, detail: str) -> bytes:
+        shown = detail[:_SHOWN]
+        self.log.warning("Invalid request: %s", shown)
+        return bad_request(status, shown)
+
+    def _linger(self, connection: Connection) -> None:
         """End our side, and let the client read the answer before its own bytes cut it off."""
         try:
-            conn.sock.setblocking(False)
-            conn.sock.shutdown(socket.SHUT_WR)
+            connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            conn.close()
+            self._close(connection)
             return
-        self.nr_conns += 1
-        conn.timeout = time.monotonic() + (LINGER_SECONDS if self.alive else 0.0)
-        self._lingering.append(conn)
-        self._watch(conn, partial(self._drain, conn))
+        seconds = LINGER_SECONDS if self.alive else 0.0
+        self._waiting.enter(connection, selectors.EVENT_READ, self._drain, self._close, seconds)
 
-    def murder_pending(self) -> None:
-        """Close what has been silent, or lingering, for too long; called in every turn."""
-        super().murder_pending()
-        while self._lingering and self._lingering[0].timeout <= time.monotonic():
-            self._end(self._lingering[0])
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        """At a shutdown, do not wait for connections on which nothing was ever asked."""
-        super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
-
-    def _drain(self, conn: Connection, client: PatientSocket) -> None:
+    def _drain(self, connection: Connection) -> None:
         try:
-            if client.recv(_READ_BYTES):
+            if connection.sock.recv(_READ_BYTES):
                 return
         except BlockingIOError:
             return
         except OSError:
             pass  # reset: over as well
-        self._end(conn)
+        self._close(connection)
 
-    def _end(self, conn: Connection) -> None:
-        self._lingering.remove(conn)
-        self.poller.unregister(conn.sock)
+    def _close(self, connection: Connection) -> None:
+        self._large.pop(connection, None)
         self.nr_conns -= 1
-        conn.close()
+        self._waiting.close(connection)
 
-    def _watch(self, conn: Connection, readable: Any) -> None:
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+    # -- bounds ----------------------------------------------------------------------------------
+
+    def _shed(self) -> bool:
+        """Close who has waited for longest; returns whether anybody waited."""
+        for connection in self._waiting:
+            self._close(connection)
+            return True
+        return False
+
+    def _hold(self, connection: Connection, size: int) -> None:
+        """Keep count of the bytes of large requests and answers, and within the most."""
+        if size <= LARGE_BYTES:
+            self._large.pop(connection, None)
+            return
+        self._large[connection] = size
+        while sum(self._large.values()) > self._large_most:
+            waiting = [held for held in self._large if held in self._waiting]
+            if not waiting:
+                return
+            self._close(waiting[0])
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """At a shutdown, do not wait for connections on which nothing is asked; by gunicorn."""
+        super()._cap_keepalive(deadline)
+        for connection in self._waiting:
+            if connection.is_idle:
+                connection.deadline = min(connection.deadline, deadline)
 
 
 def bad_request(status: HTTPStatus, detail: str) -> bytes:

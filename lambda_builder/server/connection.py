@@ -1,0 +1,110 @@
+"""Connections, and those of them that wait for their client."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from lambda_builder.server.client import ClientSocket
+from lambda_builder.server.reading import RequestReader
+
+
+class Connection:
+    """One client's connection."""
+
+    def __init__(self, sock: ClientSocket, peer: Any, server: Any, reader: RequestReader) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.server = server
+        """The address that the client connected to."""
+        self.reader = reader
+        self.is_kept = False
+        """Whether another request may follow the present answer."""
+        self.is_idle = True
+        """Whether nothing of a request has come since the last answer."""
+        self.deadline = 0.0
+        self.watched_for = 0
+        self.ready: Callable[[Connection], None] = _nobody_waits
+        self.expired: Callable[[Connection], None] = _nobody_waits
+
+    def close(self) -> None:
+        """Close at once."""
+        self.reader.close()
+        self.sock.close()
+
+
+def _nobody_waits(connection: Connection) -> None:
+    raise AssertionError(connection)
+
+
+class WaitingRoom:
+    """The connections that wait for their clients, those that have waited for longest first.
+
+    Used by the worker's loop only.
+    """
+
+    def __init__(self, poller: selectors.BaseSelector) -> None:
+        self._poller = poller
+        self._waiting: dict[Connection, None] = {}
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._waiting))
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._waiting
+
+    def enter(
+        self,
+        connection: Connection,
+        events: int,
+        ready: Callable[[Connection], None],
+        expired: Callable[[Connection], None],
+        seconds: float,
+    ) -> None:
+        """Call ``ready`` whenever the client has done its part, until the connection leaves.
+
+        ``expired`` is called when that takes longer than ``seconds``.
+        """
+        if connection.watched_for != events:
+            self._forget(connection)
+            self._poller.register(connection.sock, events, partial(self._on_event, connection))
+            connection.watched_for = events
+        connection.ready, connection.expired = ready, expired
+        self.extend(connection, seconds)
+
+    def extend(self, connection: Connection, seconds: float) -> None:
+        """Count the connection's wait from now."""
+        connection.deadline = time.monotonic() + seconds
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """End the connection's wait; harmless where it does not wait.
+
+        The poller is told only if the client does more meanwhile, which most do not.
+        """
+        self._waiting.pop(connection, None)
+
+    def close(self, connection: Connection) -> None:
+        """End the connection itself."""
+        self.leave(connection)
+        self._forget(connection)
+        connection.close()
+
+    def overdue(self, now: float) -> list[Connection]:
+        """Return the connections that have waited for too long."""
+        return [connection for connection in self._waiting if connection.deadline <= now]
+
+    def _on_event(self, connection: Connection, _: Any) -> None:
+        if connection in self._waiting:
+            connection.ready(connection)
+        else:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        if connection.watched_for:
+            connection.watched_for = 0
+            self._poller.unregister(connection.sock)
