@@ -41,6 +41,7 @@ class RefusalCode(StrEnum):
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     ACK_TIMEOUT = "ack_timeout"
     TOO_MANY_WAITING = "too_many_waiting"
+    TOO_MANY_STREAMS = "too_many_streams"
     ALREADY_FINISHED = "already_finished"
     AMBIGUOUS = "ambiguous"
     NOT_RETRYABLE = "not_retryable"

@@ -21,6 +21,7 @@ from lambda_builder.cli.api import Api
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, refusing_to_boot
+from lambda_builder.server.listening import check_address
 from lambda_builder.settings import PREFIX, Settings, load
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
@@ -86,6 +87,8 @@ def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> 
             "and run `lambda-builder serve`"
         )
     settings = _settings()
+    with refusing_to_boot(CONFIG_ERROR):
+        check_address(settings.host, settings.port)
     click.echo(f"lambda-builder {__version__} on http://localhost:{settings.port}")
     os.environ.setdefault(f"{PREFIX}LOG_FORMAT", "console")
     sys.exit(

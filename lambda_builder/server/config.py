@@ -15,6 +15,8 @@ from typing import Any
 
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server.boot import APP_LOAD_ERROR, CONFIG_ERROR, refusing_to_boot
+from lambda_builder.server.listening import check_address
+from lambda_builder.server.signals import ignore_in_worker, keep_one_process
 from lambda_builder.settings import HTTP_TAIL_SECONDS, Settings, load
 from lambda_builder.telemetry import logs
 
@@ -55,6 +57,12 @@ def on_starting(server: Any) -> None:
         sys.stderr.write("lambda-builder: gunicorn cannot run like this:\n")
         sys.stderr.writelines(f"  {problem}\n" for problem in problems)
         sys.exit(CONFIG_ERROR)
+    keep_one_process(server)
+    if "LISTEN_FDS" not in os.environ:  # else systemd has bound them
+        with refusing_to_boot(CONFIG_ERROR):
+            for address in server.cfg.address:
+                if isinstance(address, tuple):
+                    check_address(*address)
 
 
 def config_problems(cfg: Any, settings: Settings) -> list[str]:
@@ -68,6 +76,8 @@ def config_problems(cfg: Any, settings: Settings) -> list[str]:
         problems.append("max_requests must be 0: a recycled worker interrupts builds")
     if cfg.worker_class_str != worker_class:
         problems.append(f"worker_class must be {worker_class}")
+    if cfg.is_ssl:
+        problems.append("certfile must be empty: TLS ends before the service")
     least = HTTP_TAIL_SECONDS + settings.drain_seconds
     if cfg.graceful_timeout <= least:
         problems.append(
@@ -84,6 +94,7 @@ def post_worker_init(worker: Any) -> None:
     _use_our_logs()
     worker.max_body_bytes = _loaded.max_body_bytes
     worker.streams_max = _loaded.streams_max
+    ignore_in_worker()
     service = worker.wsgi.extensions["lambda_builder_service"]
     worker.lambda_builder_service = service
     with refusing_to_boot(APP_LOAD_ERROR):

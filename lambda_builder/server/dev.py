@@ -73,4 +73,7 @@ def _run_service(environment: dict[str, str], command: Sequence[str]) -> int:
     # A terminal's Ctrl-C reaches the service by itself: here it must only not end us first.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, pass_on)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        # The terminal was closed; gunicorn itself would stay.
+        signal.signal(signal.SIGHUP, lambda *_: service.terminate())
     return service.wait()

@@ -11,7 +11,6 @@ from werkzeug.routing import BaseConverter
 
 from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
-from lambda_builder.settings import HTTP_TAIL_SECONDS
 from lambda_builder.web import correlation
 from lambda_builder.web.answers import json_answer
 from lambda_builder.web.log_stream import LogStream
@@ -85,9 +84,10 @@ def stream_log(build_id: str) -> Response:
     """Stream a build's log as text."""
     services = current_services()
     follow = _flag("follow", _argument("follow"))
-    slot = services.threads.log_streams.take()
+    slot = services.threads.streams.take()
     try:
-        chunks = services.directory.open_log(build_id, follow=follow)
+        with services.threads.kubernetes.take():
+            chunks = services.directory.open_log(build_id, follow=follow)
     except BaseException:
         slot.release()
         raise
@@ -102,15 +102,9 @@ def stream_log(build_id: str) -> Response:
 
 
 def _client_socket() -> socket.socket | None:
-    """Return the connection, where the server tells, with a bound on each write to it.
-
-    A reader that takes nothing for that long would hold up the shutdown.
-    """
+    """Return the connection, where the server tells."""
     client = request.environ.get("gunicorn.socket")
-    if not isinstance(client, socket.socket):
-        return None
-    client.settimeout(HTTP_TAIL_SECONDS)
-    return client
+    return client if isinstance(client, socket.socket) else None
 
 
 def _answer(build: BuildResult) -> Response:

@@ -51,6 +51,7 @@ KINDS: Mapping[RefusalCode, Kind] = {
     RefusalCode.JOURNAL_UNAVAILABLE: Kind(503, "Journal unavailable", 10),
     RefusalCode.ACK_TIMEOUT: Kind(503, "Job not created in time", 5),
     RefusalCode.TOO_MANY_WAITING: Kind(503, "Too many requests waiting", 1),
+    RefusalCode.TOO_MANY_STREAMS: Kind(503, "Too many streams", 5),
     RefusalCode.KUBERNETES_UNAVAILABLE: Kind(503, "Kubernetes unavailable", 10),
     RefusalCode.KUBERNETES_REFUSED: Kind(502, "Refused by Kubernetes"),
     RefusalCode.BUILD_FAILED: Kind(503, "Build failed", 60),

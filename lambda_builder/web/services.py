@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
@@ -29,21 +30,26 @@ class ThreadBudget:
     """Whatever may wait for an answer of Kubernetes: cancels, retries, builds looked up."""
     acknowledgements: Slots
     """Events that are answered once their Job exists."""
-    log_streams: Slots
     recording: Slots
     """Events that wait for the journal's disk."""
+    streams: Slots
+    """Open streams: they have threads of their own, these are all of them."""
 
     @classmethod
-    def of(cls, http_threads: int) -> ThreadBudget:
-        """Divide ``http_threads``: half for acknowledgements, a quarter for log streams."""
-        most = Slots(max(1, http_threads - 1), "Kubernetes", patience_seconds=_PATIENCE_SECONDS)
+    def of(cls, http_threads: int, streams_max: int) -> ThreadBudget:
+        """Divide ``http_threads``: at most half for acknowledgements."""
+        most = Slots(
+            max(1, http_threads - 1), "requests waiting for Kubernetes", patience_seconds=_PATIENCE_SECONDS
+        )
         return cls(
             kubernetes=most,
-            acknowledgements=Slots(max(1, http_threads // 2), "their Jobs", within=most),
-            log_streams=Slots(max(1, http_threads // 4), "build logs", within=most),
+            acknowledgements=Slots(max(1, http_threads // 2), "requests waiting for their Jobs", within=most),
             recording=Slots(
-                max(1, http_threads - 2), "the journal", patience_seconds=_PATIENCE_SECONDS
+                max(1, http_threads - 2),
+                "requests waiting for the journal",
+                patience_seconds=_PATIENCE_SECONDS,
             ),
+            streams=Slots(streams_max, "open streams", code=RefusalCode.TOO_MANY_STREAMS),
         )
 
 
@@ -81,7 +87,7 @@ class Services:
             cancels=cancels,
             metrics=metrics,
             rejections=rejections,
-            threads=ThreadBudget.of(settings.http_threads),
+            threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
         )
 
     def put_into(self, app: Flask) -> None:

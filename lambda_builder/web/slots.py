@@ -1,4 +1,4 @@
-"""Bounds on HTTP threads that wait for something else, so that others stay free to answer."""
+"""Bounds on threads that wait for something else, so that others stay free to answer."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ class Slots:
         *,
         within: Slots | None = None,
         patience_seconds: float = 0.0,
+        code: RefusalCode = RefusalCode.TOO_MANY_WAITING,
     ) -> None:
         self._purpose = purpose
+        self._code = code
         self._patience_seconds = patience_seconds
         self._semaphores: tuple[BoundedSemaphore, ...] = (BoundedSemaphore(size),)
         if within is not None:
             self._semaphores += within._semaphores
 
     def take(self) -> Slot:
-        """Take a slot; raises ``Refused`` (``too_many_waiting``) where there is none."""
+        """Take a slot; raises ``Refused`` where there is none."""
         taken: list[BoundedSemaphore] = []
         for semaphore in self._semaphores:
             if not semaphore.acquire(timeout=self._patience_seconds):
                 Slot(tuple(taken)).release()
                 raise Refused(
-                    RefusalCode.TOO_MANY_WAITING,
-                    f"too many requests waiting for {self._purpose}, please retry later",
-                    retry_after=1,
+                    self._code, f"too many {self._purpose}, please retry later"
                 )
             taken.append(semaphore)
         return Slot(tuple(taken))

@@ -42,7 +42,7 @@ class Log:
 
 @pytest.fixture
 def followed(build_house, make_result):
-    house = build_house(http_threads=8)
+    house = build_house(streams_max=2)
     house.directory.builds["order-7"] = make_result()
     return house
 
@@ -103,24 +103,16 @@ def test_lines_arrive_as_they_are_written_and_the_stream_ends_with_the_build(fol
     assert log.closed.is_set()
 
 
-def test_a_quarter_of_the_threads_may_stream_and_their_places_come_back(followed, log):
+def test_streams_are_bounded_and_their_places_come_back(followed, log):
     streams = [follow(followed) for _ in range(2)]
     refused = follow(followed)
-    assert (refused.status_code, refused.json["code"]) == (503, "too_many_waiting")
+    assert (refused.status_code, refused.json["code"]) == (503, "too_many_streams")
     assert int(refused.headers["Retry-After"]) >= 1
     assert followed.client.get("/health").status_code == 200
     for stream in streams:
         stream.close()
     with follow(followed) as again:
         assert again.status_code == 200
-
-
-def test_a_small_server_streams_one_log_at_a_time(build_house, make_result):
-    house = build_house(http_threads=2)
-    house.directory.builds["order-7"] = make_result()
-    house.directory.log = Log().open
-    with follow(house) as first, follow(house) as second:
-        assert (first.status_code, second.status_code) == (200, 503)
 
 
 def test_the_headers_of_a_silent_log_arrive_at_once(followed, served):

@@ -1,0 +1,183 @@
+"""Requests read as their bytes arrive: where they are cut never matters to what they say."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http import errors as http_errors
+
+from lambda_builder.server.client import ClientSocket
+from lambda_builder.server.reading import HEAD_BYTES, ConnectionOver, RequestReader
+from tests.hostile import generate
+
+MOST = 65_536
+PEER = ("127.0.0.1", 1)
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\nTrailing: yes\r\n\r\n"
+)
+
+
+@contextmanager
+def reading(max_body_bytes: int = MOST) -> Iterator[tuple[RequestReader, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
+    with ClientSocket(ours.detach()) as client, theirs:
+        reader = RequestReader(Config(), client, PEER, max_body_bytes)
+        try:
+            yield reader, theirs
+        finally:
+            reader.close()
+
+
+def outcome(parts: list[bytes]) -> list[Any]:
+    """Send the parts, each once the ones before it are read; tell what became of them."""
+    found: list[Any] = []
+    with reading() as (reader, theirs):
+        try:
+            for part in parts:
+                theirs.sendall(part)
+                found += read_all(reader, len(part))
+            theirs.shutdown(socket.SHUT_WR)
+            found += read_all(reader, 0)
+            reader.advance(readable=True)
+            found.append("open")
+        except ConnectionOver:
+            found.append("over")
+        except (http_errors.ParseException, OSError) as error:
+            found.append(type(error).__name__)
+    return found
+
+
+def read_all(reader: RequestReader, size: int) -> Iterator[Any]:
+    """Advance as often as ``size`` bytes can be there to be read; yield each whole request."""
+    for _ in range(size // 8192 + 2):
+        request = reader.advance(readable=True)
+        while request is not None:
+            yield request.method, request.uri, sorted(request.headers), request.body.read()
+            request = reader.advance(readable=False)
+
+
+@pytest.mark.parametrize("raw", [GET, POST, CHUNKED, GET + POST + CHUNKED + GET])
+def test_a_request_that_comes_a_byte_at_a_time_is_the_one_that_comes_at_once(raw: bytes) -> None:
+    whole = outcome([raw])
+    assert whole[-1] == "over"
+    assert len(whole) == raw.count(b"HTTP/1.1") + 1
+    assert outcome([raw[n : n + 1] for n in range(len(raw))]) == whole
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hostile_requests_mean_the_same_however_they_are_cut(seed: int) -> None:
+    rng = random.Random(seed)
+    for _, hostile in islice(generate(rng), 150):
+        raw = hostile.raw[:20_000]
+        places = sorted(rng.randrange(len(raw) + 1) for _ in range(rng.choice([1, 3, 20])))
+        parts = [raw[a:b] for a, b in zip([0, *places], [*places, len(raw)], strict=True) if a < b]
+        assert outcome(parts) == outcome([raw]), raw
+
+
+def test_nothing_is_handed_out_before_it_is_whole() -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(POST[:-1])
+        assert reader.advance(readable=True) is None
+        assert reader.received == len(POST) - 1
+        assert reader.advance(readable=True) is None
+        theirs.sendall(POST[-1:])
+        assert reader.advance(readable=True).body.read() == b"hello"
+
+
+def test_each_request_is_counted_from_its_own_first_byte() -> None:
+    with reading() as (reader, theirs):
+        assert (reader.advance(readable=True), reader.received) == (None, 0)
+        theirs.sendall(GET + b"GET /")
+        assert reader.advance(readable=True).uri == "/a"
+        assert (reader.advance(readable=False), reader.received) == (None, 5)
+
+
+def test_a_body_over_the_limit_is_handed_out_before_it_is_read() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MOST + 1)
+    with reading() as (reader, theirs):
+        theirs.sendall(head)
+        request = reader.advance(readable=True)
+        assert request.should_close()
+        assert request.body.read() == b""
+
+
+def test_of_a_chunked_body_no_more_is_read_than_shows_that_it_is_too_large() -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(MOST // 4096 + 1):
+            assert reader.advance(readable=True) is None
+            theirs.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        request = reader.advance(readable=True)
+        assert request.should_close()
+        assert len(request.body.read()) == MOST + 1
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "refused"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"X: " + b"y" * 997, http_errors.LimitRequestHeaders),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1;" + b"a" * 995 + b"\r\nx\r\n",
+            http_errors.ParseException,
+        ),
+    ],
+    ids=["head", "chunks"],
+)
+def test_what_is_no_content_is_bounded(
+    begin: bytes, more: bytes, refused: type[Exception]
+) -> None:
+    sent = len(begin)
+    with reading() as (reader, theirs):
+        theirs.sendall(begin)
+        with pytest.raises(refused):
+            while sent < 10 * HEAD_BYTES:
+                assert reader.advance(readable=True) is None
+                theirs.sendall(more)
+                sent += len(more)
+    assert sent < 3 * HEAD_BYTES
+
+
+def test_a_body_is_asked_for_once_its_head_is_known_to_be_good() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with reading() as (reader, theirs):
+        theirs.sendall(head % 2)
+        assert reader.advance(readable=True) is None
+        assert theirs.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        theirs.sendall(b"ok")
+        request = reader.advance(readable=True)
+        assert request.body.read() == b"ok"
+        assert not request._expected_100_continue, "gunicorn would ask again"
+        theirs.sendall(head % (MOST + 1))
+        assert reader.advance(readable=True).should_close()
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
+
+
+def test_the_body_of_a_request_is_not_kept_until_the_next_one() -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(POST)
+        request = reader.advance(readable=True)
+        assert reader.advance(readable=False) is None
+        assert request.body.getvalue() == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /he", POST[:-1]])
+def test_a_reader_can_be_closed_at_any_moment_and_twice(sent: bytes) -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(sent)
+        reader.advance(readable=True)
+        reader.close()
+        reader.close()
