@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import selectors
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,6 +35,9 @@ class Connection:
     def close(self) -> None:
         """Close at once."""
         self.reader.close()
+        if self.sock.unsent:
+            # Else the kernel would go on waiting for a client that does not read.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 

@@ -70,9 +70,10 @@ class RequestReader:
         return self._greenlet.switch()
 
     def close(self) -> None:
-        """Forget a request that is under way; harmless twice."""
+        """Read no further, and forget a request that is under way; harmless twice."""
         if self._greenlet:
             self._greenlet.throw()
+        self._parser = None
 
     def recv(self, size: int) -> bytes:
         """Return bytes for gunicorn's parser, once there are any; nothing at the end."""

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
 import selectors
 import socket
 import time
-import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +24,7 @@ from lambda_builder.server.answering import Answer
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.connection import Connection, WaitingRoom
 from lambda_builder.server.reading import ConnectionOver, RequestReader
+from lambda_builder.server.refusals import NO_ROOM, Refusal
 from lambda_builder.settings import HTTP_TAIL_SECONDS
 
 REQUEST_SECONDS = float(HTTP_TAIL_SECONDS)
@@ -41,14 +40,6 @@ LARGE_TOTAL_BYTES = 33_554_432
 """Most bytes of larger ones held at a time; at least two requests of the largest size."""
 _READ_BYTES = 65_536
 _TICK_SECONDS = 0.25
-_SHOWN = 200
-"""Most characters of a broken request in a log line or an answer."""
-_STATUS = {
-    http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    http_errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    http_errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-}
-"""By gunicorn's exception; any other request that cannot be parsed is a 400."""
 _OUR_FAULT = (http_errors.InvalidResponseHeader, http_errors.InvalidResponseHeaderName)
 _COLLECT_AT = (20_000, 20, 20)
 """Builds are many objects and hardly any cycles: the interpreter's 700 looks far too often."""
@@ -126,8 +117,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             request = connection.reader.advance(readable=readable)
         except http_errors.ParseException as error:
-            status = _STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
-            self._refuse(connection, status, str(error))
+            self._refuse(connection, Refusal.of(error))
         except (ConnectionOver, OSError):
             self._close(connection)
         except Exception:
@@ -169,7 +159,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
         """Answer a request that cannot be handed to the application; else as gunicorn does."""
         if isinstance(exc, http_errors.ParseException) and not isinstance(exc, _OUR_FAULT):
-            client.sendall(self._told(HTTPStatus.BAD_REQUEST, str(exc)))
+            client.sendall(self._told(Refusal.of(exc)))
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -236,25 +226,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._close(connection)
         else:
             detail = f"the request was not whole after {REQUEST_SECONDS:g} s"
-            self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, detail)
+            self._refuse(connection, Refusal(detail, HTTPStatus.REQUEST_TIMEOUT))
 
-    def _refuse(self, connection: Connection, status: HTTPStatus, detail: str) -> None:
-        """Answer what is no request with a problem, and end the connection."""
+    def _refuse(self, connection: Connection, refusal: Refusal) -> None:
+        """Answer with a problem, and end the connection."""
         self._waiting.leave(connection)
+        connection.reader.close()
         connection.is_kept = False
-        connection.sock.sendall(self._told(status, detail))
+        connection.sock.sendall(self._told(refusal))
         if self._flush(connection):
             self._go_on(connection)
         else:
             self._await_reader(connection)
 
-    def _told(self, status: HTTPStatus, detail: str) -> bytes:
-        shown = detail[:_SHOWN]
-        self.log.warning("Invalid request: %s", shown)
-        return bad_request(status, shown)
+    def _told(self, refusal: Refusal) -> bytes:
+        self.log.warning("Invalid request: %s", refusal.detail)
+        return refusal.answer()
 
     def _linger(self, connection: Connection) -> None:
         """End our side, and let the client read the answer before its own bytes cut it off."""
+        connection.reader.close()
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -294,10 +285,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self._large[connection] = size
         while sum(self._large.values()) > self._large_most:
-            waiting = [held for held in self._large if held in self._waiting]
-            if not waiting:
+            held = next((one for one in self._large if one in self._waiting), None)
+            if held is None:
                 return
-            self._close(waiting[0])
+            if held.sock.unsent:
+                self._close(held)
+            else:
+                self._refuse(held, NO_ROOM)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """At a shutdown, do not wait for connections on which nothing is asked; by gunicorn."""
@@ -305,26 +299,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         for connection in self._waiting:
             if connection.is_idle:
                 connection.deadline = min(connection.deadline, deadline)
-
-
-def bad_request(status: HTTPStatus, detail: str) -> bytes:
-    """Return a whole answer that ends its connection, in the form of ``web.problems``."""
-    correlation_id = uuid.uuid4().hex
-    problem = {
-        "type": "urn:lambda-builder:problem:bad_request",
-        "title": "Bad request",
-        "status": status,
-        "detail": detail,
-        "code": "bad_request",
-        "correlation_id": correlation_id,
-        "errors": None,
-    }
-    body = json.dumps(problem) + "\n"
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        "Connection: close",
-        "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        f"X-Correlation-ID: {correlation_id}",
-    )
-    return "\r\n".join((*head, "", body)).encode("ascii")

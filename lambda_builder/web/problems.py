@@ -86,6 +86,27 @@ def from_refusal(refused: Refused) -> Response:
     return response
 
 
+def body(
+    code: RefusalCode,
+    detail: str,
+    *,
+    correlation_id: str | None,
+    status: int | None = None,
+    errors: Sequence[FieldProblem] = (),
+) -> dict[str, Any]:
+    """Return a problem's fields; ``status`` differs from the code's own only for odd HTTP errors."""
+    kind = KINDS[code]
+    return {
+        "type": TYPE_PREFIX + code.value,
+        "title": kind.title,
+        "status": status or kind.status,
+        "detail": detail,
+        "code": code.value,
+        "correlation_id": correlation_id,
+        "errors": [{"field": e.field, "message": e.message} for e in errors] or None,
+    }
+
+
 def problem(
     code: RefusalCode,
     detail: str,
@@ -94,20 +115,11 @@ def problem(
     errors: Sequence[FieldProblem] = (),
     retry_after: int | None = None,
 ) -> Response:
-    """Return a problem answer; ``status`` differs from the code's own only for odd HTTP errors."""
-    kind = KINDS[code]
-    body: dict[str, Any] = {
-        "type": TYPE_PREFIX + code.value,
-        "title": kind.title,
-        "status": status or kind.status,
-        "detail": detail,
-        "code": code.value,
-        "correlation_id": correlation.current(),
-        "errors": [{"field": e.field, "message": e.message} for e in errors] or None,
-    }
-    response = Response(json.dumps(body) + "\n", body["status"], content_type=MEDIA_TYPE)
+    """Return a problem answer, with ``body``'s fields."""
+    fields = body(code, detail, status=status, correlation_id=correlation.current(), errors=errors)
+    response = Response(json.dumps(fields) + "\n", fields["status"], content_type=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
-    seconds = kind.retry_after if retry_after is None else retry_after
+    seconds = KINDS[code].retry_after if retry_after is None else retry_after
     if seconds is not None:
         response.headers["Retry-After"] = str(max(1, seconds))
     return response

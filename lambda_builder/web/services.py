@@ -39,11 +39,15 @@ class ThreadBudget:
     def of(cls, http_threads: int, streams_max: int) -> ThreadBudget:
         """Divide ``http_threads``: at most half for acknowledgements."""
         most = Slots(
-            max(1, http_threads - 1), "requests waiting for Kubernetes", patience_seconds=_PATIENCE_SECONDS
+            max(1, http_threads - 1),
+            "requests waiting for Kubernetes",
+            patience_seconds=_PATIENCE_SECONDS,
         )
         return cls(
             kubernetes=most,
-            acknowledgements=Slots(max(1, http_threads // 2), "requests waiting for their Jobs", within=most),
+            acknowledgements=Slots(
+                max(1, http_threads // 2), "requests waiting for their Jobs", within=most
+            ),
             recording=Slots(
                 max(1, http_threads - 2),
                 "requests waiting for the journal",

@@ -60,8 +60,6 @@ class Slots:
         for semaphore in self._semaphores:
             if not semaphore.acquire(timeout=self._patience_seconds):
                 Slot(tuple(taken)).release()
-                raise Refused(
-                    self._code, f"too many {self._purpose}, please retry later"
-                )
+                raise Refused(self._code, f"too many {self._purpose}, please retry later")
             taken.append(semaphore)
         return Slot(tuple(taken))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -18,11 +21,15 @@ HTTP_THREADS = 4
 AT_ONCE = 1.0
 """Seconds: far more than an answer takes, far less than any of the service's patience."""
 REQUEST_SECONDS = 5.0
+OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+"""A request with a large answer."""
 
 
 @pytest.fixture
 def service(cluster: ClusterProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
-    with ServiceProcess(cluster.kubeconfig, tmp_path, http_threads=HTTP_THREADS) as running:
+    with ServiceProcess(
+        cluster.kubeconfig, tmp_path, http_threads=HTTP_THREADS, queue_size=1000
+    ) as running:
         yield running
 
 
@@ -32,25 +39,47 @@ def clients(service: ServiceProcess) -> Iterator[Clients]:
         yield Clients(service.port, stack)
 
 
+class Client(socket.socket):
+    """A connection of a client."""
+
+    def is_cut_off(self) -> bool:
+        """Whether the service has ended it; what it sent stays unread."""
+        poller = select.poll()
+        poller.register(self, 0)
+        return bool(poller.poll(0))
+
+
 class Clients:
     """Many connections that have sent the same bytes; closed at the end."""
 
     def __init__(self, port: int, stack: ExitStack) -> None:
         self._port, self._stack = port, stack
 
-    def send(self, raw: bytes, count: int) -> list[socket.socket]:
-        made = [
-            self._stack.enter_context(socket.create_connection(("127.0.0.1", self._port), 15))
-            for _ in range(count)
-        ]
+    def send(self, raw: bytes, count: int, *, receive_buffer: int | None = None) -> list[Client]:
+        made = [self._stack.enter_context(Client()) for _ in range(count)]
         for client in made:
+            client.settimeout(15)
+            if receive_buffer is not None:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            client.connect(("127.0.0.1", self._port))
             client.sendall(raw)
+        return made
+
+    def that_do_not_read(self, count: int) -> list[Client]:
+        """Ask for more than the kernel's buffers take; wait until some of it lies in them."""
+        made = self.send(OPENAPI * 200, count, receive_buffer=4096)
+        for client in made:
+            assert client.recv(1, socket.MSG_PEEK)
         return made
 
 
 def seconds_for_a_probe(service: ServiceProcess) -> float:
+    return seconds(lambda: requests.get(f"{service.url}/health", timeout=30))
+
+
+def seconds(ask: Callable[[], requests.Response]) -> float:
     begun = time.monotonic()
-    assert requests.get(f"{service.url}/health", timeout=30).text == "ok"
+    assert ask().status_code == 200
     return time.monotonic() - begun
 
 
@@ -71,18 +100,88 @@ def test_clients_that_keep_a_closed_connection_open_hold_up_nobody(
     assert seconds_for_a_probe(service) < AT_ONCE
 
 
-def test_requests_that_never_end_give_their_threads_back(
+def test_requests_that_never_end_take_no_thread_and_are_told_so(
     service: ServiceProcess, clients: Clients
 ) -> None:
     in_the_head = clients.send(b"GET /hea", HTTP_THREADS // 2)
     unfinished = b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     in_the_body = clients.send(unfinished, HTTP_THREADS // 2)
-    assert seconds_for_a_probe(service) < REQUEST_SECONDS + AT_ONCE
     assert seconds_for_a_probe(service) < AT_ONCE
-    assert {client.recv(15) for client in in_the_head} == {b""}
-    assert {client.recv(13) for client in in_the_body} == {b"HTTP/1.1 400 "}
+    assert {client.recv(13) for client in in_the_head + in_the_body} == {b"HTTP/1.1 408 "}
     assert service.post("afterwards").status_code == 200
     assert "Traceback" not in service.log_tail()
+
+
+def test_clients_that_do_not_read_take_no_thread_and_are_cut_off(
+    service: ServiceProcess, clients: Clients
+) -> None:
+    stuck = clients.that_do_not_read(HTTP_THREADS + 1)
+    assert seconds_for_a_probe(service) < AT_ONCE
+    assert service.post("in-between").status_code == 200
+    for client in stuck:
+        wait_until(lambda client=client: client.is_cut_off(), "the end", 3 * REQUEST_SECONDS)  # type: ignore[misc]
+
+
+def test_a_client_that_reads_little_by_little_gets_every_answer_whole(
+    service: ServiceProcess, clients: Clients
+) -> None:
+    count, limit = 100, 20_000
+    whole = service.get("/openapi.json").content
+    [slow] = clients.send(OPENAPI * count, 1, receive_buffer=4096)
+    got = bytearray()
+    while len(got) < count * len(whole) or got.count(whole) < count:
+        piece = slow.recv(limit)
+        assert piece, "the connection ended"
+        got += piece
+    assert got.count(b"HTTP/1.1 200 OK\r\n") == count
+
+
+def test_hundreds_of_slow_clients_do_not_slow_down_events_and_probes(
+    service: ServiceProcess, clients: Clients
+) -> None:
+    def events_p99() -> float:
+        with requests.Session() as session:
+            taken = [seconds(lambda n=n: service.post(n, session=session)) for n in range(100)]  # type: ignore[misc]
+        return sorted(taken)[-2]
+
+    def probes() -> float:
+        return statistics.median(seconds_for_a_probe(service) for _ in range(20))
+
+    alone = events_p99(), probes()
+    clients.that_do_not_read(50)
+    clients.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", 200)
+    clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", 200)
+    assert events_p99() < max(0.2, 4 * alone[0])
+    assert probes() < max(0.05, 4 * alone[1])
+
+
+def test_where_all_connections_are_taken_who_waited_for_longest_makes_room(
+    cluster: ClusterProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--worker-connections 20")
+    with (
+        ServiceProcess(cluster.kubeconfig, tmp_path, http_threads=HTTP_THREADS) as service,
+        ExitStack() as stack,
+    ):
+        first = Clients(service.port, stack).send(b"GET /hea", 30)
+        assert seconds_for_a_probe(service) < AT_ONCE
+        assert service.post("in-between").status_code == 200
+        assert first[0].recv(1) == b""
+        assert first[-1].send(b"lth HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert first[-1].recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_large_bodies_that_do_not_end_hold_a_bounded_part_of_the_memory(
+    service: ServiceProcess, clients: Clients
+) -> None:
+    assert service.process is not None
+    [worker] = psutil.Process(service.process.pid).children()
+    before = worker.memory_info().rss
+    head = b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    slow = clients.send(head + b"x" * 999_999, 100)
+    assert service.post("in-between", unknown="x" * 900_000).status_code == 200
+    assert worker.memory_info().rss - before < 70_000_000
+    assert slow[0].recv(13) == b"HTTP/1.1 503 "
 
 
 def test_a_request_that_comes_a_byte_at_a_time_has_no_more_time_than_others(
@@ -90,22 +189,22 @@ def test_a_request_that_comes_a_byte_at_a_time_has_no_more_time_than_others(
 ) -> None:
     dripping = clients.send(b"G", HTTP_THREADS)
     begun = time.monotonic()
-    probe = clients.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 1)[0]
-    probe.settimeout(0.25)
 
-    def answered() -> bool:
+    def all_are_told() -> bool:
         for client in dripping:
+            client.settimeout(0.05)
             try:
                 client.send(b"E")
+                told[client] = told.get(client) or client.recv(13)
             except OSError:
-                continue  # given up, as it should be
-        try:
-            return probe.recv(15) == b"HTTP/1.1 200 OK"
-        except TimeoutError:
-            return False
+                continue  # nothing yet, or given up, as it should be
+        return len(told) == HTTP_THREADS
 
-    wait_until(answered, "the probe's answer", 2 * REQUEST_SECONDS)
-    assert time.monotonic() - begun < REQUEST_SECONDS + 2 * AT_ONCE
+    told: dict[socket.socket, bytes] = {}
+    wait_until(all_are_told, "the answers", 2 * REQUEST_SECONDS)
+    assert set(told.values()) == {b"HTTP/1.1 408 "}
+    assert REQUEST_SECONDS - 0.5 < time.monotonic() - begun < REQUEST_SECONDS + 2 * AT_ONCE
+    assert seconds_for_a_probe(service) < AT_ONCE
 
 
 def test_a_body_far_over_the_limit_is_told_so_before_the_connection_ends(

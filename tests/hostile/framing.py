@@ -20,7 +20,10 @@ SMUGGLING: dict[str, bytes] = {
     "a list of lengths": _POST + b"Content-Length: 0, 0\r\n\r\n" + SMUGGLED,
     "a signed length": _POST + b"Content-Length: +0\r\n\r\n" + SMUGGLED,
     "a length of other digits": _POST + "Content-Length: ٠\r\n\r\n".encode() + SMUGGLED,
-    "chunked, identity": _POST + b"Transfer-Encoding: chunked, identity\r\n\r\n" + _EMPTY + SMUGGLED,
+    "chunked, identity": _POST
+    + b"Transfer-Encoding: chunked, identity\r\n\r\n"
+    + _EMPTY
+    + SMUGGLED,
     "chunked twice": _POST + _CHUNKED + _CHUNKED + b"\r\n" + _EMPTY + SMUGGLED,
     "xchunked": _POST + b"Transfer-Encoding: xchunked\r\n\r\n" + _EMPTY + SMUGGLED,
     "chunked after a control": _POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n" + SMUGGLED,

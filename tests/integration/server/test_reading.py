@@ -135,9 +135,7 @@ def test_of_a_chunked_body_no_more_is_read_than_shows_that_it_is_too_large() -> 
     ],
     ids=["head", "chunks"],
 )
-def test_what_is_no_content_is_bounded(
-    begin: bytes, more: bytes, refused: type[Exception]
-) -> None:
+def test_what_is_no_content_is_bounded(begin: bytes, more: bytes, refused: type[Exception]) -> None:
     sent = len(begin)
     with reading() as (reader, theirs):
         theirs.sendall(begin)
