@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from http import HTTPStatus
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from gunicorn.http import errors as http_errors
 
 from lambda_builder.errors import RefusalCode
-from lambda_builder.web.problems import KINDS, MEDIA_TYPE, body
+from lambda_builder.problems import KINDS, MEDIA_TYPE, body
 
 _SHOWN = 200
 """Most characters of a broken request in a log line or an answer."""
@@ -37,8 +36,7 @@ class Refusal(NamedTuple):
     def answer(self) -> bytes:
         """Return the whole answer."""
         correlation_id = uuid.uuid4().hex
-        fields = body(self.code, self.detail, status=self.status, correlation_id=correlation_id)
-        content = json.dumps(fields) + "\n"
+        content = body(self.code, self.detail, status=self.status, correlation_id=correlation_id)
         head = [
             f"HTTP/1.1 {self.status.value} {self.status.phrase}",
             "Connection: close",

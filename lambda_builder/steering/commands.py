@@ -13,8 +13,9 @@ from lambda_builder.pipeline.ledger import BuildRecords
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
 from lambda_builder.pipeline.runner import BuildRunner
+from lambda_builder.problems import kubernetes_away, kubernetes_failed
 from lambda_builder.steering.logs import BuildLogs
-from lambda_builder.steering.queries import BuildFinder, Results, kubernetes_away, kubernetes_failed
+from lambda_builder.steering.queries import BuildFinder, Results
 
 _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""

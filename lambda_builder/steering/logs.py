@@ -20,6 +20,7 @@ from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.logs import JobLog, NoLog
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.problems import kubernetes_failed
 
 _HEARTBEAT_SECONDS = 1.0
 _CHUNKS = 16
@@ -59,7 +60,7 @@ class BuildLogs:
         """Return the log of a build; with ``follow`` it goes on until the build ends.
 
         Raises ``Refused``: ``NOT_FOUND`` where there is no log and none will come,
-        ``KUBERNETES_UNAVAILABLE``, ``SHUTTING_DOWN``.
+        ``KUBERNETES_UNAVAILABLE``, ``KUBERNETES_REFUSED``, ``SHUTTING_DOWN``.
         """
         name, event_hash = result.request.job_name, result.request.event_hash
         log = JobLog(self._jobs, self._pods, name, event_hash, wait_seconds=self._wait_seconds)
@@ -75,9 +76,7 @@ class BuildLogs:
         except NoLog as error:
             raise _no_log(str(error)) from error
         except AttemptFailed as error:
-            raise Refused(
-                RefusalCode.KUBERNETES_UNAVAILABLE, f"Kubernetes API: {error}", retry_after=5
-            ) from error
+            raise kubernetes_failed(error, "the log was not opened") from error
         return self._start(name, log, chunks)
 
     def shutdown(self) -> None:

@@ -14,11 +14,12 @@ from contextlib import suppress
 from itertools import islice
 
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.errors import AttemptFailed, Permanent, RefusalCode, Refused
+from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
 from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.problems import kubernetes_away, kubernetes_failed
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 """A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
@@ -117,18 +118,6 @@ class BuildFinder:
             if not found:
                 raise kubernetes_failed(error, "builds were not looked up") from error
         return [*found.values()]
-
-
-def kubernetes_away(detail: str) -> Refused:
-    """Return the refusal of what cannot be done while Kubernetes does not answer."""
-    return Refused(RefusalCode.KUBERNETES_UNAVAILABLE, f"Kubernetes API: {detail}", retry_after=5)
-
-
-def kubernetes_failed(error: AttemptFailed, detail: str) -> Refused:
-    """Return the refusal that follows from ``error``: for now, or one that waiting cannot help."""
-    if isinstance(error, Permanent):
-        return Refused(RefusalCode.KUBERNETES_REFUSED, f"Kubernetes API: {detail}: {error}")
-    return kubernetes_away(f"{detail}: {error}")
 
 
 def _is_job_name(build_id: str) -> bool:

@@ -13,8 +13,8 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.events.reader import Delivery
 from lambda_builder.pipeline.acceptance import Receipt
+from lambda_builder.problems import KINDS
 from lambda_builder.web import correlation
-from lambda_builder.web.problems import KINDS
 from lambda_builder.web.services import Services
 
 _LOGGED = 10

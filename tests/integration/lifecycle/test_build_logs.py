@@ -191,6 +191,14 @@ def test_a_log_that_may_not_be_read_says_so(cluster, builds, logs, known):
     assert "403" in str(reading.error)
 
 
+def test_a_log_that_kubernetes_refuses_is_no_outage(cluster, builds, logs, known):
+    request = builds.create()
+    wait_until(lambda: cluster.job(request.job_name)["status"].get("ready"), "the Job to run")
+    cluster.add_fault(Fault("status", verb="get", resource="pods/log", status=403))
+    refused = refusal(lambda: logs.open(known.put(request, BuildState.RUNNING), follow=False))
+    assert (refused.code, refused.retry_after) == (RefusalCode.KUBERNETES_REFUSED, None)
+
+
 def test_an_api_that_is_away_is_told_before_the_log_begins(cluster, builds, logs, known):
     request = builds.create()
     cluster.outage()

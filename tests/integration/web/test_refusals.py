@@ -8,9 +8,16 @@ import json
 import pytest
 import structlog
 
-from lambda_builder.errors import FailureReason, FieldProblem, RefusalCode, Refused, Transient
+from lambda_builder.errors import (
+    FailureReason,
+    FieldProblem,
+    Permanent,
+    RefusalCode,
+    Refused,
+    Transient,
+)
+from lambda_builder.problems import KINDS
 from lambda_builder.web import models
-from lambda_builder.web.problems import KINDS
 
 MEMBERS = {"type", "title", "status", "detail", "code", "correlation_id", "errors"}
 LIMIT = 65_536
@@ -217,6 +224,13 @@ def test_a_rejection_is_logged_in_one_line_without_anything_of_the_body(house):
 def test_what_kubernetes_failed_to_do_is_no_internal_error(house):
     house.directory.refusal = Transient(FailureReason.CONNECTION, "connection refused")
     check_problem(house.client.get("/async-jobs/x"), 503, "kubernetes_unavailable")
+
+
+def test_what_kubernetes_refused_for_good_is_not_to_be_tried_again(house):
+    house.directory.refusal = Permanent(FailureReason.FORBIDDEN, "get pods/log: HTTP 403")
+    answer = house.client.get("/async-jobs/x/logs")
+    check_problem(answer, 502, "kubernetes_refused")
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_bug_is_logged_with_its_traceback_and_answered_without_it(house):
