@@ -12,11 +12,13 @@ from typing import Protocol
 
 import structlog
 
+from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.ledger import BuildRecords
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.telemetry.tracing import Exporter
 
@@ -43,30 +45,30 @@ class Service:
         self,
         *,
         creator: AsyncJobCreator,
+        records: BuildRecords,
+        journal: Journal | NoJournal,
         announcer: Announcer,
         sink: Sink,
         client: KubeClient,
         health: ApiHealth,
         parts: Sequence[Part],
         at_once: Sequence[Callable[[], None]],
-        durable: bool,
         handoff_url: str,
         drain_seconds: float,
         closing_seconds: float,
         exporter: Exporter | None,
     ) -> None:
-        """``parts`` run beside the workers and stop after them; ``at_once`` comes before all else.
-
-        ``durable`` says that the journal outlives the process.
-        """
+        """``parts`` run beside the workers and stop after them; ``at_once`` comes before all."""
         self.creator = creator
+        self._records = records
+        self._journal = journal
         self._announcer = announcer
         self._sink = sink
         self._client = client
         self._health = health
         self._parts = parts
         self._at_once = at_once
-        self._durable = durable
+        self._durable = isinstance(journal, Journal)
         self._handoff_url = handoff_url
         self._drain_seconds = drain_seconds
         self._closing_seconds = closing_seconds
@@ -131,8 +133,7 @@ class Service:
         for part in (*self._parts, self._sink):
             wait = max(0.1, _until(deadline - _JOURNAL_SECONDS))
             self._try(lambda part=part, wait=wait: alive.extend(part.stop(wait)))  # type: ignore[misc]
-        journal = self.creator.records.journal
-        if not journal.close(max(0.2, _until(deadline))):
+        if not self._journal.close(max(0.2, _until(deadline))):
             alive.append("journal")
         self._try(self._health.stop)
         self._try(self._client.close)
@@ -158,9 +159,9 @@ class Service:
                 cloudevent=None if gone or self._durable else build.request.event,
             )
             if gone:
-                self.creator.records.handed_off(build.request)
+                self._records.handed_off(build.request)
             elif not self._durable:
-                self.creator.records.abandoned(build)
+                self._records.abandoned(build)
 
     def _hand_off(self, left: Sequence[Build], deadline: float) -> set[str]:
         """Send back what is left, and what was never queued; returns what was taken, by event."""
@@ -175,7 +176,7 @@ class Service:
         taken = self._sink.post_all(self._handoff_url, messages, deadline=deadline)
         for request in waiting:
             if request.event_hash in taken:
-                self.creator.records.handed_off(request)
+                self._records.handed_off(request)
         structlog.get_logger().warning(
             "handed_off", taken=len(taken), not_taken=len(messages) - len(taken)
         )

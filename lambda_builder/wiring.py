@@ -42,12 +42,13 @@ from lambda_builder.pipeline.stats import Counts
 from lambda_builder.service import Part, Service
 from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
 from lambda_builder.steering.cancels import CancelEvents
-from lambda_builder.steering.commands import BuildDirectory
+from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.app import build_web
+from lambda_builder.web.services import Services, ThreadBudget
 
 SERVICE = "lambda_builder_service"
 """Key of the ``Service`` in ``app.extensions``."""
@@ -61,41 +62,48 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("lambda_builder", static_folder=None)
     base = _Base.of(settings)
     watched = _watch(base)
-    creator = _creator(base, watched)
-    base.metrics.watch_service(creator.readings)
+    pipeline = _pipeline(base, watched)
+    base.metrics.watch_service(pipeline.creator.readings)
     logs = BuildLogs(base.jobs, base.pods, watched.watcher, base.records.results.by_event)
-    finder = BuildFinder(base.records, base.jobs, base.health, watched.lifecycle.current)
-    directory = BuildDirectory(creator.queue, base.records, base.runner, finder, logs)
-    cancels = CancelEvents(directory.cancel_by_event)
+    builds = BuildFinder(
+        base.records, base.journal, base.jobs, base.health, watched.lifecycle.current
+    )
+    commands = BuildCommands(pipeline.queue, base.records, base.runner, builds)
+    cancels = CancelEvents(commands.cancel_by_event)
     trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
     app.extensions[SERVICE] = Service(
-        creator=creator,
+        creator=pipeline.creator,
+        records=base.records,
+        journal=base.journal,
         announcer=base.announcer,
         sink=watched.sink,
         client=base.client,
         health=base.health,
         parts=[trial, cancels, *watched.parts],
         at_once=[logs.shutdown, *watched.at_once],
-        durable=settings.journal_path is not None,
         handoff_url=settings.handoff_url,
         drain_seconds=settings.drain_seconds,
         closing_seconds=CLOSING_SECONDS,
         exporter=_trace(app),
     )
-    build_web(
-        app,
+    services = Services(
         settings=settings,
         reader=EventReader(
             strict=settings.strict_cloudevents,
             build_event_types=settings.build_event_types,
             name_by_target=base.one_per_target,
         ),
-        creator=creator,
-        directory=directory,
+        creator=pipeline.creator,
+        acceptance=pipeline.acceptance,
+        builds=builds,
+        commands=commands,
         cancels=cancels,
+        logs=logs,
         metrics=base.metrics,
-        rejections=Rejections(creator.counts, base.announcer, base.records.journal.outbox),
+        rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
+        threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
     )
+    build_web(app, services)
     return app
 
 
@@ -112,6 +120,7 @@ class _Base:
     template: JobTemplate
     runner: BuildRunner
     announcer: Announcer
+    journal: Journal | NoJournal
     records: BuildRecords
 
     @classmethod
@@ -127,6 +136,7 @@ class _Base:
             sink=bool(settings.effective_sink_url),
             dead_letters=bool(settings.dead_letter_url),
         )
+        journal = _journal(settings)
         results = ResultStore(ttl_seconds=settings.result_ttl_seconds, maximum=settings.result_max)
         return cls(
             settings=settings,
@@ -138,9 +148,8 @@ class _Base:
             template=template,
             runner=BuildRunner(template, jobs, one_per_target=settings.duplicate_policy == "skip"),
             announcer=announcer,
-            records=BuildRecords(
-                results, _journal(settings), announcer, namespace=settings.namespace
-            ),
+            journal=journal,
+            records=BuildRecords(results, journal, announcer, namespace=settings.namespace),
         )
 
     @property
@@ -189,7 +198,7 @@ def _watch(base: _Base) -> _Watched:
     }
     watcher.listen(lifecycle.job_changed)
     watcher.listen(cap.job_changed)
-    outbox = base.records.journal.outbox
+    outbox = base.journal.outbox
     if not tells:
         return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher], [])
     leadership = Leadership(base.client, settings.namespace, identity())
@@ -208,7 +217,17 @@ def _watch(base: _Base) -> _Watched:
     )
 
 
-def _creator(base: _Base, watched: _Watched) -> AsyncJobCreator:
+@dataclass(frozen=True, slots=True)
+class _Pipeline:
+    """The way from an event to its Job."""
+
+    queue: BuildQueue[Build]
+    counts: Counts
+    acceptance: Acceptance
+    creator: AsyncJobCreator
+
+
+def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
     settings, counts = base.settings, Counts()
     build_queue: BuildQueue[Build] = BuildQueue(
         settings.queue_size, fair=settings.queue_discipline == "fair"
@@ -241,9 +260,10 @@ def _creator(base: _Base, watched: _Watched) -> AsyncJobCreator:
         counts,
         active_job=watched.active_job if base.one_per_target else None,
     )
-    return AsyncJobCreator(
-        build_queue, pool, base.records, acceptance, base.health, counts, watched.job_counts
+    creator = AsyncJobCreator(
+        build_queue, pool, base.records, base.health, counts, watched.job_counts
     )
+    return _Pipeline(build_queue, counts, acceptance, creator)
 
 
 def _journal(settings: Settings) -> Journal | NoJournal:

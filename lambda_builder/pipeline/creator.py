@@ -16,7 +16,7 @@ from lambda_builder.builds import BuildRequest
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Destination, NoJournal, OpenBuild
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.pipeline.acceptance import Acceptance, Receipt, entry_for
+from lambda_builder.pipeline.acceptance import entry_for
 from lambda_builder.pipeline.ledger import BuildRecords
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
@@ -56,7 +56,6 @@ class AsyncJobCreator:
         build_queue: BuildQueue[Build],
         pool: WorkerPool[Build],
         records: BuildRecords,
-        acceptance: Acceptance,
         health: ApiHealth,
         counts: Counts,
         job_counts: Callable[[], JobCounts] = JobCounts,
@@ -65,7 +64,6 @@ class AsyncJobCreator:
         self.records = records
         self.counts = counts
         self._pool = pool
-        self._acceptance = acceptance
         self._health = health
         self._job_counts = job_counts
         self._closing = threading.Event()
@@ -73,16 +71,6 @@ class AsyncJobCreator:
         self._replay_thread = threading.Thread(target=self._replay, name="replay", daemon=True)
         self._last_row = self._expected = 0
         self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, records.results.sweep)
-
-    # -- the way in ----------------------------------------------------------------------------
-
-    def create_job_async(self, request: BuildRequest) -> Receipt:
-        """Accept one event; raises ``Refused``."""
-        return self._acceptance.accept([request])[0]
-
-    def create_jobs_async(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
-        """Accept all of ``requests`` or none; raises ``Refused``."""
-        return self._acceptance.accept(requests)
 
     # -- start and stop ------------------------------------------------------------------------
 

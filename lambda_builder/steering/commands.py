@@ -1,9 +1,8 @@
-"""BuildDirectory: shows builds and steers them: cancel, retry, logs."""
+"""BuildCommands: builds cancelled and retried."""
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from lambda_builder.builds import BuildResult, BuildState, CancelRequest
@@ -14,7 +13,6 @@ from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
-from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder, Results
 
 _CANCEL_SECONDS = 10.0
@@ -23,8 +21,8 @@ _DELETE_SECONDS = 10.0
 """Longest wait for an old Job to be gone before a retry."""
 
 
-class BuildDirectory:
-    """Reading and steering of builds; thread-safe. Every method raises ``Refused``."""
+class BuildCommands:
+    """Steering of builds; thread-safe. Every method raises ``Refused``."""
 
     def __init__(
         self,
@@ -32,43 +30,11 @@ class BuildDirectory:
         records: BuildRecords,
         runner: BuildRunner,
         finder: BuildFinder,
-        logs: BuildLogs,
     ) -> None:
         self._queue = build_queue
         self._records = records
         self._runner = runner
         self._finder = finder
-        self._logs = logs
-
-    # -- reading -------------------------------------------------------------------------------
-
-    def get(self, build_id: str) -> BuildResult:
-        """Return the newest build with this correlation ID or Job name."""
-        return self._finder.find(build_id)[0]
-
-    def list(
-        self,
-        *,
-        state: BuildState | None = None,
-        third_party_id: str | None = None,
-        correlation_id: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> tuple[Results, str | None]:
-        """Return the builds this replica knows, newest first, and the cursor of the next page."""
-        return self._finder.page(
-            state=state,
-            third_party_id=third_party_id,
-            correlation_id=correlation_id,
-            limit=limit,
-            cursor=cursor,
-        )
-
-    def open_log(self, build_id: str, *, follow: bool) -> Iterator[bytes]:
-        """Stream the build container's log; waits for the pod when ``follow``."""
-        return self._logs.open(self.get(build_id), follow=follow)
-
-    # -- cancelling ----------------------------------------------------------------------------
 
     def cancel(self, build_id: str) -> BuildResult:
         """Take a build back: out of the queue, or its Job deleted with its pods."""

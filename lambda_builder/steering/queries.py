@@ -15,6 +15,7 @@ from itertools import islice
 
 from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
@@ -32,10 +33,16 @@ class BuildFinder:
     """Looks builds up; thread-safe. Every method raises ``Refused``."""
 
     def __init__(
-        self, records: BuildRecords, jobs: JobManager, health: ApiHealth, current: Current
+        self,
+        records: BuildRecords,
+        journal: Journal | NoJournal,
+        jobs: JobManager,
+        health: ApiHealth,
+        current: Current,
     ) -> None:
         """``current`` brings a result that nobody keeps current up to its Job, or says None."""
         self._records = records
+        self._journal = journal
         self._jobs = jobs
         self._health = health
         self._current = current
@@ -62,6 +69,10 @@ class BuildFinder:
         more = len(page) > limit
         return [result for _, result in page[:limit]], _cursor(page[limit - 1][0]) if more else None
 
+    def get(self, build_id: str) -> BuildResult:
+        """Return the newest build with this correlation ID or Job name."""
+        return self.find(build_id)[0]
+
     def find(self, build_id: str) -> Results:
         """Return the builds with this correlation ID or Job name, newest first."""
         found = self._records.results.by_id(build_id)
@@ -75,7 +86,7 @@ class BuildFinder:
 
     def _recorded(self, build_id: str) -> Results:
         """Find what the journal still knows, where its Job still exists."""
-        recorded = map(self._current, self._records.journal.find_by_id(build_id))
+        recorded = map(self._current, self._journal.find_by_id(build_id))
         return [result for result in recorded if result is not None]
 
     def find_all(self, build_id: str) -> Results:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
@@ -45,7 +44,7 @@ def show_stats() -> Response:
 @blueprint.get("/async-jobs")
 def list_builds() -> Response:
     """List builds, newest first."""
-    builds, next_cursor = current_services().directory.list(
+    builds, next_cursor = current_services().builds.page(
         state=_state(_argument("state")),
         third_party_id=_argument("third_party_id"),
         correlation_id=_argument("correlation_id"),
@@ -60,7 +59,7 @@ def show_build(build_id: str) -> Response:
     """Show one build."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.directory.get(build_id))
+        return _answer(services.builds.get(build_id))
 
 
 @blueprint.delete("/async-jobs/<build_id:build_id>")
@@ -68,7 +67,7 @@ def cancel_build(build_id: str) -> Response:
     """Cancel a build: out of the queue, or its Job deleted."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.directory.cancel(build_id))
+        return _answer(services.commands.cancel(build_id))
 
 
 @blueprint.post("/async-jobs/<build_id:build_id>/retry")
@@ -76,7 +75,7 @@ def retry_build(build_id: str) -> Response:
     """Send a dead or failed build through again."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.directory.retry(build_id))
+        return _answer(services.commands.retry(build_id))
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>/logs")
@@ -87,7 +86,7 @@ def stream_log(build_id: str) -> Response:
     slot = services.threads.streams.take()
     try:
         with services.threads.kubernetes.take():
-            chunks = services.directory.open_log(build_id, follow=follow)
+            chunks = services.logs.open(services.builds.get(build_id), follow=follow)
     except BaseException:
         slot.release()
         raise
@@ -146,8 +145,3 @@ def _invalid(field: str, message: str) -> Refused:
     return Refused(
         RefusalCode.INVALID_PARAMETER, f"{field} {message}", errors=[FieldProblem(field, message)]
     )
-
-
-def converters() -> dict[str, Any]:
-    """Return the URL converters that this blueprint's routes need."""
-    return {"build_id": BuildIdConverter}

@@ -84,9 +84,7 @@ def _apparent_mode() -> ContentMode:
 def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
     """Accept the delivery's builds, all or none; raises ``Refused``."""
     builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
-    if len(builds) == 1:
-        return [services.creator.create_job_async(builds[0])]
-    return services.creator.create_jobs_async(builds) if builds else []
+    return services.acceptance.accept(builds) if builds else []
 
 
 def pass_on_cancels(services: Services, delivery: Delivery) -> None:

@@ -9,11 +9,14 @@ from flask import Flask, current_app
 
 from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
+from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
 from lambda_builder.steering.cancels import CancelEvents
-from lambda_builder.steering.commands import BuildDirectory
+from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.logs import BuildLogs
+from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.slots import Slots
 
@@ -64,35 +67,14 @@ class Services:
     settings: Settings
     reader: EventReader
     creator: AsyncJobCreator
-    directory: BuildDirectory
+    acceptance: Acceptance
+    builds: BuildFinder
+    commands: BuildCommands
     cancels: CancelEvents
+    logs: BuildLogs
     metrics: Metrics
     rejections: Rejections
     threads: ThreadBudget
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        settings: Settings,
-        reader: EventReader,
-        creator: AsyncJobCreator,
-        directory: BuildDirectory,
-        cancels: CancelEvents,
-        metrics: Metrics,
-        rejections: Rejections,
-    ) -> Services:
-        """Put the services together with what follows from the settings."""
-        return cls(
-            settings=settings,
-            reader=reader,
-            creator=creator,
-            directory=directory,
-            cancels=cancels,
-            metrics=metrics,
-            rejections=rejections,
-            threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
-        )
 
     def put_into(self, app: Flask) -> None:
         """Make this what ``current_services()`` returns in requests to ``app``."""

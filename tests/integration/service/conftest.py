@@ -13,6 +13,7 @@ from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.devcluster import DevCluster
 from lambda_builder.service import Service
 from lambda_builder.settings import Settings
+from lambda_builder.web.services import EXTENSION, Services
 from lambda_builder.wiring import SERVICE, create_app
 from tests.waiting import wait_until
 
@@ -28,6 +29,7 @@ class Running:
         self.app = create_app(settings)
         self.service: Service = self.app.extensions[SERVICE]
         self.http = self.app.test_client()
+        self.services: Services = self.app.extensions[EXTENSION]
         self.creator = self.service.creator
         self.records = self.creator.records
         self.results = self.records.results

@@ -348,7 +348,7 @@ class Gate:
     def __init__(self, running: Running, count: int) -> None:
         self.inside, self.open = threading.Event(), threading.Event()
         self._count = count
-        acceptance = running.creator._acceptance
+        acceptance = running.services.acceptance
         self._reserve = acceptance._reserve
         acceptance._reserve = self  # type: ignore[method-assign]
 

@@ -17,7 +17,8 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
 from lambda_builder.telemetry.metrics import Metrics
-from lambda_builder.web import build_web
+from lambda_builder.web import Services, build_web
+from lambda_builder.web.services import ThreadBudget
 
 START = "network.notifi.lambda.build.start"
 
@@ -47,10 +48,7 @@ class FakeCreator:
         self.requests: list[BuildRequest] = []
         self.accepted = threading.Condition()
 
-    def create_job_async(self, request: BuildRequest) -> FakeReceipt:
-        return self.create_jobs_async([request])[0]
-
-    def create_jobs_async(self, requests: list[BuildRequest]) -> list[FakeReceipt]:
+    def accept(self, requests: list[BuildRequest]) -> list[FakeReceipt]:
         if self.refusal is not None:
             raise self.refusal
         receipts = [
@@ -133,7 +131,7 @@ class FakeDirectory:
     def get(self, build_id: str) -> BuildResult:
         return self._find("get", build_id)
 
-    def list(self, **query: Any) -> tuple[list[BuildResult], str | None]:
+    def page(self, **query: Any) -> tuple[list[BuildResult], str | None]:
         self.asked.append(("list", query))
         if query["cursor"] == "bad":
             raise Refused(RefusalCode.INVALID_PARAMETER, "cursor is not one of ours")
@@ -142,16 +140,11 @@ class FakeDirectory:
     def cancel(self, build_id: str) -> BuildResult:
         return self._find("cancel", build_id).but(state=BuildState.CANCELLED)
 
-    def cancel_by_event(self, request: CancelRequest) -> None:
-        self.asked.append(("cancel_by_event", request))
-        if self.refusal is not None:
-            raise self.refusal
-
     def retry(self, build_id: str) -> BuildResult:
         return self._find("retry", build_id).but(state=BuildState.QUEUED)
 
-    def open_log(self, build_id: str, *, follow: bool) -> Iterator[bytes]:
-        self._find("follow" if follow else "log", build_id)
+    def open(self, result: BuildResult, *, follow: bool) -> Iterator[bytes]:
+        self.asked[-1] = ("follow" if follow else "log", self.asked[-1][1])
         return self.log()
 
 
@@ -200,18 +193,22 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
         types = (*settings.build_event_types, CANCEL_EVENT_TYPE)
         creator, directory = FakeCreator(), FakeDirectory()
         metrics = Metrics(event_types=types)
-        build_web(
-            app,
+        services = Services(
             settings=settings,
             reader=EventReader(
                 strict=settings.strict_cloudevents, build_event_types=settings.build_event_types
             ),
             creator=creator,
-            directory=directory,
+            acceptance=creator,
+            builds=directory,
+            commands=directory,
             cancels=FakeCancels(directory),
+            logs=directory,
             metrics=metrics,
             rejections=FakeRejections(creator.rejected),
+            threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
         )
+        build_web(app, services)
         return House(app, creator, directory, metrics)
 
     return build

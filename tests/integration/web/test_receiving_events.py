@@ -113,14 +113,14 @@ def test_a_duplicate_is_answered_as_accepted_with_its_present_state(house):
 
 
 def test_a_duplicate_is_answered_with_the_correlation_id_of_its_build_in_body_and_header(house):
-    accept = house.creator.create_jobs_async
+    accept = house.creator.accept
 
     def known_as_order_7(requests):
         return [
             dataclasses.replace(receipt, correlation_id="order-7") for receipt in accept(requests)
         ]
 
-    house.creator.create_jobs_async = known_as_order_7
+    house.creator.accept = known_as_order_7
     answer = house.post(headers={"X-Correlation-ID": "another"})
     assert answer.json["correlation_id"] == "order-7"
     assert answer.headers["X-Correlation-ID"] == "order-7"

@@ -84,14 +84,14 @@ def test_a_cancel_event_is_taken_however_much_hangs(hanging_house):
 def test_events_that_wait_for_a_stalled_disk_leave_threads_free(build_house, tmp_path):
     house = build_house(http_threads=4, journal_path=tmp_path / "journal.sqlite3")
     let_go, inside = threading.Event(), threading.Semaphore(0)
-    accept = house.creator.create_job_async
+    accept = house.creator.accept
 
     def stalled(request):
         inside.release()
         let_go.wait(30)
         return accept(request)
 
-    house.creator.create_job_async = stalled
+    house.creator.accept = stalled
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(house.post) for _ in range(2)]
         for _ in range(2):
