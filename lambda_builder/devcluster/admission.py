@@ -1,4 +1,4 @@
-"""What stands between a request's body and the store: namespaces, quota, validation, defaults."""
+"""What stands between a request's body and the store: namespace, defaults, validation, policies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lambda_builder.devcluster.objects import (
     JOBS,
     LEASES,
     NAMESPACES,
+    RESOURCE_QUOTAS,
     Json,
     Obj,
     Resource,
@@ -18,7 +19,9 @@ from lambda_builder.devcluster.objects import (
     interned,
     timestamp,
 )
-from lambda_builder.devcluster.statuses import Cause, forbidden, invalid, not_found
+from lambda_builder.devcluster.policies import Policies
+from lambda_builder.devcluster.quotas import Quotas
+from lambda_builder.devcluster.statuses import Cause, invalid, not_found
 from lambda_builder.devcluster.store import Store
 
 # Metadata only the server writes.
@@ -47,10 +50,13 @@ class Controller(Protocol):
 class Admission:
     """Makes storable objects of what clients send, or refuses."""
 
-    def __init__(self, store: Store, controller: Controller, job_quota: int | None) -> None:
+    def __init__(
+        self, store: Store, controller: Controller, policies: Policies, quotas: Quotas
+    ) -> None:
         self._store = store
         self._controller = controller
-        self._job_quota = job_quota
+        self._policies = policies
+        self._quotas = quotas
 
     def check_namespace(self, resource: Resource, namespace: str) -> None:
         """Raise 404 where a namespaced object has no such namespace."""
@@ -62,10 +68,11 @@ class Admission:
         name = value["metadata"]["name"]
         if resource is not JOBS:
             _refuse(resource, name, list(check_metadata(value["metadata"])))
+            self._policies.check("create", resource, namespace, name)
             return plain_object(resource, _new_plain(resource, value, namespace))
         job, causes = new_job(value, namespace)
-        self._check_quota(namespace, name)
         _refuse(resource, name, causes)
+        self._policies.check("create", resource, namespace, name)
         return job_object(job)
 
     def changed(self, resource: Resource, before: Json, value: Json, subresource: str) -> Obj:
@@ -82,31 +89,25 @@ class Admission:
             value["metadata"]["generation"] += 1
         if resource is not JOBS:
             _refuse(resource, name, list(check_metadata(value["metadata"])))
+            self._policies.check("update", resource, value["metadata"].get("namespace", ""), name)
             return plain_object(resource, value)
         _refuse(resource, name, check_update(before, value))
+        self._policies.check("update", resource, value["metadata"]["namespace"], name)
         return job_object(value, int(before["metadata"]["resourceVersion"]))
 
     def created(self, obj: Obj) -> None:
-        """Tell the controller of an object that has been stored."""
+        """Tell the controllers of an object that has been stored."""
         if obj.resource is JOBS:
             self._controller.created(obj)
+        elif obj.resource is RESOURCE_QUOTAS:
+            self._quotas.recount(obj.namespace)
 
     def updated(self, obj: Obj) -> None:
-        """Tell the controller of an object that has been changed."""
+        """Tell the controllers of an object that has been changed."""
         if obj.resource is JOBS:
             self._controller.updated(obj)
-
-    def _check_quota(self, namespace: str, name: str) -> None:
-        if self._job_quota is None:
-            return
-        used = self._store.of(JOBS).remaining(namespace, "")
-        if used >= self._job_quota:
-            raise forbidden(
-                JOBS,
-                name,
-                f"exceeded quota: devcluster, requested: count/jobs.batch=1, "
-                f"used: count/jobs.batch={used}, limited: count/jobs.batch={self._job_quota}",
-            )
+        elif obj.resource is RESOURCE_QUOTAS:
+            self._quotas.recount(obj.namespace)
 
 
 def _refuse(resource: Resource, name: str, causes: list[Cause]) -> None:
@@ -138,6 +139,8 @@ def _new_plain(resource: Resource, value: Json, namespace: str) -> Json:
         meta["labels"] = {**meta.get("labels", {}), "kubernetes.io/metadata.name": meta["name"]}
         value["spec"] = {"finalizers": ["kubernetes"]}
         value["status"] = {"phase": "Active"}
+    elif resource is RESOURCE_QUOTAS:
+        value = {**value, "spec": value.get("spec", {}), "status": {}}
     elif resource is LEASES:
         value.setdefault("spec", {})
     return {**value, "metadata": meta}

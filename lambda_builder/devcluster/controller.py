@@ -15,7 +15,9 @@ from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.names import generate_name
 from lambda_builder.devcluster.objects import JOBS, PODS, Obj
 from lambda_builder.devcluster.podlogs import PodLogs
+from lambda_builder.devcluster.policies import Policies
 from lambda_builder.devcluster.runs import Run, condition, spec_of
+from lambda_builder.devcluster.statuses import ApiError, forbidden
 from lambda_builder.devcluster.timers import Timers
 
 _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
@@ -32,6 +34,7 @@ class Kubelet:
         ledger: Ledger,
         timers: Timers,
         faults: Faults,
+        policies: Policies,
         logs: PodLogs,
         expire: Callable[[float, Obj], None],
         *,
@@ -41,6 +44,7 @@ class Kubelet:
         self._ledger = ledger
         self._timers = timers
         self._faults = faults
+        self._policies = policies
         self._logs = logs
         self._expire = expire
         self._run_seconds = run_seconds
@@ -92,7 +96,7 @@ class Kubelet:
         if run.started is None:
             run.started = time.time()
         if run.pod is None:
-            self._create_pod(run)
+            self._create_pod(run, generate_name(f"{run.name}-"))
         if run.pod_started is None:
             self._start_pod(run)
         if reason == "DeadlineExceeded" and not succeeded:
@@ -121,30 +125,38 @@ class Kubelet:
                 # By name: the run itself must not live on as long as its deadline's timer.
                 check = partial(self._check_deadline, run.key, run.uid, run.started)
                 self._timers.after(run.deadline, check)
-        if not run.held():
-            run.held_by = self._faults.for_job("refuse_pods", run.name)
-        if run.held_by is not None:
-            self._refuse_pod(run, run.held_by.fault.message)
+        name = generate_name(f"{run.name}-")
+        try:
+            self._admit_pod(run, name)
+        except ApiError as refusal:
+            self._refuse_pod(run, refusal.message)
             return
-        self._create_pod(run)
+        self._create_pod(run, name)
         slow = self._faults.for_job("slow_pods", run.name)
         extra = (slow.fault.seconds or 0.0) if slow else 0.0
         self._later(run, self._pending_seconds + extra, self._pull)
 
-    def _refuse_pod(self, run: Run, message: str | None) -> None:
+    def _admit_pod(self, run: Run, name: str) -> None:
+        if not run.held():
+            run.held_by = self._faults.for_job("refuse_pods", run.name)
+        if run.held_by is not None:
+            refusal = forbidden(PODS, name, "refused by devcluster")
+            refusal.message = run.held_by.fault.message or refusal.message
+            raise refusal
+        self._policies.check("create", PODS, run.namespace, name)
+
+    def _refuse_pod(self, run: Run, message: str) -> None:
         if run.event is not None:
             self._ledger.again(run.event)
         else:
-            name = generate_name(f"{run.name}-")
-            words = message or f'pods "{name}" is forbidden: refused by devcluster'
             job = self._ledger.write(run, run.status())
-            words = f"Error creating: {words}"
+            words = f"Error creating: {message}"
             run.event = self._ledger.record(job, "Warning", "FailedCreate", words)
         self._later(run, _RECHECK_SECONDS, self._begin)
 
-    def _create_pod(self, run: Run) -> None:
+    def _create_pod(self, run: Run, name: str) -> None:
         run.held_by = run.event = None
-        run.pod, run.pod_started = generate_name(f"{run.name}-"), None
+        run.pod, run.pod_started = name, None
         job = self._ledger.write(run, run.status(active=1))
         self._ledger.add_pod(pods.new_pod(job, run.pod, run.containers))
         self._ledger.record(job, "Normal", "SuccessfulCreate", f"Created pod: {run.pod}")

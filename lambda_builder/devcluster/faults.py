@@ -12,10 +12,11 @@ from typing import Any
 
 from lambda_builder.devcluster.objects import Json
 
-REQUEST_KINDS = frozenset(
-    {"latency", "hang", "status", "cut", "cut_after", "hang_after", "expire_watch"}
-)
+REQUEST_KINDS = frozenset({"latency", "hang", "status", "cut", "cut_after", "hang_after"})
+WATCH_KINDS = frozenset({"expire_watch"})
+ADMISSION_KINDS = frozenset({"deny", "webhook_error"})
 JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "slow_pods"})
+_KINDS = REQUEST_KINDS | WATCH_KINDS | ADMISSION_KINDS | JOB_KINDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Fault:
     the object's name, for kubelet faults of the Job's. ``times`` bounds how many are hit (None:
     all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``; ``status``
     the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``retry_after`` whole
-    seconds. Safe to share: it never changes.
+    seconds; ``webhook`` names the one that ``deny`` or ``webhook_error`` is of. Safe to share: it
+    never changes.
     """
 
     kind: str
@@ -40,10 +42,11 @@ class Fault:
     message: str | None = None
     retry_after: int | None = None
     exit_code: int | None = None
+    webhook: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in REQUEST_KINDS | JOB_KINDS:
-            known = ", ".join(sorted(REQUEST_KINDS | JOB_KINDS))
+        if self.kind not in _KINDS:
+            known = ", ".join(sorted(_KINDS))
             raise ValueError(f"unknown fault kind {self.kind!r}; known: {known}")
 
     @classmethod
@@ -109,23 +112,24 @@ class Faults:
 
     def for_request(self, verb: str, resource: str, name: str | None) -> Iterator[Fault]:
         """The faults that strike a request, in order."""
-        for active in tuple(self._active):
-            fault = active.fault
-            if fault.kind not in REQUEST_KINDS or fault.kind == "expire_watch":
-                continue
-            wanted = fault.verb in (None, verb) and fault.resource in (None, resource)
-            if wanted and active.hits(name):
-                yield fault
+        return self._striking(REQUEST_KINDS, verb, resource, name)
+
+    def for_admission(self, verb: str, resource: str, name: str) -> Iterator[Fault]:
+        """The webhooks that refuse an object, in order."""
+        return self._striking(ADMISSION_KINDS, verb, resource, name)
 
     def for_watch(self, resource: str) -> Fault | None:
         """The fault that ends a watch of ``resource``, if any."""
-        for active in self._active:
+        return next(self._striking(WATCH_KINDS, "watch", resource, None), None)
+
+    def _striking(
+        self, kinds: frozenset[str], verb: str, resource: str, name: str | None
+    ) -> Iterator[Fault]:
+        for active in tuple(self._active):
             fault = active.fault
-            if fault.kind != "expire_watch" or fault.verb not in (None, "watch"):
-                continue
-            if fault.resource in (None, resource) and active.hits(None):
-                return fault
-        return None
+            wanted = fault.verb in (None, verb) and fault.resource in (None, resource)
+            if fault.kind in kinds and wanted and active.hits(name):
+                yield fault
 
     def for_job(self, kind: str, job: str) -> ActiveFault | None:
         """The kubelet fault of ``kind`` that strikes a Job; it holds until it is cleared."""

@@ -88,7 +88,10 @@ NAMESPACES = Resource(
     short_names=("ns",),
     verbs=("create", "get", "list", "watch"),
 )
-RESOURCES = (JOBS, PODS, EVENTS, LEASES, NAMESPACES)
+RESOURCE_QUOTAS = Resource(
+    "resourcequotas", "ResourceQuota", short_names=("quota",), subresources=("status",)
+)
+RESOURCES = (JOBS, PODS, EVENTS, LEASES, NAMESPACES, RESOURCE_QUOTAS)
 
 
 def interned(labels: Mapping[str, str]) -> dict[str, str]:

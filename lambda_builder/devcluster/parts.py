@@ -15,8 +15,10 @@ from lambda_builder.devcluster.faults import Fault, Faults
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.listener import Listener
 from lambda_builder.devcluster.logstream import LogStreams
-from lambda_builder.devcluster.objects import JOBS, NAMESPACES, Obj
+from lambda_builder.devcluster.objects import JOBS, NAMESPACES, RESOURCE_QUOTAS, Json, Obj
 from lambda_builder.devcluster.podlogs import PodLogs
+from lambda_builder.devcluster.policies import Policies
+from lambda_builder.devcluster.quotas import Quotas
 from lambda_builder.devcluster.requestlog import RequestLog
 from lambda_builder.devcluster.rest import Rest
 from lambda_builder.devcluster.store import Store
@@ -49,10 +51,13 @@ class Parts:
         self.kubelet_timers = Timers(loop)
         self._other_timers = Timers(loop)
         self.pod_logs = PodLogs()
+        quotas = Quotas(self.store)
+        policies = Policies(self.faults, quotas)
         self.kubelet = Kubelet(
             Ledger(self.store),
             self.kubelet_timers,
             self.faults,
+            policies,
             self.pod_logs,
             self._expire_job,
             run_seconds=run_seconds,
@@ -61,11 +66,14 @@ class Parts:
         self.deletion = Deletion(
             self.store, self._other_timers, deletion_seconds, self.kubelet.removed
         )
-        admission = Admission(self.store, self.kubelet, job_quota)
+        admission = Admission(self.store, self.kubelet, policies, quotas)
         names = ["default", *namespaces]
         for name in dict.fromkeys(names):
-            value = {"metadata": {"name": name}}
-            self.store.put(admission.new(NAMESPACES, value, ""))
+            self.store.put(admission.new(NAMESPACES, {"metadata": {"name": name}}, ""))
+            if job_quota is not None:
+                hard = {"count/jobs.batch": str(job_quota)}
+                quota: Json = {"metadata": {"name": "devcluster"}, "spec": {"hard": hard}}
+                admission.created(self.store.put(admission.new(RESOURCE_QUOTAS, quota, name)))
         control = Control(
             self.faults.describe,
             self.add_fault,

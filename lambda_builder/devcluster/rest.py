@@ -11,7 +11,7 @@ from lambda_builder.devcluster.deletion import Deletion
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.listing import Lists, encode_list
 from lambda_builder.devcluster.names import generate_name
-from lambda_builder.devcluster.objects import JOBS, Json, Obj, Resource
+from lambda_builder.devcluster.objects import LEASES, Json, Obj, Resource
 from lambda_builder.devcluster.routing import Route
 from lambda_builder.devcluster.selection import Selector, parse
 from lambda_builder.devcluster.server import Exchange
@@ -126,12 +126,12 @@ class Rest:
                 f"the name of the object does not match the name on the URL ({route.name})"
             )
         old = self._store.of(resource).get(route.namespace, route.name)
-        if old is None and resource.plural == "leases" and not meta.get("resourceVersion"):
+        if old is None and resource is LEASES and not meta.get("resourceVersion"):
             return self._create(
                 Route("create", resource.plural, resource, route.namespace), request, resource
             )
         old = old or self.find(route, resource)
-        if not meta.get("resourceVersion") and resource is not JOBS:
+        if not meta.get("resourceVersion") and resource is LEASES:
             cause = required("metadata.resourceVersion", "must be specified for an update")
             raise invalid(resource, route.name, [cause])
         return self._change(route, request, resource, old, old.decode(), value)

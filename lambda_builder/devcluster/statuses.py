@@ -89,7 +89,8 @@ def unsupported(path: str, value: object, allowed: Sequence[str]) -> Cause:
     return Cause(path, "FieldValueNotSupported", message)
 
 
-def _details(resource: Resource, name: str) -> Json:
+def object_details(resource: Resource, name: str) -> Json:
+    """Return the details that name an object."""
     details: Json = {"name": name}
     if resource.group:
         details["group"] = resource.group
@@ -100,7 +101,7 @@ def _details(resource: Resource, name: str) -> Json:
 def not_found(resource: Resource, name: str) -> ApiError:
     """404 for an object."""
     message = f'{resource.qualified} "{name}" not found'
-    return ApiError(404, "NotFound", message, _details(resource, name))
+    return ApiError(404, "NotFound", message, object_details(resource, name))
 
 
 def no_such_path() -> ApiError:
@@ -112,7 +113,7 @@ def already_exists(resource: Resource, name: str, *, deleting: bool = False) -> 
     """409 for a name that is taken, perhaps by an object on its way out."""
     lead = "object is being deleted: " if deleting else ""
     message = f'{lead}{resource.qualified} "{name}" already exists'
-    return ApiError(409, "AlreadyExists", message, _details(resource, name))
+    return ApiError(409, "AlreadyExists", message, object_details(resource, name))
 
 
 def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
@@ -122,7 +123,7 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
         "and try again"
     )
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return ApiError(409, "Conflict", message, _details(resource, name))
+    return ApiError(409, "Conflict", message, object_details(resource, name))
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
@@ -143,7 +144,7 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
 def forbidden(resource: Resource, name: str, why: str) -> ApiError:
     """403 by admission."""
     message = f'{resource.qualified} "{name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, _details(resource, name))
+    return ApiError(403, "Forbidden", message, object_details(resource, name))
 
 
 def bad_request(message: str) -> ApiError:

@@ -109,6 +109,12 @@ def _lease(value: Json, obj: Obj) -> list[Any]:
     return [obj.name, value.get("spec", {}).get("holderIdentity", ""), _age(value)]
 
 
+def _quota(value: Json, obj: Obj) -> list[Any]:
+    hard, used = (value["status"].get(field, {}) for field in ("hard", "used"))
+    shown = ", ".join(f"{name}: {used.get(name, '?')}/{most}" for name, most in hard.items())
+    return [obj.name, shown, "", _age(value)]
+
+
 def _namespace(value: Json, obj: Obj) -> list[Any]:
     return [obj.name, value["status"]["phase"], _age(value)]
 
@@ -122,6 +128,7 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], _Row]] = {
     "pods": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
     "events": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
     "leases": (("Name", "Holder", "Age"), _lease),
+    "resourcequotas": (("Name", "Request", "Limit", "Age"), _quota),
     "namespaces": (("Name", "Status", "Age"), _namespace),
 }
 

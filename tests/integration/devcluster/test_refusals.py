@@ -221,17 +221,6 @@ def test_unknown_methods_and_paths_are_refused(api):
     assert api("GET", f"{JOBS}/a/nonsense").status == 404
 
 
-def test_a_quota_refuses_what_goes_beyond_it(connect, new_job):
-    with DevCluster(job_quota=1) as cluster:
-        api = connect(cluster)
-        assert api("POST", JOBS, new_job("one")).status == 201
-        answer = api("POST", JOBS, new_job("two"))
-        assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
-        assert answer.json["message"].startswith(
-            'jobs.batch "two" is forbidden: exceeded quota: devcluster, requested: '
-        )
-
-
 def test_a_token_is_asked_for_and_can_be_rotated(connect):
     with DevCluster(token="first") as cluster:
         api = connect(cluster)
