@@ -143,14 +143,11 @@ def _faulty(fault: Fault) -> Answer:
         # API priority and fairness answers in plain text, not with a Status.
         retry_after = 1 if retry_after is None else retry_after
         body = fault.message.encode() if fault.message else _TOO_MANY
-        headers = (("Retry-After", str(retry_after)),)
+        headers = (("Retry-After", str(retry_after)), ("X-Content-Type-Options", "nosniff"))
         return Answer(429, body, "text/plain; charset=utf-8", headers)
     details: Json = {} if retry_after is None else {"retryAfterSeconds": retry_after}
     message = fault.message or f"devcluster: injected fault, status {code}"
-    error = ApiError(code, REASONS.get(code, ""), message, details)
-    if retry_after is not None:
-        error.headers = (("Retry-After", str(retry_after)),)
-    return error_answer(error)
+    return error_answer(ApiError(code, REASONS.get(code, ""), message, details))
 
 
 def _name_in_body(body: bytes) -> str:

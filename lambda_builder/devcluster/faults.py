@@ -14,9 +14,10 @@ from lambda_builder.devcluster.objects import Json
 
 REQUEST_KINDS = frozenset({"latency", "hang", "status", "cut", "cut_after", "hang_after"})
 WATCH_KINDS = frozenset({"expire_watch"})
+LIST_KINDS = frozenset({"expire_list"})
 ADMISSION_KINDS = frozenset({"deny", "webhook_error"})
 JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "slow_pods"})
-_KINDS = REQUEST_KINDS | WATCH_KINDS | ADMISSION_KINDS | JOB_KINDS
+_KINDS = REQUEST_KINDS | WATCH_KINDS | LIST_KINDS | ADMISSION_KINDS | JOB_KINDS
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Faults:
     def for_watch(self, resource: str) -> Fault | None:
         """The fault that ends a watch of ``resource``, if any."""
         return next(self._striking(WATCH_KINDS, "watch", resource, None), None)
+
+    def for_list(self, resource: str) -> Fault | None:
+        """The fault that expires the next page of a list of ``resource``, if any."""
+        return next(self._striking(LIST_KINDS, "list", resource, None), None)
 
     def _striking(
         self, kinds: frozenset[str], verb: str, resource: str, name: str | None

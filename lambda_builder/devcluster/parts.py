@@ -14,6 +14,7 @@ from lambda_builder.devcluster.dispatch import Dispatcher
 from lambda_builder.devcluster.faults import Fault, Faults
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.listener import Listener
+from lambda_builder.devcluster.listing import Lists
 from lambda_builder.devcluster.logstream import LogStreams
 from lambda_builder.devcluster.objects import JOBS, NAMESPACES, RESOURCE_QUOTAS, Json, Obj
 from lambda_builder.devcluster.podlogs import PodLogs
@@ -82,7 +83,7 @@ class Parts:
             self.kubelet.finish,
         )
         admin = Admin(self.store, self.log, control, names[min(1, len(names) - 1)])
-        rest = Rest(self.store, admission, self.deletion)
+        rest = Rest(Lists(self.store, self.faults), self.store, admission, self.deletion)
         self.watches = Watches(loop, self.store, self.faults, bookmark_seconds)
         streams = Streams(rest, self.watches, LogStreams(loop, self.pod_logs), Tables())
         self.dispatcher = Dispatcher(

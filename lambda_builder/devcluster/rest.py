@@ -46,8 +46,10 @@ Reply = Answer | Callable[[Exchange], None]
 class Rest:
     """Answers requests for objects. On the server's thread only."""
 
-    def __init__(self, store: Store, admission: Admission, deletion: Deletion) -> None:
-        self.lists = Lists(store)
+    def __init__(
+        self, lists: Lists, store: Store, admission: Admission, deletion: Deletion
+    ) -> None:
+        self.lists = lists
         self._store = store
         self._admission = admission
         self._deletion = deletion

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambda_builder.devcluster.objects import Obj
-from lambda_builder.devcluster.statuses import bad_request
+from lambda_builder.devcluster.statuses import ApiError, bad_request
 
 _SET_BASED = re.compile(r"^([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)$")
 _EQUALITY = re.compile(r"^([^\s!=,()]+)\s*(==|=|!=)\s*([^\s!=,()]*)$")
@@ -119,3 +119,20 @@ def number(query: Mapping[str, str], name: str) -> int | None:
     if text and not (text.isascii() and text.isdigit()):
         raise bad_request(f'invalid {name}: strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text) if text else None
+
+
+def revision(query: Mapping[str, str], current: int) -> int:
+    """Return the revision a read is to begin at, 0 for any; one that is yet to come is a 504."""
+    text = query.get("resourceVersion", "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise bad_request(f'invalid resource version "{text}": strconv.ParseUint: invalid syntax')
+    asked = int(text or 0)
+    if asked > current:
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        raise ApiError(
+            504,
+            "Timeout",
+            f"Timeout: Too large resource version: {asked}, current: {current}",
+            {"causes": [cause], "retryAfterSeconds": 1},
+        )
+    return asked

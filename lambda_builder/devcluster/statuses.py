@@ -36,14 +36,20 @@ class ApiError(Exception):
     reason: str
     message: str
     details: Json = field(default_factory=dict)
-    headers: tuple[tuple[str, str], ...] = ()
+    metadata: Json = field(default_factory=dict)
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers of its answer."""
+        seconds = self.details.get("retryAfterSeconds")
+        return (("Retry-After", str(seconds)),) if seconds is not None else ()
 
     def status(self) -> Json:
         """Return the ``Status`` object."""
         body: Json = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -157,9 +163,9 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def expired(message: str) -> ApiError:
+def expired(message: str, metadata: Json | None = None) -> ApiError:
     """410 for a revision of too long ago."""
-    return ApiError(410, "Expired", message)
+    return ApiError(410, "Expired", message, metadata=metadata or {})
 
 
 def method_not_allowed() -> ApiError:

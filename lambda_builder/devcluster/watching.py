@@ -10,9 +10,9 @@ from lambda_builder.devcluster.faults import Faults
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
 from lambda_builder.devcluster.routing import Route
-from lambda_builder.devcluster.selection import Selector, number, parse
+from lambda_builder.devcluster.selection import Selector, number, parse, revision
 from lambda_builder.devcluster.server import Exchange
-from lambda_builder.devcluster.statuses import ApiError, Cause, bad_request, expired, invalid
+from lambda_builder.devcluster.statuses import ApiError, Cause, expired, invalid
 from lambda_builder.devcluster.store import Change, Collection, Store, watch_line
 
 # Encodes one event; tables are made row by row, plain objects once for all watches.
@@ -46,11 +46,9 @@ class Watches:
             selector = Selector(selector.labels, selector.fields + named.fields)
         if request.flag("sendInitialEvents"):
             raise _no_watch_list(resource)
-        since = _revision(query.get("resourceVersion", ""))
+        since = revision(query, self._store.rv)
         # Without a wish the real server takes a random time, so that watches do not end together.
         timeout = float(number(query, "timeoutSeconds") or random.uniform(1800, 3600))
-        if since > self._store.rv:
-            raise _too_large(since, self._store.rv)
 
         def start(exchange: Exchange) -> None:
             watch = Watch(
@@ -211,18 +209,6 @@ def _nothing(watch: Watch) -> None:
 
 def _plain(type: str, obj: Obj, change: Change | None) -> bytes:
     return change.line() if change is not None else watch_line(type, obj)
-
-
-def _revision(text: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
-        raise bad_request(f'invalid resource version "{text}": strconv.ParseUint: invalid syntax')
-    return int(text or 0)
-
-
-def _too_large(asked: int, current: int) -> ApiError:
-    message = f"Timeout: Too large resource version: {asked}, current: {current}"
-    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-    return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
 
 def _no_watch_list(resource: Resource) -> ApiError:

@@ -22,6 +22,7 @@ def test_a_429_is_plain_text_as_priority_and_fairness_writes_it(api, cluster, ne
     assert answer.body == b"Too many requests, please try again later.\n"
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["retry-after"] == "7"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert api("POST", JOBS, new_job()).status == 201
 
 
@@ -32,6 +33,13 @@ def test_other_statuses_carry_a_status_body(api, cluster, new_job):
     assert answer.json["reason"] == "InternalError"
     assert answer.json["message"] == "etcdserver: request timed out"
     assert cluster.jobs() == []
+
+
+def test_a_status_that_asks_for_patience_says_so_in_body_and_header(api, cluster):
+    cluster.add_fault(Fault("status", status=503, retry_after=4))
+    answer = api("GET", JOBS)
+    assert answer.json["details"] == {"retryAfterSeconds": 4}
+    assert answer.headers["retry-after"] == "4"
 
 
 def test_faults_strike_only_what_they_name(api, cluster, new_job):

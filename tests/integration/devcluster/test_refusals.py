@@ -236,15 +236,3 @@ def test_a_token_is_asked_for_and_can_be_rotated(connect):
 def test_selectors_limits_and_tokens_that_cannot_be_read_are_bad_requests(api):
     for query in ("labelSelector=a%3D%3D%3Db", "limit=many", "continue=%21%21", "fieldSelector=x"):
         assert api("GET", f"{JOBS}?{query}").status == 400, query
-
-
-def test_a_continue_token_from_before_the_history_is_gone(connect, new_job):
-    with DevCluster(history=20) as cluster:
-        api = connect(cluster)
-        for number in range(3):
-            api("POST", JOBS, new_job(f"old-{number}"))
-        token = api("GET", f"{JOBS}?limit=1").json["metadata"]["continue"]
-        for number in range(40):
-            api("POST", JOBS, new_job(f"new-{number}", suspend=True))
-        answer = api("GET", f"{JOBS}?limit=1&continue={token}")
-        assert (answer.status, answer.json["reason"]) == (410, "Expired")

@@ -113,6 +113,19 @@ def test_a_revision_from_before_the_history_is_told_as_410(connect, new_job):
         assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
 
 
+def test_a_watch_can_be_refused_with_410_before_it_begins(connect, cluster):
+    cluster.add_fault(Fault("status", verb="watch", status=410, times=1))
+    answer = connect(cluster)("GET", f"{JOBS}?watch=1")
+    assert (answer.status, answer.json["reason"]) == (410, "Expired")
+
+
+def test_the_last_bookmark_comes_shortly_before_a_watch_ends(connect):
+    with DevCluster(bookmark_seconds=60) as cluster:
+        query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=1"
+        lines = connect(cluster).stream(f"{JOBS}?{query}").read().splitlines()
+        assert [json.loads(line)["type"] for line in lines] == ["BOOKMARK"]
+
+
 def test_open_and_new_watches_can_be_made_to_expire(connect, cluster):
     stream = connect(cluster).stream(f"{JOBS}?watch=1")
     cluster.add_fault(Fault("expire_watch", resource="jobs", times=2))
