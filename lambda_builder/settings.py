@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Most worker threads; equal to ``worker_count`` switches scaling off."""
     http_threads: int = Field(16, ge=2, le=1000)
     """gunicorn's threads, each answering one request at a time."""
+    streams_max: int = Field(4, ge=1, le=1000)
+    """Logs that may be streamed at a time, each by a thread of its own."""
     queue_size: int = Field(100, ge=1, le=1_000_000)
     """Builds that may wait, the delayed ones included."""
     queue_discipline: Literal["fifo", "fair"] = "fifo"
@@ -112,8 +114,6 @@ class Settings(BaseSettings):
     """CloudEvents types that start a build, comma-separated."""
     max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
     """Largest request body."""
-    streams_max: int = Field(4, ge=1, le=1000)
-    """Logs that may be streamed at a time, each by a thread of its own."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))

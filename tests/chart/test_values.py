@@ -40,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "workerCount": 7,
     "workerCountMax": 9,
     "httpThreads": 32,
+    "streamsMax": 6,
     "queueSize": 2_000_000 // 2,
     "queueDiscipline": "fair",
     "maxRetries": 5,
