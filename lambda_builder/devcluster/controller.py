@@ -20,6 +20,7 @@ from lambda_builder.devcluster.runs import Run, condition, spec_of
 from lambda_builder.devcluster.statuses import ApiError, forbidden
 from lambda_builder.devcluster.timers import Timers
 
+_TERMINATED = 143  # the exit code of a container that SIGTERM ended
 _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
 
 
@@ -73,15 +74,22 @@ class Kubelet:
         elif was_suspended and not run.suspended:
             self._later(run, 0.0, self._begin)
 
+    def terminating(self, pod: Obj) -> None:
+        """A pod is told to end, and will be gone soon."""
+        run = self._run_of(pod)
+        if run is not None:
+            run.next_step()
+            self._ledger.write(run, run.status(terminating=1))
+
     def removed(self, obj: Obj) -> None:
-        """A Job or pod is gone; a Job whose pod was taken away gets another."""
+        """A Job is on its way out, or a pod is gone: the Job's pod counts as failed then."""
         if obj.resource is PODS:
             self._logs.removed(obj.key)
-            run = self._runs.get(f"{obj.namespace}/{obj.labels.get('job-name', '')}")
-            if run is not None and run.pod == obj.name:
-                run.pod = run.pod_started = run.event = None
-                self._ledger.write(run, run.status())
-                self._later(run, self._pending_seconds, self._begin)
+            run = self._run_of(obj)
+            if run is not None:
+                run.failed += 1
+                exit_code = 0 if run.pod_started is None else _TERMINATED
+                self._after_failure(run, exit_code, disrupted=b'"DisruptionTarget"' in obj.status)
         elif obj.resource is JOBS:
             run = self._runs.get(obj.key)
             if run is not None and run.uid == obj.uid:
@@ -108,6 +116,10 @@ class Kubelet:
             self._end_pod(run, exit_code or 1, reason)
             self._fail(run, "BackoffLimitExceeded")
         return True
+
+    def _run_of(self, pod: Obj) -> Run | None:
+        run = self._runs.get(f"{pod.namespace}/{pod.labels.get('job-name', '')}")
+        return run if run is not None and run.pod == pod.name else None
 
     # -- the steps ------------------------------------------------------------------------------
 
@@ -203,7 +215,11 @@ class Kubelet:
             return
         exit_code = fault.fault.exit_code or fault.fault.status or 1
         self._end_pod(run, exit_code, "OOMKilled" if exit_code == 137 else "Error")
-        verdict = run.verdict(exit_code)
+        self._after_failure(run, exit_code, disrupted=False)
+
+    def _after_failure(self, run: Run, exit_code: int, *, disrupted: bool) -> None:
+        """Give the Job another pod, or up."""
+        verdict = run.verdict(exit_code, disrupted=disrupted)
         if verdict == "FailJob":
             self._fail(run, "PodFailurePolicy", exit_code)
         elif verdict != "Ignore" and run.failed > run.backoff_limit:
@@ -211,7 +227,7 @@ class Kubelet:
         else:
             if verdict == "Ignore":
                 run.failed -= 1
-            run.pod = None
+            run.pod = run.pod_started = run.event = None
             self._ledger.write(run, run.status())
             self._later(run, self._pending_seconds, self._begin)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from functools import partial
+from typing import Protocol
 
+from lambda_builder.devcluster.faults import ActiveFault, Faults
 from lambda_builder.devcluster.objects import JOBS, PODS, Json, Obj, dumps, timestamp
+from lambda_builder.devcluster.pods import counted, has_ended
 from lambda_builder.devcluster.selection import parse
 from lambda_builder.devcluster.statuses import bad_request, conflict
 from lambda_builder.devcluster.store import Store
 from lambda_builder.devcluster.timers import Timers
 
+_GRACE = 30  # seconds; a pod's default, of which it takes what the cluster was made with
+_RECHECK_SECONDS = 0.05
 _POLICIES = ("Background", "Foreground", "Orphan")
 _WARNING = (
     "Warning",
@@ -21,19 +26,32 @@ _WARNING = (
 Headers = tuple[tuple[str, str], ...]
 
 
+class Kubelet(Protocol):
+    """Who has to know of what goes."""
+
+    def terminating(self, pod: Obj) -> None:
+        """A pod is told to end, and will be gone soon."""
+
+    def removed(self, obj: Obj) -> None:
+        """A Job is on its way out, or a pod is gone."""
+
+
 class Deletion:
     """Removes objects and what they own. On the server's thread only.
 
-    ``seconds`` is how long a foreground deletion stays visible.
+    ``seconds`` is how long a pod takes to end, and how long at least a foreground deletion shows.
+    A fault ``stuck_pods`` keeps pods from ending until it is taken back.
     """
 
     def __init__(
-        self, store: Store, timers: Timers, seconds: float, removed: Callable[[Obj], None]
+        self, store: Store, timers: Timers, faults: Faults, seconds: float, kubelet: Kubelet
     ) -> None:
         self._store = store
         self._timers = timers
+        self._faults = faults
         self._seconds = seconds
-        self._removed = removed
+        self._kubelet = kubelet
+        self._shown: set[str] = set()  # the uids whose foreground deletion has not shown enough
 
     def delete(self, obj: Obj, options: Json) -> tuple[bytes, Headers]:
         """Delete as the options say; returns the answer's body and headers."""
@@ -41,6 +59,8 @@ class Deletion:
         _check_preconditions(obj, options)
         if options.get("dryRun"):
             return _success(obj), headers
+        if obj.resource is PODS:
+            return self._end_pod(obj, int(options.get("gracePeriodSeconds", _GRACE))).encode(), ()
         if obj.deleting:
             return obj.encode(), headers
         meta = obj.decode_meta()
@@ -48,20 +68,19 @@ class Deletion:
         if policy == "Foreground":
             finalizers.append("foregroundDeletion")
         if not finalizers:
-            removed = self._remove(obj, policy)
-            # Deleting a pod answers with the pod, as deletion usually takes its time.
-            return (removed.encode() if obj.resource is PODS else _success(obj)), headers
+            self._remove(obj, policy)
+            return _success(obj), headers
         meta |= {
             "finalizers": finalizers,
             "deletionTimestamp": timestamp(),
             "deletionGracePeriodSeconds": 0,
         }
         obj = self._store.put(obj.with_meta(meta))
-        self._removed(obj)
+        self._kubelet.removed(obj)
         if policy == "Foreground":
-            self._timers.after(self._seconds, partial(self._collect, obj))
-        elif policy == "Background":
-            self._remove_pods(obj)
+            self._shown.add(obj.uid)
+            self._end_pods(obj)
+            self._timers.after(self._seconds, partial(self._show_no_more, obj))
         return obj.encode(), headers
 
     def finalized(self, obj: Obj) -> bool:
@@ -71,31 +90,65 @@ class Deletion:
         self._remove(obj, "Background")
         return True
 
+    def _show_no_more(self, deleted: Obj) -> None:
+        self._shown.discard(deleted.uid)
+        self._collect(deleted)
+
     def _collect(self, deleted: Obj) -> None:
+        """Let an object go that is deleted in the foreground, once all it owned is gone."""
         obj = self._store.of(deleted.resource).get(deleted.namespace, deleted.name)
-        if obj is None or obj.uid != deleted.uid:
+        if obj is None or obj.uid != deleted.uid or obj.uid in self._shown or self._pods_of(obj):
             return
-        self._remove_pods(obj)
         meta = obj.decode_meta()
-        meta["finalizers"] = [f for f in meta["finalizers"] if f != "foregroundDeletion"]
+        meta["finalizers"] = [f for f in meta.get("finalizers", ()) if f != "foregroundDeletion"]
         obj = self._store.put(obj.with_meta(meta))
         self.finalized(obj)
 
-    def _remove(self, obj: Obj, policy: str) -> Obj:
-        removed = self._store.remove(obj)
-        self._removed(removed)
+    def _remove(self, obj: Obj, policy: str) -> None:
+        self._kubelet.removed(self._store.remove(obj))
         if obj.resource is JOBS and policy == "Orphan":
             for pod in self._pods_of(obj):
-                meta = pod.decode_meta()
+                meta = counted(pod).decode_meta()
                 meta.pop("ownerReferences", None)
                 self._store.put(pod.with_meta(meta))
         elif obj.resource is JOBS:
-            self._remove_pods(obj)
-        return removed
+            self._end_pods(obj)
 
-    def _remove_pods(self, job: Obj) -> None:
+    def _end_pods(self, job: Obj) -> None:
         for pod in self._pods_of(job):
-            self._removed(self._store.remove(pod))
+            self._end_pod(pod, _GRACE)
+
+    def _end_pod(self, pod: Obj, grace: int) -> Obj:
+        """Tell a pod to end; one that has, or is given no time, goes at once."""
+        if has_ended(pod) or grace == 0:
+            return self._remove_pod(pod)
+        if pod.deleting:
+            return pod
+        due = timestamp(time.time() + grace)
+        meta = {"deletionTimestamp": due, "deletionGracePeriodSeconds": grace}
+        pod = self._store.put(pod.with_meta(pod.decode_meta() | meta))
+        self._kubelet.terminating(pod)
+        self._timers.after(self._seconds, partial(self._pod_ended, pod, None))
+        return pod
+
+    def _pod_ended(self, deleted: Obj, held_by: ActiveFault | None) -> None:
+        pod = self._store.of(PODS).get(deleted.namespace, deleted.name)
+        if pod is None or pod.uid != deleted.uid:
+            return
+        if held_by is None or held_by.cleared:
+            held_by = self._faults.for_job("stuck_pods", pod.labels.get("job-name", ""))
+        if held_by is None:
+            self._remove_pod(pod)
+        else:
+            self._timers.after(_RECHECK_SECONDS, partial(self._pod_ended, pod, held_by))
+
+    def _remove_pod(self, pod: Obj) -> Obj:
+        removed = self._store.remove(pod)
+        self._kubelet.removed(removed)
+        job = self._store.of(JOBS).get(pod.namespace, pod.labels.get("job-name", ""))
+        if job is not None and job.deleting:
+            self._collect(job)
+        return removed
 
     def _pods_of(self, job: Obj) -> list[Obj]:
         selector = parse(f"batch.kubernetes.io/controller-uid={job.uid}", "")

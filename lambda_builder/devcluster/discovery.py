@@ -95,6 +95,11 @@ def _resource(resource: Resource) -> Json:
 
 
 def _subresource(resource: Resource, name: str) -> Json:
+    if name == "eviction":
+        kind: Json = {"group": "policy", "version": "v1", "kind": "Eviction"}
+        return {"name": "pods/eviction", "singularName": "", "namespaced": True, **kind} | {
+            "verbs": ["create"]
+        }
     verbs = ["get"] if name == "log" else ["get", "patch", "update"]
     return {
         "name": f"{resource.plural}/{name}",

@@ -16,19 +16,26 @@ REQUEST_KINDS = frozenset({"latency", "hang", "status", "cut", "cut_after", "han
 WATCH_KINDS = frozenset({"expire_watch"})
 LIST_KINDS = frozenset({"expire_list"})
 ADMISSION_KINDS = frozenset({"deny", "webhook_error"})
-JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "slow_pods"})
-_KINDS = REQUEST_KINDS | WATCH_KINDS | LIST_KINDS | ADMISSION_KINDS | JOB_KINDS
+EVICTION_KINDS = frozenset({"refuse_eviction"})
+JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "slow_pods", "stuck_pods"})
+_KINDS = REQUEST_KINDS | WATCH_KINDS | LIST_KINDS | ADMISSION_KINDS | EVICTION_KINDS | JOB_KINDS
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong, for the requests or Jobs it matches.
+    """Something that goes wrong, for the requests, objects or Jobs it matches.
+
+    Kinds that strike requests: ``latency``, ``hang``, ``status``, ``cut``, and ``hang_after`` and
+    ``cut_after`` once the work is done; ``expire_watch`` (open watches too) and ``expire_list``
+    (from the second page on); ``deny`` and ``webhook_error``, which stand for admission webhooks,
+    also of the pods that a Job makes; ``refuse_eviction``, a disruption budget. Kinds that strike
+    Jobs: ``refuse_pods``, ``slow_pods``, ``image_pull``, ``fail``, ``stuck_pods``.
 
     ``verb`` and ``resource`` are in Kubernetes terms (``create``, ``jobs``); ``name_prefix`` is of
-    the object's name, for kubelet faults of the Job's. ``times`` bounds how many are hit (None:
-    all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``; ``status``
-    the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``retry_after`` whole
-    seconds; ``webhook`` names the one that ``deny`` or ``webhook_error`` is of. Safe to share: it
+    the object's name, for those that strike Jobs of the Job's. ``times`` bounds how many are hit
+    (None: all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``;
+    ``status`` the HTTP status or, for ``fail``, the exit code (``exit_code`` wins);
+    ``retry_after`` whole seconds; ``webhook`` the name of the one that refuses. Safe to share: it
     never changes.
     """
 
@@ -126,6 +133,10 @@ class Faults:
     def for_list(self, resource: str) -> Fault | None:
         """The fault that expires the next page of a list of ``resource``, if any."""
         return next(self._striking(LIST_KINDS, "list", resource, None), None)
+
+    def for_eviction(self, pod: str) -> Fault | None:
+        """The disruption budget that keeps a pod, if any."""
+        return next(self._striking(EVICTION_KINDS, "create", "pods/eviction", pod), None)
 
     def _striking(
         self, kinds: frozenset[str], verb: str, resource: str, name: str | None

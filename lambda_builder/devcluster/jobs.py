@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from functools import cache
 
-from lambda_builder.devcluster.objects import JOBS, Json, Obj, dumps, interned, timestamp
+from lambda_builder.devcluster.objects import (
+    JOBS,
+    Json,
+    Obj,
+    dumps,
+    interned,
+    parse_timestamp,
+    timestamp,
+)
 from lambda_builder.devcluster.statuses import Cause, invalid_value
 from lambda_builder.devcluster.validation import check_job
 
@@ -73,7 +82,9 @@ def _default_spec(spec: Json) -> None:
         "backoffLimit": 6,
         "completionMode": "NonIndexed",
         "suspend": False,
-        "podReplacementPolicy": "TerminatingOrFailed",
+        "podReplacementPolicy": "Failed"
+        if spec.get("podFailurePolicy") is not None
+        else "TerminatingOrFailed",
     }
     for field, value in defaults.items():
         if spec.get(field) is None:
@@ -163,6 +174,20 @@ def pod_template(job: Obj) -> tuple[Json, bytes]:
     """The metadata of a stored Job's pods, and their encoded spec without its opening brace."""
     metadata: Json = json.loads(job.body[1])
     return metadata, job.body[3]
+
+
+def ttl_left(job: Obj) -> float | None:
+    """Return the seconds until a finished Job is to be deleted; None where it is to stay."""
+    value = job.decode()
+    seconds = value["spec"].get("ttlSecondsAfterFinished")
+    ended = [
+        c["lastTransitionTime"]
+        for c in value["status"].get("conditions", ())
+        if c["type"] in ("Complete", "Failed") and c["status"] == "True"
+    ]
+    if seconds is None or not ended:
+        return None
+    return parse_timestamp(ended[0]) + float(seconds) - time.time()
 
 
 def job_state(job: Obj) -> str:

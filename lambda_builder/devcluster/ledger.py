@@ -9,7 +9,7 @@ from collections import deque
 from lambda_builder.devcluster.admission import plain_object
 from lambda_builder.devcluster.jobs import job_fields
 from lambda_builder.devcluster.objects import EVENTS, JOBS, PODS, Json, Obj, timestamp
-from lambda_builder.devcluster.pods import fields
+from lambda_builder.devcluster.pods import counted, fields, has_ended
 from lambda_builder.devcluster.runs import Run
 from lambda_builder.devcluster.store import Store
 
@@ -35,7 +35,8 @@ class Ledger:
     def write_pod(self, run: Run, phase: str, status: Json) -> Obj:
         """Give the run's pod a new status."""
         pod = self._store.of(PODS).objects[f"{run.namespace}/{run.pod}"]
-        return self._store.put(pod.with_status(status, fields(phase)))
+        pod = pod.with_status(status, fields(phase))
+        return self._store.put(counted(pod) if has_ended(pod) else pod)
 
     def remove_pod(self, run: Run) -> Obj | None:
         """Remove the run's pod; None where it has none."""

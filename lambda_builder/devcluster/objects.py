@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from calendar import timegm
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +28,11 @@ def dumps(value: Any) -> bytes:
 def timestamp(seconds: float | None = None) -> str:
     """RFC 3339 in UTC with whole seconds, as ``metav1.Time`` writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def parse_timestamp(text: str) -> float:
+    """Return the seconds since the epoch of what ``timestamp`` writes."""
+    return float(timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ PODS = Resource(
     "pods",
     "Pod",
     short_names=("po",),
-    subresources=("log", "status"),
+    subresources=("eviction", "log", "status"),
     verbs=("delete", "get", "list", "watch"),
 )
 EVENTS = Resource(

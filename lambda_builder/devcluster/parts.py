@@ -11,7 +11,9 @@ from lambda_builder.devcluster.admission import Admission
 from lambda_builder.devcluster.controller import Kubelet
 from lambda_builder.devcluster.deletion import Deletion
 from lambda_builder.devcluster.dispatch import Dispatcher
+from lambda_builder.devcluster.eviction import Evictions
 from lambda_builder.devcluster.faults import Fault, Faults
+from lambda_builder.devcluster.jobs import ttl_left
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.listener import Listener
 from lambda_builder.devcluster.listing import Lists
@@ -65,7 +67,7 @@ class Parts:
             pending_seconds=pending_seconds,
         )
         self.deletion = Deletion(
-            self.store, self._other_timers, deletion_seconds, self.kubelet.removed
+            self.store, self._other_timers, self.faults, deletion_seconds, self.kubelet
         )
         admission = Admission(self.store, self.kubelet, policies, quotas)
         names = ["default", *namespaces]
@@ -83,7 +85,13 @@ class Parts:
             self.kubelet.finish,
         )
         admin = Admin(self.store, self.log, control, names[min(1, len(names) - 1)])
-        rest = Rest(Lists(self.store, self.faults), self.store, admission, self.deletion)
+        rest = Rest(
+            Lists(self.store, self.faults),
+            self.store,
+            admission,
+            self.deletion,
+            Evictions(self.store, self.faults, self.deletion),
+        )
         self.watches = Watches(loop, self.store, self.faults, bookmark_seconds)
         streams = Streams(rest, self.watches, LogStreams(loop, self.pod_logs), Tables())
         self.dispatcher = Dispatcher(
@@ -113,11 +121,16 @@ class Parts:
         self._loop.call_later(0.01, self.listener.close, seconds)
 
     def _expire_job(self, seconds: float, job: Obj) -> None:
-        self._other_timers.after(
-            seconds, partial(self._delete_if_same, job.namespace, job.name, job.uid)
-        )
+        due = partial(self._delete_expired, job.namespace, job.name, job.uid)
+        self._other_timers.after(seconds, due)
 
-    def _delete_if_same(self, namespace: str, name: str, uid: str) -> None:
+    def _delete_expired(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a finished Job unless its TTL has been changed, as its controller does."""
         job = self.store.of(JOBS).get(namespace, name)
-        if job is not None and job.uid == uid:
-            self.deletion.delete(job, {"propagationPolicy": "Background"})
+        if job is None or job.uid != uid or job.deleting:
+            return
+        left = ttl_left(job)
+        if left is not None and left > 0:
+            self._expire_job(left, job)
+        elif left is not None:
+            self.deletion.delete(job, {"propagationPolicy": "Foreground"})

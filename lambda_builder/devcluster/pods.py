@@ -11,6 +11,8 @@ from lambda_builder.devcluster.jobs import pod_template
 from lambda_builder.devcluster.objects import PODS, Json, Obj, dumps, interned, timestamp
 
 NODE = "devcluster"
+JOB_TRACKING = "batch.kubernetes.io/job-tracking"
+"""The finalizer that keeps a pod until the Job controller has counted how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
         "uid": str(uuid.uuid4()),
         "creationTimestamp": timestamp(),
         "labels": labels,
+        "finalizers": [JOB_TRACKING],
         "ownerReferences": [
             {
                 "apiVersion": "batch/v1",
@@ -72,6 +75,23 @@ def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
 def fields(phase: str) -> Mapping[str, str]:
     """What field selectors on pods see."""
     return {"status.phase": phase, "spec.nodeName": NODE}
+
+
+def phase_of(pod: Obj) -> str:
+    """Return the phase of a stored pod."""
+    return (pod.fields or {}).get("status.phase", "")
+
+
+def has_ended(pod: Obj) -> bool:
+    """Whether no container of a stored pod will run any more."""
+    return phase_of(pod) in ("Succeeded", "Failed")
+
+
+def counted(pod: Obj) -> Obj:
+    """Return the pod as the Job controller leaves it once it has been counted."""
+    meta = pod.decode_meta()
+    meta.pop("finalizers", None)
+    return pod.with_meta(meta)
 
 
 def waiting(containers: Containers, reason: str, message: str) -> Json:

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from lambda_builder.devcluster.objects import JOBS, PODS, RESOURCE_QUOTAS, Obj, Resource
+from lambda_builder.devcluster.pods import has_ended
 from lambda_builder.devcluster.quantities import compare
 from lambda_builder.devcluster.selection import Selector
 from lambda_builder.devcluster.statuses import forbidden
 from lambda_builder.devcluster.store import Change, Store
-
-_ENDED = ("Succeeded", "Failed")
 
 
 class Quotas:
@@ -74,8 +73,8 @@ class Quotas:
             self.recount(change.obj.namespace)
 
     def _pod_changed(self, change: Change) -> None:
-        before = change.old is not None and _live(change.old)
-        now = change.type != "DELETED" and _live(change.obj)
+        before = change.old is not None and not has_ended(change.old)
+        now = change.type != "DELETED" and not has_ended(change.obj)
         namespace = change.obj.namespace
         self._live_pods[namespace] += now - before
         if now != before or change.type != "MODIFIED":
@@ -85,10 +84,6 @@ class Quotas:
 def _counted_as(resource: Resource) -> tuple[str, ...]:
     counted = f"count/{resource.qualified}"
     return (counted, resource.plural) if resource is PODS else (counted,)
-
-
-def _live(pod: Obj) -> bool:
-    return (pod.fields or {}).get("status.phase") not in _ENDED
 
 
 def _pairs(amounts: Iterable[tuple[str, object]]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lambda_builder.devcluster import decoding
 from lambda_builder.devcluster.admission import Admission
 from lambda_builder.devcluster.deletion import Deletion
+from lambda_builder.devcluster.eviction import Evictions
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.listing import Lists, encode_list
 from lambda_builder.devcluster.names import generate_name
@@ -47,15 +48,23 @@ class Rest:
     """Answers requests for objects. On the server's thread only."""
 
     def __init__(
-        self, lists: Lists, store: Store, admission: Admission, deletion: Deletion
+        self,
+        lists: Lists,
+        store: Store,
+        admission: Admission,
+        deletion: Deletion,
+        evictions: Evictions,
     ) -> None:
         self.lists = lists
         self._store = store
         self._admission = admission
         self._deletion = deletion
+        self._evictions = evictions
 
     def answer(self, route: Route, request: Request, resource: Resource) -> Answer:
         """Answer one request; raises ``ApiError`` where it is refused."""
+        if route.subresource == "eviction":
+            return self._evict(route, request, resource)
         if route.verb not in resource.verbs:
             raise method_not_allowed()
         if route.verb == "create":
@@ -177,6 +186,14 @@ class Rest:
             return self._delete_all(route, resource, selector, options)
         body, headers = self._deletion.delete(self.find(route, resource), options)
         return Answer(200, body, headers=headers)
+
+    def _evict(self, route: Route, request: Request, resource: Resource) -> Answer:
+        if route.verb != "create":
+            raise method_not_allowed()
+        eviction = decoding.read_json(request.body, "Eviction")
+        dry_run = bool(request.query.get("dryRun"))
+        pod = self.find(route, resource)
+        return Answer(201, self._evictions.evict(pod, eviction, dry_run=dry_run))
 
     def _delete_all(
         self, route: Route, resource: Resource, selector: Selector, options: Json

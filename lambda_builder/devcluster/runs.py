@@ -70,11 +70,18 @@ class Run:
         """Whether the fault that holds this Job back is still in force."""
         return self.held_by is not None and not self.held_by.cleared
 
-    def verdict(self, exit_code: int) -> str:
-        """What the Job's pod failure policy says of an exit code; ``Count`` if nothing."""
+    def verdict(self, exit_code: int, *, disrupted: bool) -> str:
+        """What the Job's pod failure policy says of a failed pod; ``Count`` if nothing.
+
+        ``exit_code`` is 0 where no container ran.
+        """
         for rule in self.rules:
-            codes = rule.get("onExitCodes")
-            if codes and (exit_code in codes["values"]) == (codes["operator"] == "In"):
+            codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions") or ()
+            if codes and exit_code:
+                strikes = (exit_code in codes["values"]) == (codes["operator"] == "In")
+            else:
+                strikes = disrupted and any(c["type"] == "DisruptionTarget" for c in conditions)
+            if strikes:
                 return str(rule["action"])
         return "Count"
 
@@ -84,6 +91,7 @@ class Run:
         active: int = 0,
         ready: int = 0,
         succeeded: int = 0,
+        terminating: int = 0,
         conditions: list[Json] | None = None,
         completed: bool = False,
     ) -> Json:
@@ -102,7 +110,7 @@ class Run:
         if self.failed:
             status["failed"] = self.failed
         if self.started is not None:
-            status |= {"ready": ready, "terminating": 0, "uncountedTerminatedPods": {}}
+            status |= {"ready": ready, "terminating": terminating, "uncountedTerminatedPods": {}}
         return status
 
 

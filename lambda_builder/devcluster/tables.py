@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from calendar import timegm
 from collections.abc import Callable
 from typing import Any
 
 from lambda_builder.devcluster.http_request import Request
 from lambda_builder.devcluster.jobs import job_state
-from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps
+from lambda_builder.devcluster.objects import Json, Obj, Resource, dumps, parse_timestamp
 from lambda_builder.devcluster.rest import Answer, Rest
 from lambda_builder.devcluster.routing import Route
 from lambda_builder.devcluster.store import Change
@@ -83,7 +82,11 @@ def _job(value: Json, obj: Obj) -> list[Any]:
     status = value.get("status", {})
     done = f"{status.get('succeeded', 0)}/{value['spec'].get('completions', 1)}"
     start, end = status.get("startTime"), status.get("completionTime")
-    duration = _span(_seconds(end) - _seconds(start) if end else _since(start)) if start else ""
+    duration = (
+        _span(parse_timestamp(end) - parse_timestamp(start) if end else _since(start))
+        if start
+        else ""
+    )
     return [obj.name, words.get(job_state(obj), "Running"), done, duration, _age(value)]
 
 
@@ -94,6 +97,8 @@ def _pod(value: Json, obj: Obj) -> list[Any]:
     for container in containers:
         for state in container["state"].values():
             shown = state.get("reason", shown)
+    if obj.deleting:
+        shown = "Terminating"
     ready = sum(container["ready"] for container in containers)
     return [obj.name, f"{ready}/{len(containers)}", shown, "0", _age(value)]
 
@@ -138,11 +143,7 @@ def _age(value: Json) -> str:
 
 
 def _since(text: str | None) -> float:
-    return time.time() - _seconds(text) if text else 0.0
-
-
-def _seconds(text: str) -> float:
-    return float(timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+    return time.time() - parse_timestamp(text) if text else 0.0
 
 
 def _span(seconds: float) -> str:

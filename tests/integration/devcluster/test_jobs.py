@@ -159,7 +159,7 @@ def test_background_deletion_takes_the_pods_too(batch, core, cluster, new_job, w
     done = batch.delete_namespaced_job("build-a", "knative-lambda", propagation_policy="Background")
     assert done["status"] == "Success"
     assert cluster.job("build-a") is None
-    assert core.list_namespaced_pod("knative-lambda").items == []
+    wait_until(lambda: not core.list_namespaced_pod("knative-lambda").items)
 
 
 def test_deletion_without_a_policy_keeps_the_pods_and_warns(api, core, new_job, wait_until):

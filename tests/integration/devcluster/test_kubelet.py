@@ -165,13 +165,3 @@ def test_slow_pods_wait_longer_and_others_do_not(api, cluster, new_job, wait_unt
     api("POST", JOBS, new_job("fast"))
     wait_until(lambda: cluster.job("fast")["status"].get("succeeded"))
     assert cluster.job("slow")["status"]["ready"] == 0
-
-
-def test_a_deleted_pod_is_replaced(api, core, cluster, new_job, wait_until):
-    api("POST", JOBS, new_job())
-    pod = wait_until(lambda: core.list_namespaced_pod("knative-lambda").items)[0].metadata.name
-    core.delete_namespaced_pod(pod, "knative-lambda")
-    wait_until(lambda: cluster.job("build-a")["status"].get("succeeded"))
-    names = [p.metadata.name for p in core.list_namespaced_pod("knative-lambda").items]
-    assert len(names) == 1
-    assert names[0] != pod
