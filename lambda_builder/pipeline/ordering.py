@@ -1,4 +1,4 @@
-"""Schedule: in which order waiting entries leave. No locks; ``BuildQueue`` guards it.
+"""Ordering: in which order waiting entries leave. No locks; ``BuildQueue`` guards it.
 
 Strict priorities; within one, the order of acceptance, or turns over tenants when fair. Delayed
 entries stay out of sight until they are due, then stand at their old place.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -72,7 +71,7 @@ def _pop_live(heap: list[Entry[T]]) -> Entry[T] | None:
     return None
 
 
-class Schedule(Generic[T]):
+class Ordering(Generic[T]):
     """Waiting entries by key and by turn; not thread-safe."""
 
     def __init__(self, *, fair: bool) -> None:
@@ -80,13 +79,12 @@ class Schedule(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._lanes: dict[int, _Lane[T]] = {}
         self._delayed: list[tuple[float, int, Entry[T]]] = []
+        self._late = 0
+        """Entries that are not due, as of the last look."""
         self._removed = 0
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __iter__(self) -> Iterator[Entry[T]]:
-        return iter(self._entries.values())
 
     def add(self, entry: Entry[T], now: float) -> None:
         """Let ``entry`` wait, out of sight while its ``ready_at`` is after ``now``.
@@ -110,9 +108,11 @@ class Schedule(Generic[T]):
 
     def remove(self, key: str, now: float) -> Entry[T] | None:
         """Take an entry out of turn; its place is freed now and then, not at once."""
+        self._wake(now)
         entry = self._entries.pop(key, None)
         if entry is not None:
             entry.removed = True
+            self._late -= entry.ready_at > now
             self._removed += 1
             if self._removed > len(self._entries) + 64:
                 self._rebuild(now)
@@ -124,10 +124,12 @@ class Schedule(Generic[T]):
 
     def delayed(self, now: float) -> int:
         """Count the entries that are not due at ``now``."""
-        return sum(due > now and not entry.removed for due, _, entry in self._delayed)
+        self._wake(now)
+        return self._late
 
     def _place(self, entry: Entry[T], now: float) -> None:
         if entry.ready_at > now:
+            self._late += 1
             heapq.heappush(self._delayed, (entry.ready_at, entry.order, entry))
         else:
             lane = self._lanes.setdefault(entry.priority, _Lane())
@@ -137,10 +139,11 @@ class Schedule(Generic[T]):
         while self._delayed and self._delayed[0][0] <= now:
             entry = heapq.heappop(self._delayed)[2]
             if not entry.removed:
+                self._late -= 1
                 self._place(entry, now)
 
     def _rebuild(self, now: float) -> None:
-        self._removed = 0
+        self._removed = self._late = 0
         self._lanes.clear()
         self._delayed.clear()
         for entry in sorted(self._entries.values()):

@@ -2,52 +2,27 @@
 
 Knows nothing of builds, Kubernetes or HTTP. What waits and what is delayed both fill it; a getter
 sees only what is due. All counting happens under the queue's one mutex, so a snapshot adds up:
-accepted = waiting + delayed + held by workers + finished.
+accepted = waiting + delayed + held by workers + finished. It costs the same however many wait.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import queue
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from lambda_builder.pipeline.ordering import Entry, Schedule
+from lambda_builder.pipeline.accounts import Accounts, QueueSnapshot
+from lambda_builder.pipeline.ordering import Entry, Ordering
 
 T = TypeVar("T")
-
-RATE_WINDOW_SECONDS = 30.0
-"""How far back the drain rate looks."""
-MAX_RETRY_AFTER = 60
 
 
 class QueueClosed(Exception):
     """The queue takes (or, once halted or drained, gives) nothing more."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSnapshot:
-    """The queue's counts, all from one instant."""
-
-    waiting: int
-    delayed: int
-    held: int
-    capacity: int
-    accepted: int
-    full: int
-    outcomes: Counter[str]
-    oldest_queued_seconds: float
-
-    @property
-    def depth(self) -> int:
-        """Builds that wait, the delayed ones included."""
-        return self.waiting + self.delayed
 
 
 class BuildQueue(queue.Queue[Entry[T]]):
@@ -64,16 +39,11 @@ class BuildQueue(queue.Queue[Entry[T]]):
     ) -> None:
         super().__init__(maxsize)
         self._clock = clock
-        self._waiting: Schedule[T] = Schedule(fair=fair)
-        self._held: dict[int, Entry[T]] = {}
-        """By identity: a key may come again while its last entry is being put away."""
-        self._orders = itertools.count()
+        self._waiting: Ordering[T] = Ordering(fair=fair)
+        self._accounts: Accounts[T] = Accounts()
         self._reserved = 0
         self._backlog = 0
         self._closed = self._halted = False
-        self._accepted = self._full = 0
-        self._outcomes: Counter[str] = Counter()
-        self._departures: deque[float] = deque(maxlen=1024)
 
     # -- room ----------------------------------------------------------------------------------
 
@@ -83,7 +53,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
             if self._closed:
                 raise QueueClosed
             if self._occupied() + count > self.maxsize:
-                self._full += 1
+                self._accounts.full += 1
                 raise queue.Full
             self._reserved += count
 
@@ -113,12 +83,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         Raises ``queue.Full`` after ``timeout`` seconds and ``QueueClosed`` once closed.
         """
         with self.not_full:
-            if not self.not_full.wait_for(
-                lambda: self._closed or len(self._waiting) < self.maxsize, timeout
-            ):
-                raise queue.Full
-            if self._closed:
-                raise QueueClosed
+            self._await_room(lambda: len(self._waiting) < self.maxsize, timeout)
             self._backlog -= 1
             self._add(entry)
 
@@ -127,25 +92,21 @@ class BuildQueue(queue.Queue[Entry[T]]):
         self.expect(-count)
 
     def put(self, item: Entry[T], block: bool = True, timeout: float | None = None) -> None:
-        """Put one entry, waiting for room if ``block``; raises as ``queue.Queue.put`` does."""
+        """Put one entry, waiting for room if ``block``; raises as ``put_expected``."""
         with self.not_full:
-            if not block:
-                timeout = 0
-            free = self.not_full.wait_for(
-                lambda: self._closed or self._occupied() < self.maxsize, timeout
-            )
-            if self._closed:
-                raise QueueClosed
-            if not free:
-                self._full += 1
-                raise queue.Full
+            self._await_room(lambda: self._occupied() < self.maxsize, timeout if block else 0)
             self._add(item)
 
+    def _await_room(self, has_room: Callable[[], bool], timeout: float | None) -> None:
+        free = self.not_full.wait_for(lambda: self._closed or has_room(), timeout)
+        if self._closed:
+            raise QueueClosed
+        if not free:
+            self._accounts.full += 1
+            raise queue.Full
+
     def _add(self, entry: Entry[T]) -> None:
-        entry.queued_at = entry.ready_at = self._clock()
-        entry.order = next(self._orders)
-        self._accepted += 1
-        self.unfinished_tasks += 1
+        self._accounts.enter(entry, self._clock())
         self._wait(entry)
 
     # -- in and out ----------------------------------------------------------------------------
@@ -161,24 +122,18 @@ class BuildQueue(queue.Queue[Entry[T]]):
             while True:
                 if self._halted:
                     raise QueueClosed
-                entry = self._take_due()
+                entry = self._waiting.pop(self._clock())
                 if entry is not None:
+                    self._hold(entry)
                     return entry
                 if self._closed and self._is_finished():
                     raise QueueClosed
-                wait = self._seconds_until(deadline)
-                if not block or (wait is not None and wait <= 0 and self._past(deadline)):
+                if not block or (deadline is not None and self._clock() >= deadline):
                     raise queue.Empty
-                self.not_empty.wait(wait)
-
-    def _take_due(self) -> Entry[T] | None:
-        entry = self._waiting.pop(self._clock())
-        if entry is not None:
-            self._hold(entry)
-        return entry
+                self.not_empty.wait(self._seconds_until(deadline))
 
     def _hold(self, entry: Entry[T]) -> None:
-        self._held[id(entry)] = entry
+        self._accounts.hold(entry)
         entry.holder = threading.current_thread()
         self.not_full.notify_all()
 
@@ -187,7 +142,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         with self.mutex:
             if entry.removed:
                 raise ValueError("a removed entry can only be finished")
-            del self._held[id(entry)]
+            self._accounts.put_back(entry)
             entry.holder = None
             entry.ready_at = self._clock() + delay
             self._wait(entry)
@@ -206,36 +161,33 @@ class BuildQueue(queue.Queue[Entry[T]]):
             entry = self._waiting.remove(key, self._clock())
             if entry is None:
                 return False
-            self._wait(replace(entry, removed=False, ready_at=self._clock()))
+            due = replace(entry, removed=False, ready_at=self._clock())
+            self._accounts.swap(due)
+            self._wait(due)
             return True
 
     def finish(self, entry: Entry[T], outcome: str) -> None:
         """Count a held entry as finished with ``outcome``."""
         with self.mutex:
-            del self._held[id(entry)]
-            self._outcomes[outcome] += 1
-            self._departures.append(self._clock())
-            self.unfinished_tasks -= 1
+            self._accounts.finish(entry, outcome, self._clock())
             self._tell_if_finished()
 
     def count(self, outcome: str) -> None:
         """Count something that was accepted and finished without ever waiting."""
         with self.mutex:
-            self._accepted += 1
-            self._outcomes[outcome] += 1
+            self._accounts.accepted += 1
+            self._accounts.outcomes[outcome] += 1
 
     def orphans(self) -> list[Entry[T]]:
         """Return held entries whose thread has died, until they are finished or given back."""
         with self.mutex:
-            return [e for e in self._held.values() if e.holder and not e.holder.is_alive()]
+            return [e for e in self._accounts.held() if e.holder and not e.holder.is_alive()]
 
     def task_done(self) -> None:
-        """Not of this queue: use ``finish``."""
-        raise TypeError("a BuildQueue's entries are finished with an outcome: use finish()")
+        """Not of this queue: ``finish`` says with which outcome, ``wait_finished`` how long."""
+        raise TypeError("use finish() and wait_finished()")
 
-    def join(self) -> None:
-        """Not of this queue: use ``wait_finished``."""
-        raise TypeError("a BuildQueue is waited for with a deadline: use wait_finished()")
+    join = task_done
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -248,17 +200,17 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     def halt(self) -> list[Entry[T]]:
         """Close, give nothing more out, and return what still waits, in order."""
+        self.close()
         with self.mutex:
-            self._closed = self._halted = True
+            self._halted = True
             self.not_empty.notify_all()
-            self.not_full.notify_all()
             self.all_tasks_done.notify_all()
-            return sorted(self._waiting)
+            return [*self._accounts.waiting()]
 
     def unfinished(self) -> list[Entry[T]]:
         """Return what waits or is held, in order."""
         with self.mutex:
-            return sorted([*self._waiting, *self._held.values()])
+            return self._accounts.unfinished()
 
     def wait_finished(self, timeout: float) -> bool:
         """Wait until nothing is reserved, waits or is held; False after ``timeout`` seconds."""
@@ -276,17 +228,11 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """
         with self.mutex:
             now = self._clock()
-            delayed = self._waiting.delayed(now)
-            oldest = min((entry.queued_at for entry in self._waiting), default=now)
-            yield QueueSnapshot(
-                waiting=len(self._waiting) - delayed,
-                delayed=delayed,
-                held=len(self._held),
+            yield self._accounts.snapshot(
+                depth=len(self._waiting),
+                delayed=self._waiting.delayed(now),
                 capacity=self.maxsize,
-                accepted=self._accepted,
-                full=self._full,
-                outcomes=Counter(self._outcomes),
-                oldest_queued_seconds=max(0.0, now - oldest),
+                now=now,
             )
 
     def snapshot(self) -> QueueSnapshot:
@@ -295,18 +241,9 @@ class BuildQueue(queue.Queue[Entry[T]]):
             return snapshot
 
     def retry_after(self) -> int:
-        """Return the seconds (1 to 60) in which what waits drains at the measured rate.
-
-        60 when nothing finished within the last 30 seconds.
-        """
+        """Return the seconds (1 to 60) in which what waits drains at the measured rate."""
         with self.mutex:
-            now = self._clock()
-            while self._departures and self._departures[0] < now - RATE_WINDOW_SECONDS:
-                self._departures.popleft()
-            if not self._departures:
-                return MAX_RETRY_AFTER
-            rate = len(self._departures) / max(now - self._departures[0], 1.0)
-            return min(MAX_RETRY_AFTER, max(1, math.ceil(self._occupied() / rate)))
+            return self._accounts.seconds_for(self._occupied(), self._clock())
 
     # -- with the mutex held -------------------------------------------------------------------
 
@@ -320,7 +257,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         return len(self._waiting) + self._reserved + self._backlog
 
     def _is_finished(self) -> bool:
-        return not self.unfinished_tasks and not self._reserved
+        return not self._accounts and not self._reserved
 
     def _tell_if_finished(self) -> None:
         if self._is_finished():
@@ -334,6 +271,3 @@ class BuildQueue(queue.Queue[Entry[T]]):
     def _seconds_until(self, deadline: float | None) -> float | None:
         moments = [m for m in (self._waiting.next_due(), deadline) if m is not None]
         return max(0.0, min(moments) - self._clock()) if moments else None
-
-    def _past(self, deadline: float | None) -> bool:
-        return deadline is not None and self._clock() >= deadline
