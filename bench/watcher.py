@@ -34,8 +34,9 @@ from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.acceptance import Acceptance
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts
@@ -121,9 +122,11 @@ def accepting(until: Callable[[], bool] = lambda: True) -> dict[str, float]:
     best, worst, rounds = 0.0, 0.0, 0
     while rounds < _ROUNDS or not until():
         results = ResultStore(ttl_seconds=60, maximum=1000)
-        records = BuildRecords(results, NoJournal(), announcer, namespace=_NAMESPACE)
+        live, journal = LiveBuilds(), NoJournal()
+        announcements = Announcements(announcer, journal.outbox)
+        ledger = Ledger(results, live, journal, announcements, namespace=_NAMESPACE)
         waiting: BuildQueue[Build] = BuildQueue(_BATCH)
-        acceptance = Acceptance(waiting, records, Counts())
+        acceptance = Acceptance(waiting, ledger, live, results, journal, Counts())
         builds = [request(10_000_000 + number) for number in range(_BATCH)]
         times = []
         for build in builds:

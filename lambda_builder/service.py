@@ -18,8 +18,9 @@ from lambda_builder.kube.health import ApiHealth
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.creator import AsyncJobCreator
-from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.replay import Replay
 from lambda_builder.telemetry.tracing import Exporter
 
 _JOURNAL_SECONDS = 0.5
@@ -45,7 +46,8 @@ class Service:
         self,
         *,
         creator: AsyncJobCreator,
-        records: BuildRecords,
+        ledger: Ledger,
+        replay: Replay,
         journal: Journal | NoJournal,
         announcer: Announcer,
         sink: Sink,
@@ -60,7 +62,8 @@ class Service:
     ) -> None:
         """``parts`` run beside the workers and stop after them; ``at_once`` comes before all."""
         self.creator = creator
-        self._records = records
+        self._ledger = ledger
+        self._replay = replay
         self._journal = journal
         self._announcer = announcer
         self._sink = sink
@@ -159,16 +162,16 @@ class Service:
                 cloudevent=None if gone or self._durable else build.request.event,
             )
             if gone:
-                self._records.handed_off(build.request)
+                self._ledger.handed_off(build.request)
             elif not self._durable:
-                self._records.abandoned(build)
+                self._ledger.abandoned(build)
 
     def _hand_off(self, left: Sequence[Build], deadline: float) -> set[str]:
         """Send back what is left, and what was never queued; returns what was taken, by event."""
         if not self._handoff_url:
             return set()
         requests = [build.request for build in left]
-        waiting = self.creator.not_replayed(left)
+        waiting = self._replay.not_replayed(left)
         messages = {
             request.event_hash: self._announcer.handoff(request)
             for request in (*requests, *waiting)
@@ -176,7 +179,7 @@ class Service:
         taken = self._sink.post_all(self._handoff_url, messages, deadline=deadline)
         for request in waiting:
             if request.event_hash in taken:
-                self._records.handed_off(request)
+                self._ledger.handed_off(request)
         structlog.get_logger().warning(
             "handed_off", taken=len(taken), not_taken=len(messages) - len(taken)
         )

@@ -29,13 +29,16 @@ from lambda_builder.manifest.trial import TemplateTrial
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.collector import PipelineCollector
 from lambda_builder.pipeline.creator import AsyncJobCreator, JobCounts
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.pool import WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.rejections import Rejections
+from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.pipeline.stats import Counts
@@ -63,17 +66,20 @@ def create_app(settings: Settings) -> Flask:
     base = _Base.of(settings)
     watched = _watch(base)
     pipeline = _pipeline(base, watched)
-    base.metrics.watch_service(pipeline.creator.readings)
-    logs = BuildLogs(base.jobs, base.pods, watched.watcher, base.records.results.by_event)
+    base.metrics.registry.register(PipelineCollector(pipeline.creator.get_stats, base.journal))
+    logs = BuildLogs(base.jobs, base.pods, watched.watcher, base.results.by_event)
     builds = BuildFinder(
-        base.records, base.journal, base.jobs, base.health, watched.lifecycle.current
+        base.results, base.journal, base.jobs, base.health, watched.lifecycle.current
     )
-    commands = BuildCommands(pipeline.queue, base.records, base.runner, builds)
+    commands = BuildCommands(
+        pipeline.queue, base.ledger, base.live, base.results, base.runner, builds
+    )
     cancels = CancelEvents(commands.cancel_by_event)
     trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
     app.extensions[SERVICE] = Service(
         creator=pipeline.creator,
-        records=base.records,
+        ledger=base.ledger,
+        replay=pipeline.replay,
         journal=base.journal,
         announcer=base.announcer,
         sink=watched.sink,
@@ -121,7 +127,9 @@ class _Base:
     runner: BuildRunner
     announcer: Announcer
     journal: Journal | NoJournal
-    records: BuildRecords
+    results: ResultStore
+    live: LiveBuilds
+    ledger: Ledger
 
     @classmethod
     def of(cls, settings: Settings) -> _Base:
@@ -136,7 +144,8 @@ class _Base:
             sink=bool(settings.effective_sink_url),
             dead_letters=bool(settings.dead_letter_url),
         )
-        journal = _journal(settings)
+        journal, live = _journal(settings), LiveBuilds()
+        announcements = Announcements(announcer, journal.outbox)
         results = ResultStore(ttl_seconds=settings.result_ttl_seconds, maximum=settings.result_max)
         return cls(
             settings=settings,
@@ -149,7 +158,9 @@ class _Base:
             runner=BuildRunner(template, jobs, one_per_target=settings.duplicate_policy == "skip"),
             announcer=announcer,
             journal=journal,
-            records=BuildRecords(results, journal, announcer, namespace=settings.namespace),
+            results=results,
+            live=live,
+            ledger=Ledger(results, live, journal, announcements, namespace=settings.namespace),
         )
 
     @property
@@ -190,7 +201,7 @@ def _watch(base: _Base) -> _Watched:
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
     troubles = JobTroubles(watcher, PodTroubles(base.pods), available=available)
-    lifecycle = BuildLifecycle(watcher, base.records, base.metrics, troubles)
+    lifecycle = BuildLifecycle(watcher, base.ledger, base.metrics, troubles)
     cap = ActiveJobsCap(watcher, settings.max_active_jobs)
     urls: dict[Destination, str] = {
         "sink": settings.effective_sink_url,
@@ -224,6 +235,7 @@ class _Pipeline:
     queue: BuildQueue[Build]
     counts: Counts
     acceptance: Acceptance
+    replay: Replay
     creator: AsyncJobCreator
 
 
@@ -234,7 +246,9 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
     )
     attempts = Attempts(
         build_queue,
-        base.records,
+        base.ledger,
+        base.live,
+        base.journal,
         base.runner,
         base.health,
         base.metrics,
@@ -256,14 +270,25 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
     )
     acceptance = Acceptance(
         build_queue,
-        base.records,
+        base.ledger,
+        base.live,
+        base.results,
+        base.journal,
         counts,
         active_job=watched.active_job if base.one_per_target else None,
     )
+    replay = Replay(build_queue, base.ledger, base.live, base.journal)
     creator = AsyncJobCreator(
-        build_queue, pool, base.records, base.health, counts, watched.job_counts
+        build_queue=build_queue,
+        pool=pool,
+        replay=replay,
+        journal=base.journal,
+        results=base.results,
+        health=base.health,
+        counts=counts,
+        job_counts=watched.job_counts,
     )
-    return _Pipeline(build_queue, counts, acceptance, creator)
+    return _Pipeline(build_queue, counts, acceptance, replay, creator)
 
 
 def _journal(settings: Settings) -> Journal | NoJournal:

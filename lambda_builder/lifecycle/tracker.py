@@ -14,7 +14,7 @@ from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobTroubles
-from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.telemetry.metrics import Metrics
 
 _FRESH_SECONDS = 5.0
@@ -27,12 +27,12 @@ class BuildLifecycle:
     def __init__(
         self,
         watcher: JobWatcher,
-        records: BuildRecords,
+        ledger: Ledger,
         metrics: Metrics,
         troubles: JobTroubles,
     ) -> None:
         self._watcher = watcher
-        self._records = records
+        self._ledger = ledger
         self._metrics = metrics
         self._troubles = troubles
         self._since = time.time()
@@ -55,7 +55,7 @@ class BuildLifecycle:
         if record.state is not BuildState.CREATED or record.suspended:
             self._troubles.forget(record)
         with self._lock:
-            result = self._records.job_changed(self._with_reason(record))
+            result = self._ledger.job_changed(self._with_reason(record))
         if result is not None and change.ended and record.state is BuildState.FAILED:
             self._troubles.explain_soon(record)
 
@@ -69,7 +69,7 @@ class BuildLifecycle:
         with self._lock:
             record = self._watcher.by_name(job_name)
             if record is not None:
-                self._records.job_changed(self._with_reason(record))
+                self._ledger.job_changed(self._with_reason(record))
 
     def current(self, result: BuildResult) -> BuildResult | None:
         """Return a build that has a Job as it is now; None when that Job is gone for good.

@@ -17,10 +17,12 @@ from typing import Literal
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.telemetry.tracing import current_traceparent
 
@@ -61,13 +63,19 @@ class Acceptance:
     def __init__(
         self,
         build_queue: BuildQueue[Build],
-        records: BuildRecords,
+        ledger: Ledger,
+        live: LiveBuilds,
+        results: ResultStore,
+        journal: Journal | NoJournal,
         counts: Counts,
         *,
         active_job: ActiveJob | None = None,
     ) -> None:
         self._queue = build_queue
-        self._records = records
+        self._ledger = ledger
+        self._live = live
+        self._results = results
+        self._journal = journal
         self._counts = counts
         self._active_job = active_job
         self._lock = threading.Lock()
@@ -150,22 +158,21 @@ class Acceptance:
         return self._receipt("skipped", skipped, result)
 
     def _find(self, event_hash: str) -> BuildResult | None:
-        results = self._records.results
-        found = results.by_event(event_hash) or self._records.journal.find(event_hash)
+        found = self._results.by_event(event_hash) or self._journal.find(event_hash)
         if found is None or not found.state.waits:
             return found
         # A row that is not replayed yet gets a build that can be waited for; it may also have
         # ended since the row was read.
-        self._records.adopt(found.request, found.attempts)
-        return results.by_event(event_hash) or found
+        self._ledger.adopt(found.request, found.attempts)
+        return self._results.by_event(event_hash) or found
 
     def _busy_target(self, request: BuildRequest) -> str | None:
         if self._active_job is None:
             return None
-        if self._records.builds.has_target(request.third_party_id, request.parser_id):
+        if self._live.has_target(request.third_party_id, request.parser_id):
             return request.job_name
         # Named by target, so this finds the target's builds; the watch may be a moment behind.
-        for result in self._records.results.by_id(request.job_name):
+        for result in self._results.by_id(request.job_name):
             if result.state in (BuildState.CREATED, BuildState.RUNNING):
                 return request.job_name
         return self._active_job(request)
@@ -173,7 +180,7 @@ class Acceptance:
     def _receipt(
         self, status: Literal["duplicate", "skipped"], request: BuildRequest, result: BuildResult
     ) -> Receipt:
-        build = self._records.builds.get(request.event_hash)
+        build = self._live.get(request.event_hash)
         if build is not None:
             future = build.future
         else:
@@ -198,8 +205,8 @@ class Acceptance:
         builds = [Build(request) for request in requests]
         self._reserve(len(builds))
         try:
-            self._records.journal.record(requests)
-            self._records.accepted(builds)
+            self._journal.record(requests)
+            self._ledger.accepted(builds)
         except BaseException:
             self._queue.release(len(builds))
             raise

@@ -22,14 +22,15 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
+from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
 from lambda_builder.pipeline.pool import WorkerDied
 from lambda_builder.pipeline.queue import BuildQueue
-from lambda_builder.pipeline.runner import BuildRunner, TargetBusy
+from lambda_builder.pipeline.runner import BuildRunner, TargetBusy, image_of
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
@@ -41,17 +42,15 @@ _AMBIGUOUS = frozenset(
 """Failures after which the Job may exist all the same."""
 
 
-def _ignore(job: CreatedJob) -> None:
-    del job
-
-
 class Attempts:
     """Runs and judges attempts; thread-safe."""
 
     def __init__(
         self,
         build_queue: BuildQueue[Build],
-        records: BuildRecords,
+        ledger: Ledger,
+        live: LiveBuilds,
+        journal: Journal | NoJournal,
         runner: BuildRunner,
         health: ApiHealth,
         metrics: Metrics,
@@ -60,12 +59,14 @@ class Attempts:
         max_attempts: int,
         retry_base_seconds: float,
         retry_max_seconds: float,
-        on_created: Callable[[CreatedJob], None] = _ignore,
+        on_created: Callable[[CreatedJob], None],
         rng: random.Random | None = None,
     ) -> None:
         """``on_created`` is told of each Job once its build is known to have it; must be quick."""
         self._queue = build_queue
-        self._records = records
+        self._ledger = ledger
+        self._live = live
+        self._journal = journal
         self._runner = runner
         self._health = health
         self._metrics = metrics
@@ -124,26 +125,27 @@ class Attempts:
 
     def _attempt(self, entry: Entry[Build]) -> None:
         build, request = entry.item, entry.item.request
-        self._records.journal.attempt(request.event_hash, build.attempts + 1)
+        self._journal.attempt(request.event_hash, build.attempts + 1)
         if not build.tried:
             self._metrics.queue_wait.observe(max(0.0, time.time() - request.accepted_at))
         build.attempts += 1
         build.tried = True
-        self._records.creating(build, self._runner.image(request))
+        manifest = self._runner.render(request)
+        self._ledger.creating(build, image_of(manifest))
         with tracing.span(
             "create_job",
             request.traceparent,
             {"job.name": request.job_name, "attempt": build.attempts},
         ):
             try:
-                job = self._runner.run(request)
+                job = self._runner.create(request, manifest)
             except TargetBusy as busy:
                 self._health.report_success()
-                self._records.skipped(build, busy.job_name)
+                self._ledger.skipped(build, busy.job_name)
                 self._queue.finish(entry, "skipped")
                 return
         self._health.report_success()
-        if self._records.created(build, job):
+        if self._ledger.created(build, job):
             self._queue.finish(entry, "created")
             self._tell_created(job)
         else:
@@ -153,7 +155,7 @@ class Attempts:
         """Leave no Job of a build that was cancelled while it waited or was being created."""
         self._runner.remove(entry.item.request)
         self._health.report_success()
-        self._records.cancelled(entry.item)
+        self._ledger.cancelled(entry.item)
         self._queue.finish(entry, "cancelled")
 
     def _used_up(self, entry: Entry[Build]) -> None:
@@ -164,7 +166,7 @@ class Attempts:
 
     def _found(self, entry: Entry[Build]) -> bool:
         job = self._runner.look(entry.item.request)
-        if job is None or not self._records.created(entry.item, job):
+        if job is None or not self._ledger.created(entry.item, job):
             return False
         self._queue.finish(entry, "created")
         self._tell_created(job)
@@ -187,7 +189,7 @@ class Attempts:
         if build.attempts != before:
             build.attempts = before
             with suppress(Refused):
-                self._records.journal.attempt(build.request.event_hash, before)
+                self._journal.attempt(build.request.event_hash, before)
         self._retry(entry, error.reason, str(error), 0.0)
 
     def _refused(self, entry: Entry[Build], error: Permanent) -> None:
@@ -195,7 +197,7 @@ class Attempts:
         if build.cancelled:
             # Its Job may be there and may not be deleted: then the build simply has it.
             structlog.get_logger().error("cancel_refused", error=str(error))
-            self._records.builds.keep(build)
+            self._live.keep(build)
             with suppress(Transient, Permanent):
                 if self._found(entry):
                     return
@@ -226,7 +228,7 @@ class Attempts:
         self, entry: Entry[Build], reason: FailureReason, message: str, delay: float
     ) -> None:
         self._counts.add("retried", reason.value)
-        self._records.retrying(entry.item, BuildError(reason.value, message), delay)
+        self._ledger.retrying(entry.item, BuildError(reason.value, message), delay)
         self._give_back(entry, delay)
 
     def _give_back(self, entry: Entry[Build], delay: float) -> None:
@@ -238,5 +240,5 @@ class Attempts:
             self._queue.hurry(entry.key)
 
     def _dead(self, entry: Entry[Build], error: BuildError) -> None:
-        self._records.dead(entry.item, error)
+        self._ledger.dead(entry.item, error)
         self._queue.finish(entry, "dead")

@@ -1,4 +1,4 @@
-"""AsyncJobCreator: takes builds, answers at once, and has a pool of workers create their Jobs.
+"""AsyncJobCreator: has a pool of workers create the Jobs of the builds that were accepted.
 
 Ties queue, pool, journal and results together, from start through replay to the drain.
 """
@@ -7,35 +7,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from lambda_builder.builds import BuildRequest
-from lambda_builder.errors import Refused
-from lambda_builder.journal import Destination, NoJournal, OpenBuild
+from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.pipeline.acceptance import entry_for
-from lambda_builder.pipeline.ledger import BuildRecords
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
-from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
-from lambda_builder.pipeline.stats import Counts
-from lambda_builder.telemetry.metrics import Readings
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.replay import Replay
+from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.pipeline.stats import Counts, Stats
 from lambda_builder.threads import Periodic
 
-_REPLAY_PAGE = 500
-_REPLAY_RETRY_SECONDS = 1.0
-_FLUSH_SECONDS = 0.5
 _SWEEP_SECONDS = 5.0
 _REMEMBERED = ("dead", "cancelled")
 """Outcomes that nothing but the journal knows after a restart: these builds have no Job."""
 _REMEMBERED_MAX = 10_000
-
-_DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter")
-
-Stats = dict[str, int | float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +43,27 @@ class AsyncJobCreator:
 
     def __init__(
         self,
+        *,
         build_queue: BuildQueue[Build],
         pool: WorkerPool[Build],
-        records: BuildRecords,
+        replay: Replay,
+        journal: Journal | NoJournal,
+        results: ResultStore,
         health: ApiHealth,
         counts: Counts,
-        job_counts: Callable[[], JobCounts] = JobCounts,
+        job_counts: Callable[[], JobCounts],
     ) -> None:
-        self.queue = build_queue
-        self.records = records
-        self.counts = counts
+        self._queue = build_queue
         self._pool = pool
+        self._replay = replay
+        self._journal = journal
+        self._results = results
         self._health = health
+        self._counts = counts
         self._job_counts = job_counts
         self._closing = threading.Event()
         self._started = threading.Event()
-        self._replay_thread = threading.Thread(target=self._replay, name="replay", daemon=True)
-        self._last_row = self._expected = 0
-        self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, records.results.sweep)
+        self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, results.sweep)
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -81,19 +74,14 @@ class AsyncJobCreator:
         """
         if self._started.is_set() or self._closing.is_set():
             return
-        journal = self.records.journal
-        report = journal.open()
-        if isinstance(journal, NoJournal):
+        report = self._journal.open()
+        if isinstance(self._journal, NoJournal):
             structlog.get_logger().warning(
                 "no_journal", consequence="builds that wait are lost if this process is killed"
             )
-        if report.open_rows:
-            self._last_row, self._expected = report.last_seq, report.open_rows
-            self.queue.expect(report.open_rows)
-            structlog.get_logger().info("replay_started", builds=report.open_rows)
-            self._replay_thread.start()
-        for result in reversed(journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)):
-            self.records.results.put(result)
+        self._replay.start(report)
+        for result in reversed(self._journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)):
+            self._results.put(result)
         self._sweeper.start()
         self._pool.start()
         self._started.set()
@@ -101,7 +89,7 @@ class AsyncJobCreator:
     def close_intake(self) -> None:
         """Refuse new events from now on; what was accepted is still worked off."""
         self._closing.set()
-        self.queue.close()
+        self._queue.close()
 
     def drain(self, deadline: float) -> list[Build]:
         """Work off the queue until ``deadline`` (monotonic), then stop the workers.
@@ -110,15 +98,14 @@ class AsyncJobCreator:
         a call that does not end: their Jobs' names make it harmless to build them again.
         """
         self.close_intake()
-        self.queue.wait_finished(max(0.0, deadline - time.monotonic()))
-        self.queue.halt()
+        self._queue.wait_finished(max(0.0, deadline - time.monotonic()))
+        self._queue.halt()
         alive = self._pool.stop(max(1.0, deadline - time.monotonic()))
         alive += self._sweeper.stop(1.0)
-        if self._replay_thread.ident is not None:
-            self._replay_thread.join(1.0)
+        alive += self._replay.stop(1.0)
         if alive:
             structlog.get_logger().warning("threads_still_alive", threads=alive)
-        return [entry.item for entry in self.queue.unfinished()]
+        return [entry.item for entry in self._queue.unfinished()]
 
     @property
     def is_ready(self) -> bool:
@@ -130,125 +117,41 @@ class AsyncJobCreator:
         """Whether the intake is closed."""
         return self._closing.is_set()
 
-    # -- replay --------------------------------------------------------------------------------
-
-    def _replay(self) -> None:
-        """Queue what the journal holds, oldest first, as room allows."""
-        log = structlog.get_logger()
-        expected, replayed = self._expected, 0
-        for row in self._rows():
-            build = self.records.adopt(row.request, row.attempts)
-            expected -= 1
-            if build is None or not self.records.builds.enter(build):
-                self.queue.unexpect()
-                continue
-            try:
-                self.queue.put_expected(entry_for(build))
-            except QueueClosed:
-                log.info("replay_cut_short", builds=replayed)
-                return
-            replayed += 1
-        self.queue.unexpect(expected)  # rows that nobody can read hold no room for ever
-        log.info("replay_finished", builds=replayed)
-
-    def _rows(self) -> Iterator[OpenBuild]:
-        """Read the rows that an earlier process left open, however often a read fails."""
-        after = 0
-        while not self._closing.is_set():
-            try:
-                rows = self.records.journal.open_builds(
-                    after_seq=after, up_to_seq=self._last_row, limit=_REPLAY_PAGE
-                )
-            except Exception:  # noqa: BLE001 - these builds were accepted: they must be read
-                structlog.get_logger().exception("replay_read_failed", after=after)
-                self._closing.wait(_REPLAY_RETRY_SECONDS)
-                continue
-            if not rows:
-                return
-            yield from rows
-            after = rows[-1].seq
-
-    def not_replayed(self, left: Sequence[Build]) -> list[BuildRequest]:
-        """Return builds that an earlier process left and that are not among ``left``; a page full.
-
-        To be called after ``drain``.
-        """
-        known = {build.request.event_hash for build in left}
-        journal = self.records.journal
-        journal.flush(_FLUSH_SECONDS)  # an outcome on its way would look like none
-        try:
-            rows = journal.open_builds(after_seq=0, up_to_seq=self._last_row, limit=_REPLAY_PAGE)
-        except Refused:
-            return []
-        return [row.request for row in rows if row.request.event_hash not in known]
-
     # -- numbers -------------------------------------------------------------------------------
 
     def get_stats(self) -> Stats:
-        """Return the counts of contract section 2, all from one instant."""
+        """Return all counts from one instant."""
         minimum, maximum = self._pool.bounds
         jobs = self._job_counts()
-        size, ended = self._pool.size, self.records.results.ended_count
-        with self.queue.frozen() as queue:
-            counts = self.counts.snapshot()
+        size, ended = self._pool.size, self._results.ended_count
+        with self._queue.frozen() as queue:
+            counts = self._counts.snapshot()
         outcomes = queue.outcomes
-        return {
-            "worker_count": size,
-            "busy_workers": queue.held,
-            "min_workers": minimum,
-            "max_workers": maximum,
-            "queue_size": queue.depth,
-            "max_queue_size": queue.capacity,
-            "delayed": queue.delayed,
-            "oldest_queued_seconds": round(queue.oldest_queued_seconds, 3),
-            "results_count": ended,
-            "accepted_total": queue.accepted,
-            "created_total": outcomes["created"],
-            "dead_total": outcomes["dead"],
-            "cancelled_total": outcomes["cancelled"],
-            "skipped_total": outcomes["skipped"],
-            "failed_total": jobs.failed,
-            "retried_total": counts["retried"].total(),
-            "rejected_total": counts["rejected"].total(),
-            "duplicates_total": counts["duplicates"].total(),
-            "panics_total": counts["panics"].total(),
-            "active_jobs": jobs.active,
-            "workers_without_room": jobs.workers_without_room,
-            "api_available": self._health.available,
-            "is_shutdown": self.is_shutdown,
-        }
-
-    def readings(self) -> Readings:
-        """Return the same counts for a Prometheus scrape."""
-        stats, journal = self.get_stats(), self.records.journal.stats()
-        with self.queue.frozen() as queue:
-            counts = self.counts.snapshot()
-        return Readings(
-            gauges={
-                "async_job_queue_depth": queue.depth,
-                "async_job_queue_capacity": queue.capacity,
-                "async_job_oldest_queued_seconds": queue.oldest_queued_seconds,
-                "async_worker_count": float(stats["worker_count"] or 0),
-                "async_worker_busy": queue.held,
-                "kubernetes_api_available": float(self._health.available),
-                "async_workers_without_room": float(stats["workers_without_room"] or 0),
-                "build_jobs_active": float(stats["active_jobs"] or 0),
-                "journal_available": float(self.records.journal.available),
-                "journal_open_builds": journal.get("open", 0),
-            },
-            queue_full=queue.full,
-            outcomes=queue.outcomes,
-            retried=counts["retried"],
-            rejected=counts["rejected"],
-            duplicates=counts["duplicates"].total(),
-            panics=counts["panics"].total(),
-            journals_moved_aside=journal.get("moved_aside", 0),
-            outbox=self._outbox_pending(),
+        return Stats(
+            worker_count=size,
+            busy_workers=queue.held,
+            min_workers=minimum,
+            max_workers=maximum,
+            queue_size=queue.depth,
+            max_queue_size=queue.capacity,
+            delayed=queue.delayed,
+            oldest_queued_seconds=round(queue.oldest_queued_seconds, 3),
+            results_count=ended,
+            active_jobs=jobs.active,
+            workers_without_room=jobs.workers_without_room,
+            accepted_total=queue.accepted,
+            created_total=outcomes["created"],
+            dead_total=outcomes["dead"],
+            cancelled_total=outcomes["cancelled"],
+            skipped_total=outcomes["skipped"],
+            failed_total=jobs.failed,
+            retried_total=counts["retried"].total(),
+            retried_by_reason=counts["retried"],
+            rejected_total=counts["rejected"].total(),
+            rejected_by_code=counts["rejected"],
+            duplicates_total=counts["duplicates"].total(),
+            panics_total=counts["panics"].total(),
+            queue_full_total=queue.full,
+            api_available=self._health.available,
+            is_shutdown=self.is_shutdown,
         )
-
-    def _outbox_pending(self) -> dict[str, int]:
-        outbox = self.records.journal.outbox
-        try:
-            return {name: outbox.pending(name) for name in _DESTINATIONS}
-        except Refused:
-            return {}

@@ -1,4 +1,4 @@
-"""BuildRecords: one place that tells everybody what became of a build.
+"""Ledger: one place that tells everybody what became of a build.
 
 A change of state goes to the result store, the journal, the log, the outgoing events and, at the
 end, to whoever waits on the build's Future. Knows no queue and no threads.
@@ -12,36 +12,35 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal, OutboxMessage
+from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
-from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.announcements import Announcements, log_state
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 
 _RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
 
 
-class BuildRecords:
-    """Builds' changes of state; thread-safe. ``builds`` are those that wait for their Jobs."""
+class Ledger:
+    """Builds' changes of state; thread-safe."""
 
     def __init__(
         self,
         results: ResultStore,
+        live: LiveBuilds,
         journal: Journal | NoJournal,
-        announcer: Announcer,
+        announcements: Announcements,
         *,
         namespace: str,
     ) -> None:
-        self.results = results
-        self.journal = journal
-        self._announcer = announcer
+        self._results = results
+        self._live = live
+        self._journal = journal
+        self._announcements = announcements
         self._namespace = namespace
-        self.builds = LiveBuilds()
 
     def adopt(self, request: BuildRequest, attempts: int) -> Build | None:
         """Return the live build of a journal's row, made if it is not known yet.
@@ -51,24 +50,24 @@ class BuildRecords:
         """
         result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
         fresh = Build(request, attempts=attempts, tried=attempts > 0)
-        build = self.builds.add_unless(
-            fresh, lambda: self.results.by_event(request.event_hash) is not None
+        build = self._live.add_unless(
+            fresh, lambda: self._results.by_event(request.event_hash) is not None
         )
         if build is fresh:
-            self.results.put(result)
-            self._announce_accepted(result)
+            self._results.put(result)
+            self._announcements.accepted(result)
         return build
 
     # -- changes of state ----------------------------------------------------------------------
 
     def accepted(self, builds: Sequence[Build]) -> None:
         """Builds were recorded and are about to be queued."""
-        self.builds.add(builds)
+        self._live.add(builds)
         for build in builds:
             result = BuildResult(request=build.request, state=BuildState.QUEUED)
-            self.results.put(result)
-            self._log(result)
-            self._announce_accepted(result)
+            self._results.put(result)
+            log_state(result)
+            self._announcements.accepted(result)
 
     def creating(self, build: Build, image: str) -> None:
         """A worker begins an attempt."""
@@ -88,7 +87,7 @@ class BuildRecords:
 
     def created(self, build: Build, job: CreatedJob) -> bool:
         """The build's Job exists; False, and nothing is told, where the build was cancelled."""
-        if not self.builds.settle(build, despite_cancel=False):
+        if not self._live.settle(build, despite_cancel=False):
             return False
         self._end(
             build,
@@ -137,9 +136,9 @@ class BuildRecords:
             error=BuildError("cancelled", "its Job was deleted"),
             finished_at=time.time(),
         )
-        self.results.put(ended)
-        self._log(ended)
-        self.journal.finish(ended, self._messages(ended))
+        self._results.put(ended)
+        log_state(ended)
+        self._journal.finish(ended, self._announcements.ended(ended))
         return ended
 
     def job_changed(self, record: JobRecord) -> BuildResult | None:
@@ -148,7 +147,7 @@ class BuildRecords:
         A build that was declared dead is healed by its Job; one that was cancelled stays so.
         """
         known = self._build_of(record)
-        if known is None or self.builds.get(known.request.event_hash) is not None:
+        if known is None or self._live.get(known.request.event_hash) is not None:
             return None
         before: list[BuildResult] = []
 
@@ -157,16 +156,16 @@ class BuildRecords:
             new = with_job(old, record, self._namespace)
             if new.state is not old.state and (new.state.final or old.state is BuildState.DEAD):
                 # Before anybody can see the end, and let the build go again.
-                self.journal.finish(new)
+                self._journal.finish(new)
             return new
 
-        result = self.results.change(known.request.event_hash, take)
+        result = self._results.change(known.request.event_hash, take)
         if result is not None and result is not before[0]:
-            self._log(result)
+            log_state(result)
         return result
 
     def _build_of(self, record: JobRecord) -> BuildResult | None:
-        for result in self.results.by_id(record.name):
+        for result in self._results.by_id(record.name):
             if digest_bytes(result.request.event_hash) == record.event_hash:
                 return result
         return None
@@ -180,8 +179,8 @@ class BuildRecords:
         """
         fresh = Build(replace(result.request, accepted_at=time.time()), entered=True)
         event_hash = fresh.request.event_hash
-        build = self.builds.add_unless(
-            fresh, lambda: (self.results.by_event(event_hash) or result).state not in _RETRYABLE
+        build = self._live.add_unless(
+            fresh, lambda: (self._results.by_event(event_hash) or result).state not in _RETRYABLE
         )
         if build is not fresh:
             raise Refused(
@@ -189,13 +188,13 @@ class BuildRecords:
             )
         try:
             yield fresh
-            self.journal.reopen(fresh.request)
+            self._journal.reopen(fresh.request)
         except BaseException:
-            self.builds.drop(fresh)
+            self._live.drop(fresh)
             raise
         again = BuildResult(request=fresh.request, state=BuildState.QUEUED)
-        self.results.put(again)
-        self._log(again, again=True)
+        self._results.put(again)
+        log_state(again, again=True)
 
     def abandoned(self, build: Build) -> None:
         """The service stops, nothing will remember the build, and nobody else took it."""
@@ -206,67 +205,28 @@ class BuildRecords:
 
         A row left behind would have the event taken for a duplicate when it comes back.
         """
-        self.journal.forget(request.event_hash)
-        self.results.discard(request.event_hash)
-        build = self.builds.get(request.event_hash)
+        self._journal.forget(request.event_hash)
+        self._results.discard(request.event_hash)
+        build = self._live.get(request.event_hash)
         if build is not None:
-            self.builds.drop(build)
+            self._live.drop(build)
 
     # -- telling -------------------------------------------------------------------------------
 
     def _change(
         self, build: Build, extra: dict[str, Any] | None = None, **changes: Any
     ) -> BuildResult:
-        result = self.results.change(build.request.event_hash, lambda old: old.but(**changes))
+        result = self._results.change(build.request.event_hash, lambda old: old.but(**changes))
         if result is None:
             result = BuildResult(request=build.request, **changes)
-            self.results.put(result)
-        self._log(result, **(extra or {}))
+            self._results.put(result)
+        log_state(result, **(extra or {}))
         return result
 
     def _end(self, build: Build, **changes: Any) -> None:
-        self.builds.settle(build)
+        self._live.settle(build)
         result = self._change(build, **changes)
-        self.journal.finish(result, self._messages(result))
-        self.builds.drop(build)
+        self._journal.finish(result, self._announcements.ended(result))
+        self._live.drop(build)
         if not build.future.done():
             build.future.set_result(result)
-
-    def _messages(self, result: BuildResult) -> list[OutboxMessage]:
-        try:
-            return self._announcer.ended(result)
-        except Exception:  # noqa: BLE001 - what cannot be told must not keep a build from ending
-            structlog.get_logger().exception(
-                "event_not_made", job_name=result.request.job_name, state=result.state.value
-            )
-            return []
-
-    def _announce_accepted(self, result: BuildResult) -> None:
-        try:
-            messages = self._announcer.accepted(result)
-        except Exception:  # noqa: BLE001 - it is accepted all the same
-            structlog.get_logger().exception("event_not_made", job_name=result.request.job_name)
-            return
-        if messages:
-            self.journal.outbox.put(messages)
-
-    def _log(self, result: BuildResult, **extra: Any) -> None:
-        request = result.request
-        fields: dict[str, Any] = {
-            "state": result.state.value,
-            "correlation_id": request.correlation_id,
-            "job_name": request.job_name,
-            "event_id": request.event_id,
-            "third_party_id": request.third_party_id,
-            "parser_id": request.parser_id,
-            "attempts": result.attempts,
-            **extra,
-        }
-        if request.traceparent:
-            fields["trace_id"] = request.traceparent.split("-")[1]
-        if result.error:
-            fields["error_code"] = result.error.code
-            fields["error"] = result.error.message
-        log = structlog.get_logger()
-        level = log.error if result.state is BuildState.DEAD else log.info
-        level("build_state", **fields)

@@ -32,10 +32,6 @@ class WorkerDied(Exception):
     """A worker thread ended while it held an entry."""
 
 
-def _always(_stopping: threading.Event) -> bool:
-    return True
-
-
 class WorkerPool(Generic[T]):
     """Threads that work off a queue; every method is thread-safe.
 
@@ -52,7 +48,7 @@ class WorkerPool(Generic[T]):
         *,
         minimum: int,
         maximum: int,
-        may_take: Callable[[threading.Event], bool] = _always,
+        may_take: Callable[[threading.Event], bool],
         idle_seconds: float = IDLE_SECONDS,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:

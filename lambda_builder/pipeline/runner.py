@@ -5,9 +5,9 @@ from __future__ import annotations
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import FailureReason, Permanent
 from lambda_builder.kube.jobs import CreatedJob, Job, JobManager
-from lambda_builder.kube.labels import APP, MANAGED_BY_LABEL, event_hash_label
+from lambda_builder.kube.labels import APP, IMAGE, MANAGED_BY_LABEL, event_hash_label
 from lambda_builder.kube.status import event_hash_of, job_result
-from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.manifest.template import JobTemplate, Manifest
 
 _DELETE_WAIT_SECONDS = 10.0
 
@@ -20,6 +20,11 @@ class TargetBusy(Exception):
         self.job_name = job_name
 
 
+def image_of(manifest: Manifest) -> str:
+    """Return the image that a rendered Job pushes."""
+    return str(manifest["metadata"]["annotations"][IMAGE])
+
+
 class BuildRunner:
     """Makes one attempt at a build; thread-safe."""
 
@@ -28,17 +33,16 @@ class BuildRunner:
         self._jobs = jobs
         self._one_per_target = one_per_target
 
-    def image(self, request: BuildRequest) -> str:
-        """Return the image that the build pushes."""
-        return self._template.image(request)
+    def render(self, request: BuildRequest) -> Manifest:
+        """Return the manifest of the build's Job."""
+        return self._template.render(request)
 
-    def run(self, request: BuildRequest) -> CreatedJob:
+    def create(self, request: BuildRequest, manifest: Manifest) -> CreatedJob:
         """Create the build's Job, or find that it exists.
 
         Raises ``Transient`` or ``Permanent``; and ``TargetBusy`` where Jobs are named by target
         and another event's Job is unfinished.
         """
-        manifest = self._template.render(request)
         try:
             return self._jobs.create_job(manifest)
         except Permanent as error:

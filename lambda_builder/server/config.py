@@ -91,12 +91,14 @@ def config_problems(cfg: Any, settings: Settings) -> list[str]:
 
 def post_worker_init(worker: Any) -> None:
     """Start the service in the worker, and let SIGTERM begin the drain at once."""
+    # Here, because the master reads this file too and must not load the application.
+    from lambda_builder.wiring import SERVICE  # noqa: PLC0415
+
     _use_our_logs()
     worker.max_body_bytes = _loaded.max_body_bytes
     worker.streams_max = _loaded.streams_max
     ignore_in_worker()
-    service = worker.wsgi.extensions["lambda_builder_service"]
-    worker.lambda_builder_service = service
+    service = worker.service = worker.wsgi.extensions[SERVICE]
     with refusing_to_boot(APP_LOAD_ERROR):
         service.start()
 
@@ -112,7 +114,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_int(worker: Any) -> None:
     """SIGINT or SIGQUIT: begin the drain."""
-    service = getattr(worker, "lambda_builder_service", None)
+    service = getattr(worker, "service", None)
     if service is not None:
         service.begin_shutdown()
 
@@ -120,7 +122,7 @@ def worker_int(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """Wait for the end of the drain; may also run in the arbiter, which has no service."""
     del server
-    service = getattr(worker, "lambda_builder_service", None)
+    service = getattr(worker, "service", None)
     if service is not None:
         service.shutdown()
 

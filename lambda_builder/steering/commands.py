@@ -8,9 +8,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from lambda_builder.builds import BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.pipeline.acceptance import entry_for, queue_full, shutting_down
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
 from lambda_builder.steering.queries import BuildFinder, Results
@@ -27,12 +28,16 @@ class BuildCommands:
     def __init__(
         self,
         build_queue: BuildQueue[Build],
-        records: BuildRecords,
+        ledger: Ledger,
+        live: LiveBuilds,
+        results: ResultStore,
         runner: BuildRunner,
         finder: BuildFinder,
     ) -> None:
         self._queue = build_queue
-        self._records = records
+        self._ledger = ledger
+        self._live = live
+        self._results = results
         self._runner = runner
         self._finder = finder
 
@@ -86,22 +91,22 @@ class BuildCommands:
 
     def _cancel(self, result: BuildResult) -> BuildResult:
         event_hash = result.request.event_hash
-        build = self._records.builds.get(event_hash)
+        build = self._live.get(event_hash)
         if build is None and result.state.waits:  # of an earlier process, and not replayed yet
-            build = self._records.adopt(result.request, result.attempts)
-            result = self._records.results.by_event(event_hash) or result
+            build = self._ledger.adopt(result.request, result.attempts)
+            result = self._results.by_event(event_hash) or result
         if build is None:
             return self._delete_job(result)
         if not build.tried:
             entry = self._queue.remove(event_hash)
             if entry is not None:
-                self._records.cancelled(build)
+                self._ledger.cancelled(build)
                 self._queue.finish(entry, "cancelled")
                 return build.future.result()
-        if self._records.builds.settle_outside(build):
-            self._records.cancelled(build)
+        if self._live.settle_outside(build):
+            self._ledger.cancelled(build)
             return build.future.result()
-        cancelling = self._records.builds.ask_to_cancel(build)
+        cancelling = self._live.ask_to_cancel(build)
         self._queue.hurry(event_hash)
         try:
             settled = build.future.result(_CANCEL_SECONDS)
@@ -123,7 +128,7 @@ class BuildCommands:
             self._runner.remove(result.request)
         except AttemptFailed as error:
             raise kubernetes_failed(error, f"job {name} was not deleted") from error
-        return self._records.job_cancelled(result)
+        return self._ledger.job_cancelled(result)
 
     # -- retrying ------------------------------------------------------------------------------
 
@@ -143,13 +148,13 @@ class BuildCommands:
             )
         self._reserve()
         try:
-            with self._records.reopening(result) as build:
+            with self._ledger.reopening(result) as build:
                 self._clear_old_job(result)
         except BaseException:
             self._queue.release()
             raise
         self._queue.put_reserved([entry_for(build)])
-        return self._records.results.by_event(result.request.event_hash) or result
+        return self._results.by_event(result.request.event_hash) or result
 
     def _reserve(self) -> None:
         try:

@@ -19,7 +19,7 @@ from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
-from lambda_builder.pipeline.ledger import BuildRecords
+from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
@@ -34,14 +34,14 @@ class BuildFinder:
 
     def __init__(
         self,
-        records: BuildRecords,
+        results: ResultStore,
         journal: Journal | NoJournal,
         jobs: JobManager,
         health: ApiHealth,
         current: Current,
     ) -> None:
         """``current`` brings a result that nobody keeps current up to its Job, or says None."""
-        self._records = records
+        self._results = results
         self._journal = journal
         self._jobs = jobs
         self._health = health
@@ -57,7 +57,7 @@ class BuildFinder:
         cursor: str | None = None,
     ) -> tuple[Results, str | None]:
         """Return the builds this replica knows, newest first, and the cursor of the next page."""
-        newest = self._records.results.newest(before=_read_cursor(cursor))
+        newest = self._results.newest(before=_read_cursor(cursor))
         matching = (
             (number, result)
             for number, result in newest
@@ -75,7 +75,7 @@ class BuildFinder:
 
     def find(self, build_id: str) -> Results:
         """Return the builds with this correlation ID or Job name, newest first."""
-        found = self._records.results.by_id(build_id)
+        found = self._results.by_id(build_id)
         found = found or self._recorded(build_id) or self._find_jobs(build_id)
         if not found:
             raise Refused(
@@ -116,7 +116,7 @@ class BuildFinder:
         """Return the unfinished builds of a target, those of other replicas included."""
         found = {
             result.request.job_name: result
-            for _, result in self._records.results.newest()
+            for _, result in self._results.newest()
             if result.request.third_party_id == third_party_id
             and result.request.parser_id == parser_id
             and not result.state.final

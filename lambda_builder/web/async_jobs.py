@@ -38,7 +38,7 @@ class BuildIdConverter(BaseConverter):
 @blueprint.get("/async-jobs/stats")
 def show_stats() -> Response:
     """Show the service's counts, all from one instant."""
-    return json_answer(current_services().creator.get_stats())
+    return json_answer(current_services().creator.get_stats().model_dump())
 
 
 @blueprint.get("/async-jobs")

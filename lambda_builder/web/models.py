@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lambda_builder.builds import BuildState, Priority
 from lambda_builder.errors import RefusalCode
+from lambda_builder.pipeline.stats import Stats as Stats
 
 _Count = Annotated[int, Field(ge=0)]
 _Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -102,41 +103,6 @@ class BuildPage(_Answer):
     items: list[Build]
     next_cursor: str | None
     """Asks for the builds after these; null where there are none."""
-
-
-class Stats(_Answer):
-    """The service's counts, all from one instant.
-
-    accepted_total = queue_size + builds in workers + created_total + dead_total
-    + cancelled_total + skipped_total.
-    """
-
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
-
-    worker_count: _Count
-    busy_workers: _Count
-    min_workers: _Count
-    max_workers: _Count
-    queue_size: _Count
-    """Builds that wait, the delayed ones included."""
-    max_queue_size: _Count
-    delayed: _Count
-    """Builds that wait for their next attempt."""
-    oldest_queued_seconds: Annotated[float, Field(ge=0)] | None
-    results_count: _Count
-    """Builds held with an outcome."""
-    is_shutdown: bool
-    api_available: bool | None
-    accepted_total: _Count
-    created_total: _Count
-    dead_total: _Count
-    cancelled_total: _Count
-    skipped_total: _Count
-    failed_total: _Count
-    retried_total: _Count
-    rejected_total: _Count
-    duplicates_total: _Count
-    panics_total: _Count
 
 
 class FieldError(_Answer):

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from lambda_builder.telemetry.metrics import Metrics, Readings
+from lambda_builder.journal import NoJournal
+from lambda_builder.pipeline.collector import PipelineCollector
+from lambda_builder.pipeline.stats import Stats
+from lambda_builder.telemetry.metrics import Metrics
 from tests.chart.rendering import ChartEngine
 
 
@@ -21,7 +24,7 @@ def chart() -> Iterator[ChartEngine]:
 def exported() -> Mapping[str, frozenset[str]]:
     """Every series that the service exports, with its labels, as the metrics endpoint has them."""
     metrics = Metrics(event_types=["network.notifi.lambda.build.start"])
-    metrics.watch_service(Readings)
+    metrics.registry.register(PipelineCollector(Stats, NoJournal()))
     return {
         sample.name: frozenset(sample.labels)
         for family in metrics.registry.collect()

@@ -17,8 +17,9 @@ from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobTroubles
 from lambda_builder.lifecycle.tracker import BuildLifecycle
 from lambda_builder.outgoing.announcer import Announcer
-from lambda_builder.pipeline.ledger import BuildRecords
-from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.telemetry.metrics import Metrics
 from tests.waiting import wait_until
@@ -33,10 +34,12 @@ class Replica:
         self.client, self.jobs = client, jobs
         self.journal, self.metrics = NoJournal(), Metrics()
         announcer = Announcer(source="test", overrides={}, sink=False, dead_letters=False)
-        self.records = BuildRecords(
-            ResultStore(ttl_seconds=60, maximum=10_000),
+        self.results = ResultStore(ttl_seconds=60, maximum=10_000)
+        self.ledger = Ledger(
+            self.results,
+            LiveBuilds(),
             self.journal,
-            announcer,
+            Announcements(announcer, self.journal.outbox),
             namespace=NAMESPACE,
         )
         self.watcher = JobWatcher(client, NAMESPACE)
@@ -46,7 +49,7 @@ class Replica:
             available=lambda: True,
             look_seconds=0.2,
         )
-        self.lifecycle = BuildLifecycle(self.watcher, self.records, self.metrics, self.troubles)
+        self.lifecycle = BuildLifecycle(self.watcher, self.ledger, self.metrics, self.troubles)
         self.watcher.listen(self.lifecycle.job_changed)
 
     def start(self):
@@ -62,14 +65,14 @@ class Replica:
         """Do what a worker does: create the Job, then record it, then say so."""
         request = request_for(event_id, **fields)
         build = Build(request)
-        self.records.accepted([build])
+        self.ledger.accepted([build])
         created = builds.create_job(request)
-        self.records.created(build, created)
+        self.ledger.created(build, created)
         self.lifecycle.refresh(request.job_name)
         return request
 
     def result(self, request):
-        return self.records.results.by_event(request.event_hash)
+        return self.results.by_event(request.event_hash)
 
     def state(self, request):
         return self.result(request).state.value
@@ -235,7 +238,7 @@ def test_a_job_deleted_by_hand_cancels_its_build(builds, jobs, replica):
 def test_a_build_cancelled_here_is_not_brought_back_by_its_jobs_last_news(builds, jobs, replica):
     request = replica.create(builds)
     wait_until(lambda: replica.state(request) == "running", "the build to run")
-    replica.records.job_cancelled(replica.result(request))
+    replica.ledger.job_cancelled(replica.result(request))
     jobs.delete_job(request.job_name)
     wait_until(lambda: replica.watcher.by_name(request.job_name) is None, "the Job to be gone")
     assert replica.state(request) == "cancelled"
@@ -244,8 +247,8 @@ def test_a_build_cancelled_here_is_not_brought_back_by_its_jobs_last_news(builds
 def test_a_build_declared_dead_is_healed_by_the_job_it_has_after_all(builds, replica):
     request = request_for("id-1")
     build = Build(request)
-    replica.records.accepted([build])
-    replica.records.dead(build, BuildError("timeout", "no answer in time"))
+    replica.ledger.accepted([build])
+    replica.ledger.dead(build, BuildError("timeout", "no answer in time"))
     builds.create("id-1")
     wait_until(lambda: replica.state(request) == "running", "the build to be healed")
     assert replica.result(request).error is None
@@ -256,7 +259,7 @@ def test_a_job_known_to_the_watch_before_its_worker_knows_it_is_caught_up_with(
 ):
     request = request_for("id-1")
     build = Build(request)
-    replica.records.accepted([build])
+    replica.ledger.accepted([build])
     created = builds.create_job(request)
     cluster.finish_job(request.job_name)
     wait_until(
@@ -264,7 +267,7 @@ def test_a_job_known_to_the_watch_before_its_worker_knows_it_is_caught_up_with(
         "the watch to show the end",
     )
     assert replica.state(request) == "queued"
-    replica.records.created(build, created)
+    replica.ledger.created(build, created)
     replica.lifecycle.refresh(request.job_name)
     assert replica.state(request) == "succeeded"
 
@@ -275,7 +278,7 @@ def test_an_end_seen_while_the_creation_is_being_recorded_is_recorded_after_it(
     replica = new_replica(start=False)
     request, calls, states = request_for("id-1"), [], []
     build = Build(request)
-    replica.records.accepted([build])
+    replica.ledger.accepted([build])
     created = builds.create_job(request)
     cluster.finish_job(request.job_name)
     ended = record_of(cluster.job(request.job_name), keep_details=False)
@@ -283,12 +286,12 @@ def test_an_end_seen_while_the_creation_is_being_recorded_is_recorded_after_it(
     def finish(result, messages=()):
         calls.append(None)
         if len(calls) == 1:
-            replica.records.job_changed(ended)  # the watch is quicker than the worker
+            replica.ledger.job_changed(ended)  # the watch is quicker than the worker
         states.append(result.state.value)
 
     monkeypatch.setattr(replica.journal, "finish", finish)
-    replica.records.created(build, created)
-    replica.records.job_changed(ended)
+    replica.ledger.created(build, created)
+    replica.ledger.job_changed(ended)
     assert states == ["created", "succeeded"]
 
 
@@ -297,11 +300,11 @@ def test_a_build_being_tried_again_is_not_ended_by_its_old_job(cluster, builds, 
     cluster.finish_job(request.job_name, succeeded=False)
     wait_until(lambda: replica.state(request) == "failed", "the build's end")
     jobs.delete_job(request.job_name)
-    with replica.records.reopening(replica.result(request)) as build:
+    with replica.ledger.reopening(replica.result(request)) as build:
         pass
     wait_until(lambda: replica.watcher.by_name(request.job_name) is None, "the Job to be gone")
     assert replica.state(request) == "queued"
-    replica.records.created(build, builds.create_job(request))
+    replica.ledger.created(build, builds.create_job(request))
     replica.lifecycle.refresh(request.job_name)
     wait_until(lambda: replica.state(request) == "running", "the new Job to run")
 

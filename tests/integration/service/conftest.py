@@ -31,8 +31,10 @@ class Running:
         self.http = self.app.test_client()
         self.services: Services = self.app.extensions[EXTENSION]
         self.creator = self.service.creator
-        self.records = self.creator.records
-        self.results = self.records.results
+        self.queue = self.creator._queue
+        self.results = self.creator._results
+        self.live = self.service._ledger._live
+        self.outbox = self.service._journal.outbox
 
     def post(self, number: int | str, *, source: str = "network.notifi.acme", **data: Any) -> Any:
         """Deliver the build event with id ``number``."""
@@ -62,7 +64,7 @@ class Running:
 
     def stats(self) -> dict[str, Any]:
         """Return the stats, having checked that they add up."""
-        stats = self.creator.get_stats()
+        stats = self.creator.get_stats().model_dump()
         outcomes = ("created_total", "dead_total", "cancelled_total", "skipped_total")
         parts = stats["queue_size"] + stats["busy_workers"] + sum(stats[name] for name in outcomes)
         assert stats["accepted_total"] == parts, stats

@@ -103,14 +103,14 @@ def test_a_panic_fails_its_build_alone_and_is_told(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
-    real = BuildRunner.run
+    real = BuildRunner.create
 
-    def faulty(self: BuildRunner, request: Any) -> Any:
+    def faulty(self: BuildRunner, request: Any, manifest: Any) -> Any:
         if request.event_id == "bad":
             raise ZeroDivisionError("a fault injected into a worker")
-        return real(self, request)
+        return real(self, request, manifest)
 
-    monkeypatch.setattr(BuildRunner, "run", faulty)
+    monkeypatch.setattr(BuildRunner, "create", faulty)
     running.post("bad")
     for number in range(10):
         running.post(number)
@@ -129,15 +129,15 @@ def test_the_build_of_a_thread_that_died_is_built_by_another(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = start()
-    real, deaths = BuildRunner.run, []
+    real, deaths = BuildRunner.create, []
 
-    def deadly(self: BuildRunner, request: Any) -> Any:
+    def deadly(self: BuildRunner, request: Any, manifest: Any) -> Any:
         if len(deaths) < 2:
             deaths.append(request)
             raise SystemExit
-        return real(self, request)
+        return real(self, request, manifest)
 
-    monkeypatch.setattr(BuildRunner, "run", deadly)
+    monkeypatch.setattr(BuildRunner, "create", deadly)
     running.post(1)
     assert running.wait_for(1, *BUILT).attempts == 3
     wait_until(lambda: running.stats()["worker_count"] == 5, "the threads to be replaced")
@@ -149,10 +149,10 @@ def test_a_build_that_always_kills_its_thread_runs_out_of_attempts(
 ) -> None:
     running = start(max_retries=1)
 
-    def deadly(self: BuildRunner, request: Any) -> Any:
+    def deadly(self: BuildRunner, request: Any, manifest: Any) -> Any:
         raise SystemExit
 
-    monkeypatch.setattr(BuildRunner, "run", deadly)
+    monkeypatch.setattr(BuildRunner, "create", deadly)
     running.post(1)
     assert running.wait_for(1, BuildState.DEAD).attempts == 2
 

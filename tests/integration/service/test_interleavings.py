@@ -18,7 +18,7 @@ from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal
 from lambda_builder.outgoing.announcer import Announcer
-from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.telemetry import logs
 from tests.http_sink import HttpSink
@@ -298,10 +298,10 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
     send(first, "1")
     first.service.shutdown()
     cluster.restore()
-    real_find, real_replay = Journal.find, AsyncJobCreator._replay
+    real_find, real_replay = Journal.find, Replay._run
     go, found = threading.Event(), threading.Event()
 
-    def late_replay(self: AsyncJobCreator) -> None:
+    def late_replay(self: Replay) -> None:
         go.wait(10)
         real_replay(self)
 
@@ -311,7 +311,7 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
         second.wait_for("1", *BUILT)
         return result
 
-    monkeypatch.setattr(AsyncJobCreator, "_replay", late_replay)
+    monkeypatch.setattr(Replay, "_run", late_replay)
     second = start(**settings, ack="created", ack_timeout_seconds=2)
     monkeypatch.setattr(Journal, "find", slow_find)
     with ThreadPoolExecutor(1) as pool:
@@ -419,7 +419,7 @@ def test_refused_events_do_not_crowd_out_what_was_accepted(
     refuse_jobs(cluster)
     running.post(1)
     running.wait_for(1, BuildState.DEAD)
-    outbox = running.records.journal.outbox
+    outbox = running.outbox
     for number in range(1200):
         running.http.post("/events", data=b"%d" % number, headers={"Ce-Type": TYPE})
     assert outbox.pending("dead_letter") == 1
@@ -433,10 +433,10 @@ def test_a_panic_is_logged_without_local_variables(
     written = io.StringIO()
     logs.configure(json_lines=True, level="info", stream=written)
 
-    def faulty(self: BuildRunner, request: Any) -> Any:
+    def faulty(self: BuildRunner, request: Any, manifest: Any) -> Any:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr(BuildRunner, "run", faulty)
+    monkeypatch.setattr(BuildRunner, "create", faulty)
     try:
         running.post(1, build_args={"TOKEN": "hunter2"})
         running.wait_for(1, BuildState.DEAD)
@@ -512,7 +512,7 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
 ) -> None:
     running = start(retry_base_seconds=60, retry_max_seconds=60)
     cluster.add_fault(Fault("status", verb="create", resource="jobs", status=503))
-    build_queue = running.creator.queue
+    build_queue = running.queue
     give_back, reached, go_on = build_queue.give_back, threading.Event(), threading.Event()
 
     def slow(entry: Any, delay: float = 0.0) -> None:
@@ -525,7 +525,7 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
     assert reached.wait(10)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(running.app.test_client().delete, "/async-jobs/1")
-        build = running.records.builds.get(running.result(1).request.event_hash)  # type: ignore[union-attr]
+        build = running.live.get(running.result(1).request.event_hash)  # type: ignore[union-attr]
         wait_until(lambda: build is not None and build.cancelled, "the mark")
         go_on.set()
         assert answer.result().json["state"] == "cancelled"

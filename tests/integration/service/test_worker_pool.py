@@ -26,6 +26,10 @@ class Panics:
         self.queue.finish(entry, "dead")
 
 
+def always(_stopping: threading.Event) -> bool:
+    return True
+
+
 @contextmanager
 def running(
     run: Callable[[BuildQueue[int], Entry[int]], None],
@@ -33,7 +37,7 @@ def running(
     minimum: int = 3,
     maximum: int = 3,
     idle_seconds: float = 30.0,
-    may_take: Callable[[threading.Event], bool] = lambda _stopping: True,
+    may_take: Callable[[threading.Event], bool] = always,
 ) -> Iterator[tuple[BuildQueue[int], WorkerPool[int], Panics]]:
     build_queue: BuildQueue[int] = BuildQueue(1000)
     panics = Panics(build_queue)
@@ -190,7 +194,9 @@ def test_stop_says_which_threads_are_still_alive() -> None:
 
 def test_stop_before_start_is_harmless_and_final() -> None:
     build_queue: BuildQueue[int] = BuildQueue(1)
-    pool = WorkerPool(build_queue, print, Panics(build_queue), minimum=2, maximum=2)
+    pool = WorkerPool(
+        build_queue, print, Panics(build_queue), minimum=2, maximum=2, may_take=always
+    )
     assert pool.stop(1.0) == []
     pool.start()
     assert pool.size == 0
@@ -206,6 +212,7 @@ def test_start_stop_and_resize_survive_being_hammered_from_several_threads(seed:
         Panics(build_queue),
         minimum=2,
         maximum=4,
+        may_take=always,
         tick_seconds=0.001,
     )
     errors: list[BaseException] = []

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
+from lambda_builder.pipeline.stats import Stats
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web import Services, build_web
@@ -77,19 +78,8 @@ class FakeCreator:
         request = self.requests[number]
         self.receipts[number].future.set_result(BuildResult(request=request, state=state))
 
-    def get_stats(self) -> dict[str, Any]:
-        counts = dict.fromkeys(
-            (
-                *("worker_count", "busy_workers", "min_workers", "max_workers", "queue_size"),
-                *("max_queue_size", "delayed", "results_count", "accepted_total"),
-                *("created_total", "dead_total", "cancelled_total", "skipped_total"),
-                *("failed_total", "retried_total", "rejected_total", "duplicates_total"),
-                "panics_total",
-            ),
-            0,
-        )
-        more = {"is_shutdown": False, "api_available": True, "oldest_queued_seconds": 0.25}
-        return {**counts, **more}
+    def get_stats(self) -> Stats:
+        return Stats(worker_count=5, oldest_queued_seconds=0.25)
 
 
 class FakeRejections:

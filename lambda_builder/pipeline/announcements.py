@@ -1,0 +1,69 @@
+"""Announcements: what the log and the outgoing events say of a build's change of state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.journal import Outbox, OutboxMessage
+from lambda_builder.outgoing.announcer import Announcer
+
+
+class Announcements:
+    """Puts events into the outbox or returns them; thread-safe, and raises nothing.
+
+    What cannot be told must not keep a build from being accepted or from ending.
+    """
+
+    def __init__(self, announcer: Announcer, outbox: Outbox) -> None:
+        self._announcer = announcer
+        self._outbox = outbox
+
+    def accepted(self, result: BuildResult) -> None:
+        """Tell that an event was accepted."""
+        try:
+            messages = self._announcer.accepted(result)
+        except Exception:  # noqa: BLE001
+            _log_not_made(result)
+            return
+        if messages:
+            self._outbox.put(messages)
+
+    def ended(self, result: BuildResult) -> list[OutboxMessage]:
+        """Return what tells of the build's end, to be recorded together with it."""
+        try:
+            return self._announcer.ended(result)
+        except Exception:  # noqa: BLE001
+            _log_not_made(result)
+            return []
+
+
+def _log_not_made(result: BuildResult) -> None:
+    structlog.get_logger().exception(
+        "event_not_made", job_name=result.request.job_name, state=result.state.value
+    )
+
+
+def log_state(result: BuildResult, **extra: Any) -> None:
+    """Log the state that a build is in from now on."""
+    request = result.request
+    fields: dict[str, Any] = {
+        "state": result.state.value,
+        "correlation_id": request.correlation_id,
+        "job_name": request.job_name,
+        "event_id": request.event_id,
+        "third_party_id": request.third_party_id,
+        "parser_id": request.parser_id,
+        "attempts": result.attempts,
+        **extra,
+    }
+    if request.traceparent:
+        fields["trace_id"] = request.traceparent.split("-")[1]
+    if result.error:
+        fields["error_code"] = result.error.code
+        fields["error"] = result.error.message
+    log = structlog.get_logger()
+    level = log.error if result.state is BuildState.DEAD else log.info
+    level("build_state", **fields)

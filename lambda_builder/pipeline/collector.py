@@ -1,0 +1,119 @@
+"""PipelineCollector: the pipeline's counts for a Prometheus scrape; docs/operations.rst has each.
+
+Each scrape takes one ``Stats``, so that /metrics and /async-jobs/stats cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lambda_builder.errors import FailureReason, RefusalCode, Refused
+from lambda_builder.journal import Destination, Journal, NoJournal
+from lambda_builder.pipeline.stats import Stats
+
+_DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter")
+_GAUGES = {
+    "async_job_queue_depth": ("queue_size", "Builds that wait, the delayed ones included."),
+    "async_job_queue_capacity": ("max_queue_size", "Builds that may wait."),
+    "async_job_oldest_queued_seconds": ("oldest_queued_seconds", "Age of the oldest that waits."),
+    "async_worker_count": ("worker_count", "Live worker threads."),
+    "async_worker_busy": ("busy_workers", "Worker threads that hold a build."),
+    "async_workers_without_room": (
+        "workers_without_room",
+        "Workers that wait because the most Jobs are unfinished.",
+    ),
+    "kubernetes_api_available": (
+        "api_available",
+        "1 while the Kubernetes API answers, 0 while it is away.",
+    ),
+    "build_jobs_active": ("active_jobs", "Unfinished build Jobs in the namespace."),
+}
+_COUNTERS = {
+    "async_job_queue_full": ("queue_full_total", "Events refused because the queue was full."),
+    "async_job_duplicates": ("duplicates_total", "Deliveries of an event seen before."),
+    "async_worker_panics": ("panics_total", "Unexpected exceptions."),
+}
+
+
+class PipelineCollector(Collector):
+    """Reads ``Stats``, and how much the journal holds, at every scrape; thread-safe."""
+
+    def __init__(self, read: Callable[[], Stats], journal: Journal | NoJournal) -> None:
+        self._read = read
+        self._journal = journal
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing beforehand, so that nothing is read before the first scrape."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every series, those at zero included."""
+        stats = self._read()
+        for name, (field, text) in _GAUGES.items():
+            yield GaugeMetricFamily(name, text, value=float(getattr(stats, field)))
+        for name, (field, text) in _COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=getattr(stats, field))
+        outcomes = {
+            "created": stats.created_total,
+            "dead": stats.dead_total,
+            "cancelled": stats.cancelled_total,
+            "skipped": stats.skipped_total,
+        }
+        yield _labelled("async_jobs", "Accepted builds by outcome.", "outcome", outcomes, outcomes)
+        yield _labelled(
+            "async_job_retries",
+            "Attempts put off.",
+            "reason",
+            FailureReason,
+            stats.retried_by_reason,
+        )
+        yield _labelled(
+            "cloudevents_rejected",
+            "Events refused, by code.",
+            "code",
+            RefusalCode,
+            stats.rejected_by_code,
+        )
+        yield from self._of_journal()
+
+    def _of_journal(self) -> Iterator[Metric]:
+        journal, numbers = self._journal, self._journal.stats()
+        yield GaugeMetricFamily(
+            "journal_available",
+            "1 while the journal can be written (or none is used), else 0.",
+            value=float(journal.available),
+        )
+        yield GaugeMetricFamily(
+            "journal_open_builds",
+            "Builds in the journal that have no outcome yet.",
+            value=numbers.get("open", 0),
+        )
+        yield CounterMetricFamily(
+            "journal_moved_aside",
+            "Damaged journals that were replaced by what could be read of them.",
+            value=numbers.get("moved_aside", 0),
+        )
+        pending = GaugeMetricFamily(
+            "outbox_pending", "Outgoing events not delivered yet.", labels=["destination"]
+        )
+        for name in _DESTINATIONS:
+            pending.add_metric([name], self._pending(name))
+        yield pending
+
+    def _pending(self, destination: Destination) -> int:
+        try:
+            return self._journal.outbox.pending(destination)
+        except Refused:  # a scrape must not fail because the journal does
+            return 0
+
+
+def _labelled(
+    name: str, text: str, label: str, known: Iterable[str], counts: Mapping[str, int]
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value in known:
+        family.add_metric([str(value)], counts.get(str(value), 0))
+    return family

@@ -1,0 +1,107 @@
+"""Replay: queues again what an earlier process accepted and left open in the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from lambda_builder.builds import BuildRequest
+from lambda_builder.errors import Refused
+from lambda_builder.journal import Journal, NoJournal, OpenBuild, OpenReport
+from lambda_builder.pipeline.acceptance import entry_for
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
+from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+
+_PAGE = 500
+_RETRY_SECONDS = 1.0
+_FLUSH_SECONDS = 0.5
+
+
+class Replay:
+    """Reads the journal's open builds in a thread, oldest first, as the queue has room.
+
+    It ends with its last row, when the queue is closed, or with ``stop``.
+    """
+
+    def __init__(
+        self,
+        build_queue: BuildQueue[Build],
+        ledger: Ledger,
+        live: LiveBuilds,
+        journal: Journal | NoJournal,
+    ) -> None:
+        self._queue = build_queue
+        self._ledger = ledger
+        self._live = live
+        self._journal = journal
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
+        self._last_row = self._expected = 0
+
+    def start(self, report: OpenReport) -> None:
+        """Queue what ``report`` found, if anything; to be called once."""
+        if not report.open_rows:
+            return
+        self._last_row, self._expected = report.last_seq, report.open_rows
+        self._queue.expect(report.open_rows)
+        structlog.get_logger().info("replay_started", builds=report.open_rows)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> list[str]:
+        """End the thread; close the queue first. Returns its name if it is alive after ``timeout``
+        seconds. Harmless twice, or before ``start``."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return [self._thread.name] if self._thread.is_alive() else []
+
+    def not_replayed(self, left: Sequence[Build]) -> list[BuildRequest]:
+        """Return builds that an earlier process left and that are not among ``left``; a page full.
+
+        To be called once the queue is drained.
+        """
+        known = {build.request.event_hash for build in left}
+        self._journal.flush(_FLUSH_SECONDS)  # an outcome on its way would look like none
+        try:
+            rows = self._journal.open_builds(after_seq=0, up_to_seq=self._last_row, limit=_PAGE)
+        except Refused:
+            return []
+        return [row.request for row in rows if row.request.event_hash not in known]
+
+    def _run(self) -> None:
+        log = structlog.get_logger()
+        expected, replayed = self._expected, 0
+        for row in self._rows():
+            build = self._ledger.adopt(row.request, row.attempts)
+            expected -= 1
+            if build is None or not self._live.enter(build):
+                self._queue.unexpect()
+                continue
+            try:
+                self._queue.put_expected(entry_for(build))
+            except QueueClosed:
+                log.info("replay_cut_short", builds=replayed)
+                return
+            replayed += 1
+        self._queue.unexpect(expected)  # rows that nobody can read hold no room for ever
+        log.info("replay_finished", builds=replayed)
+
+    def _rows(self) -> Iterator[OpenBuild]:
+        """Read the rows that an earlier process left open, however often a read fails."""
+        after = 0
+        while not self._stopping.is_set():
+            try:
+                rows = self._journal.open_builds(
+                    after_seq=after, up_to_seq=self._last_row, limit=_PAGE
+                )
+            except Exception:  # noqa: BLE001 - these builds were accepted: they must be read
+                structlog.get_logger().exception("replay_read_failed", after=after)
+                self._stopping.wait(_RETRY_SECONDS)
+                continue
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1].seq
