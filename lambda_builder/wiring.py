@@ -15,7 +15,7 @@ from lambda_builder.journal import Destination, Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob, JobManager
-from lambda_builder.kube.leader import Leadership, identity
+from lambda_builder.kube.lease import Leadership, identity
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher

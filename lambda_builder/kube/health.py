@@ -14,23 +14,22 @@ from collections.abc import Callable
 import structlog
 
 from lambda_builder.kube.pacing import Pacer
+from lambda_builder.threads import Background, Backoff
 
-_QUICK_GAPS = (0.5, 1.0)
-"""Seconds between the first probes, give or take a half: most outages are blips."""
-_GAP_SECONDS = 2.0
-_GAP_JITTER_SECONDS = 2.5
-"""Later gaps are up to this much longer, so that probes are some 18 a minute, and the API's
-return is seen in 5 s. They run from start to start, for a probe may hang."""
+_FIRST_GAP_SECONDS = 0.75
+"""Most outages are blips."""
+_LONGEST_GAP_SECONDS = 4.5
+_GAP_JITTER = 5 / 9
+"""So that later gaps are 2 s at least, probes some 18 a minute, and the API's return is seen in
+5 s. Gaps run from start to start, for a probe may hang."""
 _LOOK_SECONDS = 0.25
 """How often a waiting worker looks at the event that ends it."""
 _STOP_SECONDS = 5.0
 
 
-def probe_gap(failures: int, rng: random.Random) -> float:
-    """Return the seconds from one probe's start to the next one's, after so many failures."""
-    if failures < len(_QUICK_GAPS):
-        return _QUICK_GAPS[failures] * rng.uniform(0.5, 1.5)
-    return _GAP_SECONDS + rng.uniform(0.0, _GAP_JITTER_SECONDS)
+def probe_gaps(rng: random.Random | None = None) -> Backoff:
+    """Return the seconds from one probe's start to the next one's."""
+    return Backoff(_FIRST_GAP_SECONDS, _LONGEST_GAP_SECONDS, jitter=_GAP_JITTER, rng=rng)
 
 
 class ApiHealth:
@@ -48,17 +47,17 @@ class ApiHealth:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = probe
-        self._rng = rng or random.Random()
+        self._gaps = probe_gaps(rng)
         self._clock = clock
         self._pacer = Pacer()
         self._changed = threading.Condition()
         self._turnstile = threading.Lock()
-        self._stopping = threading.Event()
         self._available = True
         self._probing = False
         self._begun = self._answered = 0
         """Numbers of the last probe that began, and of the last that found the API."""
-        self._prober: threading.Thread | None = None
+        self._prober = Background("kube-probe", self._watch, wake=self._wake)
+        self._stopping = self._prober.stopping
 
     @property
     def available(self) -> bool:
@@ -153,13 +152,19 @@ class ApiHealth:
     def _go_away(self) -> None:
         self._available = False
         structlog.get_logger().warning("kubernetes_api_away")
-        self._prober = threading.Thread(target=self._watch, name="kube-probe", daemon=True)
+        self._changed.notify_all()
         self._prober.start()
 
-    def _watch(self) -> None:
-        """Probe until the API answers; then let the workers go, slowly at first."""
+    def _watch(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            self._probe_until_it_is_back(stopping)
+            with self._changed:
+                self._changed.wait_for(lambda: not self._available or stopping.is_set())
+
+    def _probe_until_it_is_back(self, stopping: threading.Event) -> None:
+        """Then let the workers go, slowly at first."""
         failures, began = 0, self._clock()
-        while not self._stopping.wait(self._until(began + probe_gap(failures, self._rng))):
+        while not stopping.wait(self._until(began + self._gaps.pause(failures))):
             with self._changed:
                 number, began = self._begin(), self._clock()
             there = self._probe()
@@ -181,11 +186,8 @@ class ApiHealth:
 
     def stop(self) -> list[str]:
         """End the probing and every wait; harmless twice. Returns the names of threads alive."""
-        self._stopping.set()
+        return self._prober.stop(_STOP_SECONDS)
+
+    def _wake(self) -> None:
         with self._changed:
-            prober = self._prober
             self._changed.notify_all()
-        if prober is None or prober is threading.current_thread():
-            return []
-        prober.join(_STOP_SECONDS)
-        return [prober.name] if prober.is_alive() else []

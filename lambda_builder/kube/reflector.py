@@ -20,6 +20,7 @@ from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Trans
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.errors import Gone
 from lambda_builder.kube.streams import ByteStream
+from lambda_builder.threads import Background, Backoff
 
 Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -59,7 +60,7 @@ def _always() -> bool:
 
 
 class Reflector:
-    """Lists and watches one collection; ``start`` and ``stop`` are harmless twice.
+    """Lists and watches one collection; starts and stops as ``Background``.
 
     A watch lasts ``watch_seconds``, more or less a fifth, and may stay silent for
     ``silence_seconds``; API servers send a bookmark every minute. While ``available`` says no,
@@ -89,9 +90,10 @@ class Reflector:
         self._page_size = page_size
         self._watch_seconds, self._silence_seconds = watch_seconds, silence_seconds
         self._rng = rng or random.Random()
-        self._stopping = threading.Event()
+        self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS, rng=self._rng)
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread = Background(name, self._loop, wake=self._close_stream)
+        self._stopping = self._thread.stopping
         self._stream: ByteStream | None = None
         self._version = ""
         """Where the watch goes on; empty when only a list can tell."""
@@ -103,23 +105,14 @@ class Reflector:
 
     def start(self) -> None:
         """Start the thread; does nothing after ``stop``."""
-        with self._lock:
-            if self._thread.ident is None and not self._stopping.is_set():
-                self._thread.start()
+        self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the thread, also out of a read that blocks; only an unanswered request holds it up.
 
         Returns its name if it is still alive after ``timeout`` seconds.
         """
-        with self._lock:
-            self._stopping.set()
-            stream, started = self._stream, self._thread.ident is not None
-        if stream is not None:
-            stream.close()
-        if started and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
-        return [self._thread.name] if self._thread.is_alive() else []
+        return self._thread.stop(timeout)
 
     @property
     def synced(self) -> bool:
@@ -133,8 +126,14 @@ class Reflector:
 
     # -- the thread ----------------------------------------------------------------------------
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
+    def _close_stream(self) -> None:
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _loop(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 if not self._version:
                     self._list()
@@ -254,8 +253,7 @@ class Reflector:
     def _delay(self, error: AttemptFailed) -> float:
         if isinstance(error, Permanent):
             return self._rng.uniform(0.5, 1.0) * _REFUSED_BACKOFF_SECONDS
-        doubled: float = _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16)
-        delay = self._rng.uniform(0.5, 1.0) * min(doubled, _LONGEST_BACKOFF_SECONDS)
+        delay = self._backoff.pause(self._failures)
         asked = error.retry_after if isinstance(error, Transient) else None
         return max(delay, asked or 0.0)
 

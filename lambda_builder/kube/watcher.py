@@ -46,7 +46,7 @@ def _always() -> bool:
 
 
 class JobWatcher:
-    """Records of our Jobs; thread-safe. ``start`` and ``stop`` are harmless twice.
+    """Records of our Jobs; thread-safe, starts and stops as ``Background``.
 
     Listeners are called by the watching thread, one change after the other, once the records show
     it; they must be quick. After an interruption they are told what was missed.

@@ -14,6 +14,7 @@ from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.pod_trouble import IMAGE_PULL_FAILED, PodTroubles
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.threads import Background
 
 LOOK_SECONDS = 5.0
 """How often Jobs that do not run are looked into."""
@@ -29,7 +30,7 @@ def _ignore(job_name: str) -> None:
 
 
 class JobTroubles:
-    """What is known of Jobs' troubles; thread-safe. ``start`` and ``stop`` are harmless twice.
+    """What is known of Jobs' troubles; thread-safe, starts and stops as ``Background``.
 
     ``on_found`` is called, with no lock held, with the name of a Job about which there is news.
     While ``available`` says that the API is away, nothing is asked.
@@ -56,25 +57,16 @@ class JobTroubles:
         self._unexplained: deque[JobRecord] = deque(maxlen=_REMEMBERED)
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
-        self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="job-troubles", daemon=True)
+        self._thread = Background("job-troubles", self._loop, wake=self._wake.set)
 
     def start(self) -> None:
         """Begin to look; does nothing after ``stop``."""
-        with self._lock:
-            if self._thread.ident is None and not self._stopping.is_set():
-                self._thread.start()
+        self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the thread; returns its name if it is alive after ``timeout`` seconds."""
-        self._stopping.set()
-        self._wake.set()
-        with self._lock:
-            started = self._thread.ident is not None
-        if started:
-            self._thread.join(timeout)
-        return [self._thread.name] if self._thread.is_alive() else []
+        return self._thread.stop(timeout)
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -122,14 +114,14 @@ class JobTroubles:
 
     # -- the thread ----------------------------------------------------------------------------
 
-    def _loop(self) -> None:
+    def _loop(self, stopping: threading.Event) -> None:
         due = time.monotonic() + self._look_seconds
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             self._wake.wait(max(0.0, due - time.monotonic()))
             self._wake.clear()
             try:
                 if self._available():
-                    self._explain_failures()
+                    self._explain_failures(stopping)
                 if time.monotonic() >= due:
                     due = self._look()
             except Exception as error:  # noqa: BLE001 - the next look may go better
@@ -139,8 +131,8 @@ class JobTroubles:
                 )
                 due = time.monotonic() + self._look_seconds
 
-    def _explain_failures(self) -> None:
-        while self._unexplained and not self._stopping.is_set():
+    def _explain_failures(self, stopping: threading.Event) -> None:
+        while self._unexplained and not stopping.is_set():
             record = self._unexplained.popleft()
             if self.explain(record) is not None:
                 self.on_found(record.name)

@@ -23,6 +23,7 @@ from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.news import due_news, is_final, later, news_result, when
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.messages import BuildNews
+from lambda_builder.threads import Background
 
 _WINDOW = 256
 """Messages on their way at a time."""
@@ -50,7 +51,7 @@ class _Sent:
 
 
 class BuildNotifier:
-    """Tells of Jobs while ``leadership`` says so; thread-safe, ``start`` and ``stop`` as ever.
+    """Tells of Jobs while ``leadership`` says so; thread-safe, starts and stops as ``Background``.
 
     Its one thread makes all calls, so that neither the watch nor a worker waits for any.
     """
@@ -86,24 +87,15 @@ class BuildNotifier:
         """The last news of a Job that was sent from here, delivered or not."""
         self._told: dict[str, BuildNews] = {}
         """The last news of a Job that was delivered from here, until its mark is seen."""
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="build-notifier", daemon=True)
+        self._thread = Background("build-notifier", self._loop, wake=self._wake)
 
     def start(self) -> None:
         """Begin to tell; does nothing after ``stop``."""
-        with self._changed:
-            if self._thread.ident is None and not self._stopping.is_set():
-                self._thread.start()
+        self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the thread; returns its name if it is alive after ``timeout`` seconds."""
-        with self._changed:
-            self._stopping.set()
-            self._changed.notify_all()
-            started = self._thread.ident is not None
-        if started:
-            self._thread.join(timeout)
-        return [self._thread.name] if self._thread.is_alive() else []
+        return self._thread.stop(timeout)
 
     # -- what is told to it --------------------------------------------------------------------
 
@@ -140,22 +132,26 @@ class BuildNotifier:
 
     # -- the thread ----------------------------------------------------------------------------
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _loop(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 self._follow_leadership()
                 if not (self._tell_next() | self._marks.write_next()):
-                    self._rest()
+                    self._rest(stopping)
             except Exception:  # noqa: BLE001 - nothing marked is lost by it
                 structlog.get_logger().exception("build_news_failed")
-                self._stopping.wait(_LOOK_SECONDS)
+                stopping.wait(_LOOK_SECONDS)
         self._follow_leadership()
 
-    def _rest(self) -> None:
+    def _rest(self, stopping: threading.Event) -> None:
         now = time.monotonic()
         with self._changed:
             self._forget_gone(now - _GONE_SECONDS)
-            if not self._stopping.is_set():
+            if not stopping.is_set():
                 self._changed.wait(self._marks.pause(_LOOK_SECONDS))
         if self._leading:
             self._send_again(now - _AGAIN_SECONDS)

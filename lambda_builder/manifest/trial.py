@@ -12,13 +12,13 @@ import structlog
 
 from lambda_builder.errors import Permanent, Transient
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.threads import Periodic
+from lambda_builder.threads import repeating
 
 _AGAIN_SECONDS = 5.0
 
 
 class TemplateTrial:
-    """Tries the template once the API answers, then no more; ``start`` and ``stop`` as ever."""
+    """Tries the template once the API answers, then no more; starts and stops as ``Background``."""
 
     def __init__(
         self, sample: Callable[[], dict[str, Any]], jobs: JobManager, available: Callable[[], bool]
@@ -27,7 +27,7 @@ class TemplateTrial:
         self._jobs = jobs
         self._available = available
         self._over = False
-        self._again = Periodic("template-trial", _AGAIN_SECONDS, self.run, at_once=True)
+        self._again = repeating("template-trial", _AGAIN_SECONDS, self.run, at_once=True)
 
     def start(self) -> None:
         """Try in the background."""

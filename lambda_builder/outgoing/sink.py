@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing.pool import ThreadPool
 
 import requests
@@ -20,6 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from lambda_builder.journal import Destination, Outbox, OutboxMessage
 from lambda_builder.outgoing.messages import HTTPMessage
+from lambda_builder.threads import Background, Backoff, join_all, stop_all
 
 _BATCH = 64
 _CONCURRENCY = 8
@@ -42,7 +44,7 @@ def _ignore(message_id: str) -> None:
 
 
 class Sink:
-    """Delivers to one URL per destination; ``start`` and ``stop`` are harmless twice."""
+    """Delivers to one URL per destination; starts and stops as ``Background``."""
 
     def __init__(
         self,
@@ -62,35 +64,27 @@ class Sink:
         self._urls = {name: url for name, url in urls.items() if url}
         self._may_send = may_send
         self._on_delivered = on_delivered
-        self._rng = rng or random.Random()
+        self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS, rng=rng)
         self._session = requests.Session()
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=_CONCURRENCY * 2)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._loop, args=(name,), name=f"deliver-{name}", daemon=True)
+            Background(f"deliver-{name}", partial(self._loop, name), wake=outbox.nudge)
             for name in self._urls
         ]
 
     def start(self) -> None:
         """Begin to deliver."""
         for thread in self._threads:
-            if thread.ident is None and not self._stopping.is_set():
-                thread.start()
+            thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """Give what is due one more try within ``timeout`` seconds, then end.
 
         Returns the names of threads still alive. What is not delivered stays in the outbox.
         """
-        deadline = time.monotonic() + timeout
-        self._stopping.set()
-        self._outbox.nudge()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        alive = stop_all(self._threads, timeout)
         if not alive:
             self._session.close()
         return alive
@@ -124,23 +118,22 @@ class Sink:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()) + 0.1)
+        join_all(threads, max(0.0, deadline - time.monotonic()) + 0.1)
         return set(taken)
 
-    def _loop(self, destination: Destination) -> None:
+    def _loop(self, destination: Destination, stopping: threading.Event) -> None:
         url = self._urls[destination]
         seen, last_round = 0, False
         # Of this pool the threads are daemons: one that hangs in a call does not hold up the exit.
         with ThreadPool(_CONCURRENCY) as posts:
             while not last_round:
-                last_round = self._stopping.is_set()
+                last_round = stopping.is_set()
                 try:
                     if not self._round(destination, url, posts) and not last_round:
                         seen = self._outbox.wait_for_news(seen, self._rest(destination))
                 except Exception:  # noqa: BLE001 - the outbox may be back in the next round
                     structlog.get_logger().exception("delivery_failed", destination=destination)
-                    self._stopping.wait(_TROUBLE_SECONDS)
+                    stopping.wait(_TROUBLE_SECONDS)
 
     def _rest(self, destination: Destination) -> float:
         """Seconds until something that was put off is due."""
@@ -167,8 +160,7 @@ class Sink:
         return self._post(url, entry.headers, entry.body, _TIMEOUT)
 
     def _put_off(self, destination: Destination, entry: OutboxMessage, problem: str) -> None:
-        bound = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**entry.attempts)
-        delay = self._rng.uniform(bound / 2, bound)
+        delay = self._backoff.pause(entry.attempts)
         structlog.get_logger().warning(
             "event_not_delivered",
             destination=destination,

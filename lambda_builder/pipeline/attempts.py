@@ -34,6 +34,7 @@ from lambda_builder.pipeline.runner import BuildRunner, TargetBusy, image_of
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.threads import Backoff
 
 _JOURNAL_RETRY_SECONDS = 1.0
 _AMBIGUOUS = frozenset(
@@ -72,9 +73,8 @@ class Attempts:
         self._metrics = metrics
         self._counts = counts
         self._max_attempts = max_attempts
-        self._base, self._ceiling = retry_base_seconds, retry_max_seconds
         self._on_created = on_created
-        self._rng = rng or random.Random()
+        self._backoff = Backoff(retry_base_seconds, retry_max_seconds, jitter=1.0, rng=rng)
 
     def run(self, entry: Entry[Build]) -> None:
         """Make one attempt at a held entry, then finish it or give it back."""
@@ -117,7 +117,9 @@ class Attempts:
         message = f"unexpected {type(error).__name__}: {error}"
         if isinstance(error, WorkerDied) and build.attempts < self._max_attempts:
             # Nothing says that the build was to blame, so it has its other attempts.
-            self._retry(entry, FailureReason.PANIC, message, self._backoff(build))
+            self._retry(
+                entry, FailureReason.PANIC, message, self._backoff.pause(build.attempts - 1)
+            )
         else:
             self._dead(entry, BuildError(FailureReason.PANIC.value, message))
 
@@ -207,7 +209,7 @@ class Attempts:
         build = entry.item
         self._metrics.worker_errors.labels(error.reason.value).inc()
         if build.cancelled or build.attempts < self._max_attempts:
-            delay = self._backoff(build) + (error.retry_after or 0.0)
+            delay = self._backoff.pause(build.attempts - 1) + (error.retry_after or 0.0)
             self._retry(entry, error.reason, str(error), delay)
             return
         if error.reason in _AMBIGUOUS:
@@ -218,11 +220,6 @@ class Attempts:
                 structlog.get_logger().warning("last_look_failed", error=str(unseen))
         message = f"gave up after {build.attempts} attempts: {error}"
         self._dead(entry, BuildError(error.reason.value, message))
-
-    def _backoff(self, build: Build) -> float:
-        """Full jitter: anything up to a bound that doubles with each attempt."""
-        bound = min(self._ceiling, self._base * 2 ** max(0, build.attempts - 1))
-        return self._rng.uniform(0.0, bound)
 
     def _retry(
         self, entry: Entry[Build], reason: FailureReason, message: str, delay: float

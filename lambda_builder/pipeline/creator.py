@@ -20,7 +20,7 @@ from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts, Stats
-from lambda_builder.threads import Periodic
+from lambda_builder.threads import repeating
 
 _SWEEP_SECONDS = 5.0
 _REMEMBERED = ("dead", "cancelled")
@@ -63,7 +63,7 @@ class AsyncJobCreator:
         self._job_counts = job_counts
         self._closing = threading.Event()
         self._started = threading.Event()
-        self._sweeper = Periodic("sweeper", _SWEEP_SECONDS, results.sweep)
+        self._sweeper = repeating("sweeper", _SWEEP_SECONDS, results.sweep)
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -89,6 +89,7 @@ class AsyncJobCreator:
     def close_intake(self) -> None:
         """Refuse new events from now on; what was accepted is still worked off."""
         self._closing.set()
+        self._replay.ask_to_stop()
         self._queue.close()
 
     def drain(self, deadline: float) -> list[Build]:

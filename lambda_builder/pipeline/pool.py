@@ -17,6 +17,7 @@ import structlog
 
 from lambda_builder.pipeline.ordering import Entry
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.threads import Background, join_all
 
 T = TypeVar("T")
 
@@ -58,11 +59,11 @@ class WorkerPool(Generic[T]):
         self._may_take = may_take
         self._minimum, self._maximum = minimum, max(minimum, maximum)
         self._idle_seconds, self._tick_seconds = idle_seconds, tick_seconds
-        self._stopping = threading.Event()
+        self._supervisor = Background("pool", self._supervise)
+        self._stopping = self._supervisor.stopping
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._numbers = itertools.count(1)
-        self._supervisor = threading.Thread(target=self._supervise, name="pool", daemon=True)
         self._started = False
         self._finished = 0
 
@@ -73,7 +74,7 @@ class WorkerPool(Generic[T]):
                 return
             self._started = True
             self._fill()
-            self._supervisor.start()
+        self._supervisor.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the threads once each has finished what it holds; close or halt the queue first.
@@ -84,10 +85,9 @@ class WorkerPool(Generic[T]):
         deadline = time.monotonic() + timeout
         self._stopping.set()
         with self._lock:
-            threads = [*self._threads, *([self._supervisor] if self._started else [])]
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return [thread.name for thread in threads if thread.is_alive()]
+            threads = list(self._threads)
+        alive = join_all(threads, timeout)
+        return alive + self._supervisor.stop(max(0.0, deadline - time.monotonic()))
 
     def resize(self, minimum: int, maximum: int) -> None:
         """Change the bounds; surplus workers leave when they are idle."""
@@ -143,9 +143,9 @@ class WorkerPool(Generic[T]):
 
     # -- the supervisor ------------------------------------------------------------------------
 
-    def _supervise(self) -> None:
+    def _supervise(self, stopping: threading.Event) -> None:
         deep = 0
-        while not self._stopping.wait(self._tick_seconds):
+        while not stopping.wait(self._tick_seconds):
             try:
                 self._recover()
                 deep = deep + 1 if self._is_deep() else 0

@@ -14,6 +14,7 @@ from lambda_builder.pipeline.acceptance import entry_for
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.threads import Background
 
 _PAGE = 500
 _RETRY_SECONDS = 1.0
@@ -37,8 +38,7 @@ class Replay:
         self._ledger = ledger
         self._live = live
         self._journal = journal
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
+        self._thread = Background("replay", self._run)
         self._last_row = self._expected = 0
 
     def start(self, report: OpenReport) -> None:
@@ -50,13 +50,14 @@ class Replay:
         structlog.get_logger().info("replay_started", builds=report.open_rows)
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Let the thread end; does not wait for it."""
+        self._thread.ask_to_stop()
+
     def stop(self, timeout: float) -> list[str]:
         """End the thread; close the queue first. Returns its name if it is alive after ``timeout``
         seconds. Harmless twice, or before ``start``."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return [self._thread.name] if self._thread.is_alive() else []
+        return self._thread.stop(timeout)
 
     def not_replayed(self, left: Sequence[Build]) -> list[BuildRequest]:
         """Return builds that an earlier process left and that are not among ``left``; a page full.
@@ -71,10 +72,10 @@ class Replay:
             return []
         return [row.request for row in rows if row.request.event_hash not in known]
 
-    def _run(self) -> None:
+    def _run(self, stopping: threading.Event) -> None:
         log = structlog.get_logger()
         expected, replayed = self._expected, 0
-        for row in self._rows():
+        for row in self._rows(stopping):
             build = self._ledger.adopt(row.request, row.attempts)
             expected -= 1
             if build is None or not self._live.enter(build):
@@ -89,17 +90,17 @@ class Replay:
         self._queue.unexpect(expected)  # rows that nobody can read hold no room for ever
         log.info("replay_finished", builds=replayed)
 
-    def _rows(self) -> Iterator[OpenBuild]:
+    def _rows(self, stopping: threading.Event) -> Iterator[OpenBuild]:
         """Read the rows that an earlier process left open, however often a read fails."""
         after = 0
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             try:
                 rows = self._journal.open_builds(
                     after_seq=after, up_to_seq=self._last_row, limit=_PAGE
                 )
             except Exception:  # noqa: BLE001 - these builds were accepted: they must be read
                 structlog.get_logger().exception("replay_read_failed", after=after)
-                self._stopping.wait(_RETRY_SECONDS)
+                stopping.wait(_RETRY_SECONDS)
                 continue
             if not rows:
                 return

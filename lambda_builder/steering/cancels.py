@@ -18,6 +18,7 @@ import structlog
 
 from lambda_builder.builds import CancelRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
+from lambda_builder.threads import Background, Backoff
 
 _KEPT = 1000
 _FIRST_PAUSE_SECONDS = 2.0
@@ -42,7 +43,7 @@ class _Taken:
 
 
 class CancelEvents:
-    """Carries cancels out; thread-safe. ``start`` and ``stop`` are harmless twice.
+    """Carries cancels out; thread-safe. starts and stops as ``Background``.
 
     What cannot be carried out yet is tried again, less and less often, for ten minutes; meanwhile
     the others have their turn. At most 1,000 wait, in memory: a restart forgets them, and says so.
@@ -54,26 +55,19 @@ class CancelEvents:
         self._numbers = itertools.count()
         self._waiting: list[tuple[float, int, _Taken]] = []
         """By when they are due, on the monotonic clock."""
-        self._stopping = False
-        self._thread = threading.Thread(target=self._loop, name="cancels", daemon=True)
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._thread = Background("cancels", self._loop, wake=self._look_again)
 
     def start(self) -> None:
         """Begin to carry out what was taken; does nothing after ``stop``."""
-        with self._changed:
-            if self._thread.ident is None and not self._stopping:
-                self._thread.start()
+        self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the thread, after what is due now; returns it if alive after ``timeout`` seconds."""
-        with self._changed:
-            self._stopping = True
-            started = self._thread.ident is not None
-            self._changed.notify_all()
-        if started:
-            self._thread.join(timeout)
+        alive = self._thread.stop(timeout)
         for _, _, taken in self._waiting:
             _log(taken.request, "cancel_event_left", "the service stops before it had an effect")
-        return [self._thread.name] if self._thread.is_alive() else []
+        return alive
 
     def take(self, request: CancelRequest) -> None:
         """Take a cancel; returns at once."""
@@ -89,23 +83,26 @@ class CancelEvents:
         heapq.heappush(self._waiting, (due, next(self._numbers), taken))
         self._changed.notify_all()
 
-    def _loop(self) -> None:
-        while (taken := self._next()) is not None:
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _loop(self, stopping: threading.Event) -> None:
+        while (taken := self._next(stopping)) is not None:
             again = self._carry_out(taken)
             if again:
-                taken.tries += 1
-                pause = _FIRST_PAUSE_SECONDS * 2 ** (taken.tries - 1)
                 with self._changed:
-                    self._put(taken, min(pause, _LONGEST_PAUSE_SECONDS))
+                    self._put(taken, self._backoff.pause(taken.tries))
+                taken.tries += 1
 
-    def _next(self) -> _Taken | None:
+    def _next(self, stopping: threading.Event) -> _Taken | None:
         """Return the next cancel once it is due; None when it is time to end."""
         with self._changed:
             while True:
                 left = self._waiting[0][0] - time.monotonic() if self._waiting else None
                 if left is not None and left <= 0:
                     return heapq.heappop(self._waiting)[2]
-                if self._stopping:
+                if stopping.is_set():
                     return None
                 self._changed.wait(left)
 

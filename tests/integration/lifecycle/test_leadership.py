@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
-from kubernetes.leaderelection import leaderelection
 
 from lambda_builder.devcluster import Fault
-from lambda_builder.kube.leader import LEASE_NAME, Leadership, identity
+from lambda_builder.kube.lease import LEASE_NAME, Leadership, identity
 from tests.waiting import wait_until
 
 from .conftest import NAMESPACE, Road
@@ -160,21 +158,79 @@ def test_a_lease_that_tells_too_little_is_taken_in_the_end(client, stand, spec):
     assert read(client)["metadata"]["labels"] == {"kept": "yes"}
 
 
-def test_a_wall_clock_that_jumps_ahead_takes_no_lease_from_its_holder(
-    cluster, client, stand, monkeypatch
+@pytest.mark.parametrize("step", [1000, -1000])
+def test_a_wall_clock_that_jumps_takes_no_lease_from_its_holder_and_leaves_none_to_the_dead(
+    cluster, client, stand, monkeypatch, step
 ):
     first = stand("first")
     wait_until(lambda: first.is_leader, "the first to lead")
-    moments = itertools.count(int(time.time()), 1000)
-    jumping = SimpleNamespace(time=lambda: float(next(moments)), sleep=time.sleep)
-    monkeypatch.setattr(leaderelection, "time", jumping)
+    moments = itertools.count(int(time.time()), step)
+    monkeypatch.setattr(time, "time", lambda: float(next(moments)))
     second = stand("second")
     cluster.clear_requests()
     looks = lambda: [r for r in cluster.requests() if r.verb == "get"]  # noqa: E731
     with Observer(first, second) as observer:
         wait_until(lambda: len(looks()) > 20, "many looks at the lease")
+        assert read(client)["spec"]["holderIdentity"] == "first"
+        monkeypatch.setattr(first, "_release", lambda: None)  # it ends without a word
+        assert first.stop(5) == []
+        wait_until(lambda: second.is_leader, "the second to lead")
     assert observer.most == 1
-    assert read(client)["spec"]["holderIdentity"] == "first"
+
+
+@pytest.mark.parametrize("year", [1970, 2100])
+def test_a_holder_whose_clock_is_wrong_keeps_its_lease_while_it_renews_it_and_no_longer(
+    client, stand, year
+):
+    spec = {"holderIdentity": "other", "leaseDurationSeconds": DURATION}
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": LEASE_NAME},
+        "spec": spec,
+    }
+    lease = client.request("create_lease", "POST", LEASE.rpartition("/")[0], body=body)
+    only = stand("only")
+    ended = time.monotonic() + 1.5 * DURATION
+    second = 0
+    while time.monotonic() < ended:
+        second += 1
+        spec["renewTime"] = f"{year}-01-01T00:{second // 60:02}:{second % 60:02}.000000Z"
+        lease = client.request("update_lease", "PUT", LEASE, body={**lease, "spec": spec})
+        threading.Event().wait(0.1)
+        assert not only.is_leader
+    wait_until(lambda: only.is_leader, "the lease to pass")
+
+
+def test_a_leader_that_cannot_renew_stops_long_before_anybody_else_may_take_the_lease(
+    cluster, connect, road: Road
+):
+    now = [0.0]
+    first, second = (
+        Leadership(of, NAMESPACE, name, duration_seconds=12, renew_seconds=0.01, clock=clock)
+        for of, name, clock in [
+            (connect(host=road.host), "first", lambda: now[0]),
+            (connect(), "second", lambda: now[0]),
+        ]
+    )
+    looks = lambda: [r for r in cluster.requests() if r.verb == "get"]  # noqa: E731
+    try:
+        first.start()
+        wait_until(lambda: first.is_leader, "the first to lead")
+        road.freeze()
+        second.start()
+        last, taken = 0.0, None
+        while taken is None:
+            cluster.clear_requests()
+            wait_until(lambda: len(looks()) > 2 or second.is_leader, "looks at this time")
+            last = now[0] if first.is_leader else last
+            taken = now[0] if second.is_leader else None
+            now[0] += 0.25
+        assert last < 8
+        assert taken >= 12
+    finally:
+        road.thaw()
+        assert [*first.stop(5), *second.stop(5)] == []
 
 
 def test_stopping_before_the_start_is_harmless(client):

@@ -15,7 +15,7 @@ from lambda_builder.devcluster import Fault
 from lambda_builder.journal import NoJournal
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.labels import TOLD
-from lambda_builder.kube.leader import Leadership
+from lambda_builder.kube.lease import Leadership
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher

@@ -301,9 +301,9 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
     real_find, real_replay = Journal.find, Replay._run
     go, found = threading.Event(), threading.Event()
 
-    def late_replay(self: Replay) -> None:
+    def late_replay(self: Replay, stopping: threading.Event) -> None:
         go.wait(10)
-        real_replay(self)
+        real_replay(self, stopping)
 
     def slow_find(self: Journal, event_hash: str) -> Any:
         result = real_find(self, event_hash)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from lambda_builder.kube.health import probe_gap
+from lambda_builder.kube.health import probe_gaps
 from lambda_builder.kube.pacing import FREE_RATE, Pacer
 
 
@@ -97,11 +97,11 @@ def test_a_hold_lets_nothing_out_and_a_shorter_one_does_not_cut_it():
 
 
 def test_probes_are_a_handful_a_minute_and_never_far_apart():
-    rng = random.Random(4)
+    pauses = probe_gaps(random.Random(4))
     for _ in range(200):
         now, probes, gaps = 0.0, 0, []
         while True:
-            gap = probe_gap(probes, rng)
+            gap = pauses.pause(probes)
             now += gap
             if now > 60.0:
                 break
@@ -109,4 +109,5 @@ def test_probes_are_a_handful_a_minute_and_never_far_apart():
             probes += 1
         assert 10 <= probes <= 25
         assert max(gaps) <= 4.5
-        assert min(gaps[2:]) >= 2.0
+        assert max(gaps[:1]) <= 0.75
+        assert min(gaps[3:]) >= 2.0
