@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 from lambda_builder.threads import Background, repeating, stop_all
 from tests.waiting import wait_until
@@ -42,7 +43,7 @@ def test_starts_and_stops_at_the_same_moment_leave_no_thread_behind() -> None:
             gate.wait(10)
             action()  # type: ignore[operator]
 
-        calls = [background.start, background.start, lambda b=background: b.stop(10)]
+        calls = [background.start, background.start, partial(background.stop, 10)]
         racers = [threading.Thread(target=race, args=(call,)) for call in calls]
         for racer in racers:
             racer.start()

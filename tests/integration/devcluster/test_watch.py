@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from typing import Any
 
 import pytest
 from kubernetes import client, watch
@@ -167,7 +168,7 @@ def test_pods_and_events_can_be_watched(connect, cluster, new_job):
 
 def test_a_lease_is_taken_renewed_and_lost_by_revision(kubernetes):
     leases = client.CoordinationV1Api(kubernetes)
-    body = {"metadata": {"name": "sender"}, "spec": {"holderIdentity": "a"}}
+    body: Any = {"metadata": {"name": "sender"}, "spec": {"holderIdentity": "a"}}
     mine = leases.create_namespaced_lease("knative-lambda", body)
     mine.spec.holder_identity = "a2"
     theirs = leases.read_namespaced_lease("sender", "knative-lambda")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> list[list[Any]]:
     for number in range(kills):
         child = Child(path, first=number * 1_000_000)
         if moments.random() < 0.8:
-            wait_until(lambda child=child: child.said, "the child's first words")
+            wait_until(partial(getattr, child, "said"), "the child's first words")
         threading.Event().wait(moments.uniform(0.0, 0.15))  # the moment is what is tested
         child.kill()
         said += child.said

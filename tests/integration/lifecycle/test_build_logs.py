@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -253,7 +254,7 @@ def test_a_reader_that_takes_nothing_can_be_closed(builds, logs, known):
 
 
 def test_the_template_may_name_the_container_that_builds():
-    pod = {"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}
+    pod: Any = {"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}
     assert build_container(pod) == "a"
     pod["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": "b"}
     assert build_container(pod) == "b"

@@ -355,7 +355,7 @@ def test_over_changes_of_leader_every_build_is_told_of_in_order(
     for round_number in range(4):
         replica = new_replica(f"replica-{round_number}")
         names += [builds.create(f"id-{round_number}-{number}").job_name for number in range(50)]
-        wait_until(lambda r=replica: r.leadership.is_leader, "it to lead", timeout=20)
+        wait_until(partial(getattr, replica.leadership, "is_leader"), "it to lead", timeout=20)
         wait_until(partial(mostly_marked, len(names)), "a part to be told", timeout=30)
         if round_number < 3:
             assert replica.leadership.stop(5) == []

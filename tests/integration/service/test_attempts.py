@@ -186,7 +186,7 @@ def test_a_foreign_job_of_the_same_name_is_left_alone_and_told(
     running.post(1)
     job = running.wait_for(1, *BUILT)
     name = job.request.job_name
-    labels = cluster.job(name)["metadata"]["labels"]  # type: ignore[index]
+    labels = cluster.job(name)["metadata"]["labels"]
     running.service.shutdown()
     other = start()
     patch = {"metadata": {"labels": {"build.notifi.network/event-hash": "0" * 32}}}

@@ -95,7 +95,11 @@ def test_a_retry_on_another_replica_builds_the_same_thing(
     cluster: DevCluster, start: Start
 ) -> None:
     first = start()
-    asked = {"context_url": "s3://mine/c.tar.gz", "build_args": {"A": "1"}, "runtime": "python"}
+    asked: dict[str, Any] = {
+        "context_url": "s3://mine/c.tar.gz",
+        "build_args": {"A": "1"},
+        "runtime": "python",
+    }
     name = first.post(1, **asked).json["job_name"]
     first.wait_for(1, *BUILT)
     before = cluster.job(name)
@@ -109,7 +113,7 @@ def test_a_retry_on_another_replica_builds_the_same_thing(
 
     def made_anew() -> bool:
         job = cluster.job(name)
-        return job is not None and job["metadata"]["uid"] != before["metadata"]["uid"]  # type: ignore[index]
+        return job is not None and job["metadata"]["uid"] != before["metadata"]["uid"]
 
     wait_until(made_anew, "the new Job")
     assert arguments(cluster.job(name)) == arguments(before)
@@ -525,7 +529,7 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
     assert reached.wait(10)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(running.app.test_client().delete, "/async-jobs/1")
-        build = running.live.get(running.result(1).request.event_hash)  # type: ignore[union-attr]
+        build = running.live.get(running.result(1).request.event_hash)
         wait_until(lambda: build is not None and build.cancelled, "the mark")
         go_on.set()
         assert answer.result().json["state"] == "cancelled"

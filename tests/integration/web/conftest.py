@@ -182,20 +182,23 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
         app = Flask(__name__, static_folder=None)
         types = (*settings.build_event_types, CANCEL_EVENT_TYPE)
         creator, directory = FakeCreator(), FakeDirectory()
+        fakes: dict[str, Any] = {
+            "creator": creator,
+            "acceptance": creator,
+            "builds": directory,
+            "commands": directory,
+            "cancels": FakeCancels(directory),
+            "logs": directory,
+            "rejections": FakeRejections(creator.rejected),
+        }
         metrics = Metrics(event_types=types)
         services = Services(
             settings=settings,
             reader=EventReader(
                 strict=settings.strict_cloudevents, build_event_types=settings.build_event_types
             ),
-            creator=creator,
-            acceptance=creator,
-            builds=directory,
-            commands=directory,
-            cancels=FakeCancels(directory),
-            logs=directory,
             metrics=metrics,
-            rejections=FakeRejections(creator.rejected),
+            **fakes,
             threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
         )
         build_web(app, services)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from functools import partial
 
 import pytest
 from werkzeug.serving import make_server
@@ -25,12 +26,15 @@ class Log:
             self._lines += lines
             self._more.notify_all()
 
+    def _has_more_than(self, seen: int) -> bool:
+        return len(self._lines) > seen
+
     def open(self):
         try:
             number = 0
             while True:
                 with self._more:
-                    self._more.wait_for(lambda seen=number: len(self._lines) > seen, 0.02)
+                    self._more.wait_for(partial(self._has_more_than, number), 0.02)
                     fresh, number = self._lines[number:], len(self._lines)
                 for line in fresh or [b""]:
                     if line is None:
@@ -164,7 +168,7 @@ def served(followed):
         return followed.app(environ, start_response)
 
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True
+    setattr(server, "daemon_threads", True)  # noqa: B010 - of the threading mix-in
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server.server_port

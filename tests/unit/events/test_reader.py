@@ -53,7 +53,7 @@ def fields(refused: Refused) -> list[str]:
 
 
 def envelope(**changes: Any) -> dict[str, Any]:
-    event = {
+    event: dict[str, Any] = {
         "specversion": "1.0",
         "id": "id-1",
         "source": "network.notifi.customer-1",
@@ -157,7 +157,9 @@ def test_bare_data_under_the_structured_content_type_is_binary_when_headers_carr
 def test_a_structured_event_without_specversion_or_ce_headers_is_structured():
     delivery = read(STRUCTURED, envelope(specversion=...))
     assert delivery.mode == "structured"
-    assert json.loads(delivery.events[0].event)["specversion"] == "1.0"
+    request = delivery.events[0]
+    assert isinstance(request, BuildRequest)
+    assert json.loads(request.event)["specversion"] == "1.0"
 
 
 def test_the_structured_content_type_matches_in_any_case_and_with_parameters():
@@ -544,6 +546,7 @@ def test_a_cancel_event_without_a_target_is_refused(target):
 def test_a_cancel_events_own_correlation_id_is_not_its_targets():
     headers = {**BINARY, "Ce-Type": CANCEL, "X-Correlation-ID": "mine"}
     (request,) = read(headers, {"correlation_id": "theirs"}).events
+    assert isinstance(request, CancelRequest)
     assert (request.correlation_id, request.target_correlation_id) == ("mine", "theirs")
 
 

@@ -104,7 +104,8 @@ def test_news_can_be_read_by_the_sdk():
     request = received(Ce_Id="%F0%9F%A6%84%20%25", Ce_Source="a%22b")
     event = from_binary_event(news(request=request))
     assert event.get_extension("correlationid") == "🦄 %"
-    assert event.get_data()["event"] == {"id": "🦄 %", "source": 'a"b', "type": BUILD}
+    data: Any = event.get_data()
+    assert data["event"] == {"id": "🦄 %", "source": 'a"b', "type": BUILD}
 
 
 def test_news_without_a_known_trace_has_no_trace_extension():
