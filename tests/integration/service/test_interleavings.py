@@ -524,7 +524,7 @@ def test_a_cancel_just_before_a_build_is_put_off_does_not_wait_for_the_delay(
         assert go_on.wait(10)
         give_back(entry, delay)
 
-    build_queue.give_back = slow  # type: ignore[method-assign]
+    build_queue.give_back = slow
     running.post(1)
     assert reached.wait(10)
     with ThreadPoolExecutor(1) as pool:
