@@ -27,7 +27,7 @@ EXTRAS = "dev,otlp"
 DECLARED = ("metadata", "options")  # the sections of setup.cfg that an installation follows
 VERSION = sys.version.split()[0]
 UV_PIN = re.compile(r"^uv==(\S+) \\\n(?:    --hash=.*\n)+", re.MULTILINE)
-NO_WHEEL = re.compile(r"(\S+==\S+) has no usable wheels")
+NO_WHEEL = re.compile(r"(\S+==\S+) has no (?:usable )?wheels")
 
 
 def main() -> None:
