@@ -7,7 +7,7 @@ CHECK   = $(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	'lambda-builder needs Python 3.11 or later, $(PYTHON) is %d.%d: try make PYTHON=python3.13.' \
 	% sys.version_info[:2])"
 INSTALL = $(CHECK) && $(PYTHON) tools/install.py
-COMPILE = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --universal \
+COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-version 3.11 --universal \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help

@@ -101,7 +101,8 @@ class Installation:
 
     def _uv(self, command: str, *arguments: str) -> None:
         uv = str(self._folder / "bin" / "uv")
-        run([uv, "pip", command, "--python", str(self._python), *arguments])
+        # As pip does: a company's own authority is in the system's certificates alone.
+        run([uv, "pip", command, "--system-certs", "--python", str(self._python), *arguments])
 
 
 def wanted(what: str) -> str:
