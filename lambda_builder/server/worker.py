@@ -22,7 +22,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from lambda_builder.server.answering import Answer
 from lambda_builder.server.client import ClientSocket
-from lambda_builder.server.connection import Connection, WaitingRoom
+from lambda_builder.server.connection import Connection, LargeOnes, WaitingRoom
 from lambda_builder.server.reading import ConnectionOver, RequestReader
 from lambda_builder.server.refusals import NO_ROOM, Refusal
 from lambda_builder.settings import HTTP_TAIL_SECONDS
@@ -34,10 +34,8 @@ FIRST_BYTE_SECONDS = 30.0
 """How long a new connection may stay silent."""
 LINGER_SECONDS = 2.0
 """How long a closed connection's client may go on sending before it is cut off (RFC 9112, 9.6)."""
-LARGE_BYTES = 65_536
-"""Requests and rests of answers up to this size are bounded by the number of connections."""
 LARGE_TOTAL_BYTES = 33_554_432
-"""Most bytes of larger ones held at a time; at least two requests of the largest size."""
+"""Most bytes of large requests and answers held at a time; at least two of the largest size."""
 _READ_BYTES = 65_536
 _TICK_SECONDS = 0.25
 _OUR_FAULT = (http_errors.InvalidResponseHeader, http_errors.InvalidResponseHeaderName)
@@ -66,8 +64,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         gc.freeze()
         gc.set_threshold(*_COLLECT_AT)
         self._waiting = WaitingRoom(self.poller)
-        self._large: dict[Connection, int] = {}
-        self._large_most = max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes)
+        self._large = LargeOnes(self._waiting, max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes))
         self._sweep_at = 0.0
         self._streams = ThreadPoolExecutor(self.streams_max, "stream")
         try:
@@ -126,6 +123,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             received = connection.reader.received
             if request is not None:
+                connection.is_idle = False
                 self._waiting.leave(connection)
                 self._submit(self.tpool, connection, self._answer, request)
             elif connection.is_idle and received:
@@ -265,7 +263,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        self._large.pop(connection, None)
+        self._large.note(connection, 0)
         self.nr_conns -= 1
         self._waiting.close(connection)
 
@@ -280,14 +278,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _hold(self, connection: Connection, size: int) -> None:
         """Keep count of the bytes of large requests and answers, and within the most."""
-        if size <= LARGE_BYTES:
-            self._large.pop(connection, None)
-            return
-        self._large[connection] = size
-        while sum(self._large.values()) > self._large_most:
-            held = next((one for one in self._large if one in self._waiting), None)
-            if held is None:
-                return
+        self._large.note(connection, size)
+        while (held := self._large.one_too_many()) is not None:
             if held.sock.unsent:
                 self._close(held)
             else:
