@@ -139,8 +139,10 @@ class Obj(NamedTuple):
 
     def with_meta(self, meta: Json) -> Obj:
         """Return the same with other metadata, which must agree on name, namespace and uid."""
+        labels = meta.get("labels", {})
         return self._replace(
-            labels=interned(meta.get("labels", {})),
+            # The same dict where nothing changed, so that the store need not index it again.
+            labels=self.labels if labels == self.labels else interned(labels),
             meta=dumps({k: v for k, v in meta.items() if k != "resourceVersion"}),
             deleting="deletionTimestamp" in meta,
         )
