@@ -156,15 +156,16 @@ def test_a_job_deleted_while_its_log_is_followed_ends_it(builds, jobs, logs, kno
     reading.finish()
 
 
-def test_a_pod_that_is_taken_away_is_followed_by_its_successor(
+def test_a_pod_that_is_evicted_is_followed_by_its_successor(
     cluster, builds, client, logs, known
 ):
     request = builds.create()
     reading = Reading(logs.open(known.put(request, BuildState.CREATED), follow=True))
     wait_until(lambda: reading.text, "the first lines")
     (pod,) = PodReader(client, NAMESPACE).pods_of(request.job_name)
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}"
-    client.request("delete_pod", "DELETE", path)
+    name = pod["metadata"]["name"]
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+    client.request("evict_pod", "POST", path, body={"metadata": {"name": name}})
     wait_until(lambda: reading.text.count(b"INFO[0000] devcluster") == 2, "the other pod's lines")
     cluster.finish_job(request.job_name)
     assert reading.finish().endswith(whole_log(request))
