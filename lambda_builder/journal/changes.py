@@ -12,8 +12,8 @@ from lambda_builder.journal.rows import Row
 _RETRY_AFTER = 5
 _REQUEST = 3
 """Where the request stands in a build's row."""
-_BODY = 4
-"""Where the body stands in a message's row."""
+_DESTINATION, _HEADERS, _BODY = 1, 3, 4
+"""Where these stand in a message's row."""
 
 
 class Ticket:
@@ -83,6 +83,32 @@ class Change:
         """About how much it writes, beside what each row takes."""
         builds = (len(row[_REQUEST]) for row in (*self.records, *self.reopens, *self.finishes))
         return sum(builds) + sum(len(row[_BODY]) for row in self.messages)
+
+    @property
+    def sink_bytes(self) -> int:
+        """What it adds to the part of the outbox that is bounded."""
+        return sum(
+            len(row[_HEADERS]) + len(row[_BODY])
+            for row in self.messages
+            if row[_DESTINATION] == "sink"
+        )
+
+    @property
+    def intake(self) -> bool:
+        """Whether it takes in builds: these are refused while there is room for other changes."""
+        return bool(self.records or self.reopens)
+
+    @property
+    def dead_letters(self) -> bool:
+        """Whether it holds messages that are never dropped, so that they may have to wait."""
+        return any(row[_DESTINATION] != "sink" for row in self.messages)
+
+    @property
+    def touches(self) -> set[str]:
+        """What must be changed in the order in which it was asked for: builds and messages."""
+        rows = (*self.finishes, *self.attempts, *self.records, *self.reopens, *self.messages)
+        ids = (*self.forgets, *self.delivered, *(failed[0] for failed in self.failed))
+        return {*ids, *(row[0] for row in rows)}
 
     def succeed(self) -> None:
         """Let whoever waits go on."""

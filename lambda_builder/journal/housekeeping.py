@@ -16,10 +16,11 @@ _SLICE_ROWS = 50
 _SLICE_PAGES = 64
 _KEPT_FREE_PAGES = 2560
 """10 MiB of free pages are kept for what comes next."""
-_LOG_PAGES = 1000
-"""Pages in the log that make a checkpoint worth its fsyncs."""
+_LOG_BYTES = 4 * 1024 * 1024
+"""Size of the log that makes a checkpoint worth its fsyncs."""
 _PAGES_PER_ROW = 6
 """Pages that a typical row touches: the table and its indexes."""
+_PAGE_BYTES = 4096
 _BREATH_SECONDS = 0.01
 """Pause between two slices while there are changes to write."""
 
@@ -37,8 +38,14 @@ class Housekeeping:
     """
 
     def __init__(
-        self, keep_seconds: float, keep_max: int, *, clock: Callable[[], float] = time.time
+        self,
+        keep_seconds: float,
+        keep_max: int,
+        *,
+        log_bytes: int = _LOG_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``log_bytes`` bounds the log where the volume is small."""
         self._keep_seconds = keep_seconds
         self._keep_max = keep_max
         self._clock = clock
@@ -47,24 +54,46 @@ class Housekeeping:
         self._trimming = False
         self._surplus: int | None = None
         self._vacuuming = False
-        self._logged = 0
+        self._log_bytes = min(log_bytes, _LOG_BYTES)
+        self.logged = 0
+        """Bytes in the log that are not in the file yet, at most."""
+        self.short = False
+        """Whether the volume is full, so that free pages are given back at once."""
         self.trimmed = 0
         """Builds deleted so far."""
 
     def wrote(self, rows: int, size: int) -> None:
         """Note a commit: its rows and bytes."""
-        self._logged += 1 + rows * _PAGES_PER_ROW + size // 4096
+        self.logged += self.cost(rows, size)
+
+    @staticmethod
+    def cost(rows: int, size: int) -> int:
+        """Return how many bytes a commit adds to the log, at most."""
+        return (1 + rows * _PAGES_PER_ROW) * _PAGE_BYTES + size
+
+    @staticmethod
+    def unused(connection: sqlite3.Connection) -> int:
+        """Return the bytes of the file's free pages; raises ``sqlite3.Error``."""
+        ((free,),) = connection.execute("PRAGMA freelist_count")
+        return int(free) * _PAGE_BYTES
+
+    def make_room(self, connection: sqlite3.Connection) -> None:
+        """Move the log into the file and cut it; raises ``sqlite3.Error``."""
+        ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not busy:
+            self.logged = 0
+        self._vacuuming = self._vacuuming or self.short
 
     def pause(self) -> float:
         """Return how many seconds may pass until ``run`` has something to do."""
-        if self._trimming or self._vacuuming or self._logged >= _LOG_PAGES:
+        if self._trimming or self._vacuuming or self.log_is_long:
             return 0.0
         return max(0.0, self._next_round - time.monotonic())
 
     def run(self, connection: sqlite3.Connection, *, idle: bool) -> None:
         """Do one slice of what is due; raises ``sqlite3.Error``."""
-        if self._logged >= _LOG_PAGES:
-            self._logged = 0
+        if self.log_is_long:
+            self.logged = 0
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             return
         now = time.monotonic()
@@ -79,6 +108,11 @@ class Housekeeping:
             self._trim(connection)
         elif self._vacuuming:
             self._vacuum(connection)
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether a checkpoint is due."""
+        return self.logged >= self._log_bytes
 
     def start_round(self) -> None:
         """Trim as soon as there is time."""
@@ -98,14 +132,15 @@ class Housekeeping:
             self._trimming = self._surplus > 0
             self._vacuuming = not self._trimming
         self.trimmed += deleted
-        self._logged += deleted * _PAGES_PER_ROW
+        self.logged += self.cost(deleted, 0)
 
     def _vacuum(self, connection: sqlite3.Connection) -> None:
         """Shrink the file by some of the pages that nothing will need soon."""
         ((free,),) = connection.execute("PRAGMA freelist_count")
         ((pages,),) = connection.execute("PRAGMA page_count")
-        self._vacuuming = free > max(_KEPT_FREE_PAGES, pages // 4)
+        kept = 0 if self.short else max(_KEPT_FREE_PAGES, pages // 4)
+        self._vacuuming = free > kept
         if self._vacuuming:
             # Each step gives back one page.
             connection.execute(f"PRAGMA incremental_vacuum({_SLICE_PAGES})").fetchall()
-            self._logged += _SLICE_PAGES
+            self.logged += _SLICE_PAGES * _PAGE_BYTES

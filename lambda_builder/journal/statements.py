@@ -48,6 +48,9 @@ _PUT_OFF = (
     "UPDATE outbox SET due_at = ? WHERE (destination, key) ="
     " (SELECT destination, key FROM outbox WHERE id = ?)"
 )
+_DELETED_BYTES = (
+    ") RETURNING CASE destination WHEN 'sink' THEN length(headers) + length(body) ELSE 0 END"
+)
 _COUNT_FAILURE = "UPDATE outbox SET attempts = attempts + 1 WHERE id = ?"
 
 PROBE = "INSERT OR REPLACE INTO probe (id, ballast) VALUES (1, randomblob(32768))"
@@ -79,7 +82,7 @@ class Statements:
 
     def _outbox(self, changes: Sequence[Change]) -> Iterator[Statement]:
         delivered = [(message_id,) for change in changes for message_id in change.delivered]
-        yield from _bulk("DELETE FROM outbox WHERE id IN (", "?", ")", delivered)
+        yield from _bulk("DELETE FROM outbox WHERE id IN (", "?", _DELETED_BYTES, delivered)
         now = self._clock()
         messages = [
             (number, *row, now, row[_DESTINATION], row[_KEY])

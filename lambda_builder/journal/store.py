@@ -21,6 +21,7 @@ from lambda_builder.journal.housekeeping import Housekeeping
 from lambda_builder.journal.lock import JournalLock
 from lambda_builder.journal.lookups import Lookups
 from lambda_builder.journal.outbox import DiskOutbox
+from lambda_builder.journal.room import Room
 from lambda_builder.journal.rows import plain, request_row, result_row
 from lambda_builder.journal.sqlite_errors import DISK_FULL, describe
 from lambda_builder.journal.statements import Statements
@@ -53,8 +54,12 @@ class Journal:
         self._clock = clock
         self._lock = JournalLock(path)
         self._database = Database(path)
-        self._housekeeping = Housekeeping(keep_seconds, keep_max, clock=clock)
-        self._committer = Committer(self._database, Statements(clock=clock), self._housekeeping)
+        room = Room(path.parent)
+        self._housekeeping = Housekeeping(
+            keep_seconds, keep_max, log_bytes=room.reserve // 4, clock=clock
+        )
+        statements = Statements(clock=clock)
+        self._committer = Committer(self._database, statements, self._housekeeping, room)
         self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
         self._lookups = Lookups(self._database, self._writer)
         self.outbox = DiskOutbox(
@@ -118,6 +123,7 @@ class Journal:
             "commits": self._committer.commits,
             "fsyncs": self._committer.fsyncs,
             "trimmed": self._housekeeping.trimmed,
+            "outbox_dropped": self._committer.outbox.dropped,
             "moved_aside": self._database.moved_aside,
         }
         with contextlib.suppress(Refused):

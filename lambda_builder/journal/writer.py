@@ -15,9 +15,12 @@ import structlog
 
 from lambda_builder.journal.changes import Change, Ticket, unavailable
 from lambda_builder.journal.committer import Committer, Verdict
+from lambda_builder.journal.sqlite_errors import DISK_FULL
 
 _RETRY_SECONDS = 1.0
 _CLOSING_RETRY_SECONDS = 0.05
+_BREATH_SECONDS = 0.05
+"""Pause between two slices of housekeeping while the disk is full."""
 _STUCK_SECONDS = 10.0
 """Longest time that a change waits for the writer to take it up."""
 
@@ -62,6 +65,8 @@ class Writer:
         with self._wake:
             if self._closing_until is not None:
                 raise unavailable("journal is closed")
+            if self._thread.ident is None:
+                raise unavailable("journal is not open yet")
             self._queue.append(change)
             self._wake.notify()
 
@@ -148,22 +153,44 @@ class Writer:
         if self._closing_until is not None:
             return _CLOSING_RETRY_SECONDS if self._deferred else 0.0
         if self._deferred or self._committer.failure is not None:
-            return max(0.0, self._retry_at - time.monotonic())
+            until_retry = max(0.0, self._retry_at - time.monotonic())
+            return min(until_retry, max(_BREATH_SECONDS, self._committer.pause()))
         return self._committer.pause()
 
     def _write_all(self, changes: list[Change]) -> None:
-        if self._deferred:
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
+        deferred: list[Change] = []
+        if changes or time.monotonic() >= self._retry_at:
             deferred, self._deferred = self._deferred, []
-            if not self._write_together(deferred):
-                self._put_off([*deferred, *changes])
+        if deferred and not self._write_together(deferred):
+            changes = [*deferred, *changes]
+        elif changes:
+            if self._write_together(changes):
                 return
-        if changes:
-            if not self._write_together(changes):
-                self._put_off(changes)
-        elif self._committer.failure is not None:
+        else:
+            self._probe()
+            return
+        self._put_off(self._write_what_fits(changes))
+
+    def _probe(self) -> None:
+        if self._committer.failure is not None and time.monotonic() >= self._retry_at:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             self._committer.probe()
+
+    def _write_what_fits(self, changes: Sequence[Change]) -> list[Change]:
+        """On a full disk write what there is room for, one by one; returns what there is not.
+
+        The smallest come first, and so deliveries, which free room; the order of the changes to
+        one build or message is kept.
+        """
+        if self._committer.failure != DISK_FULL:
+            return list(changes)
+        left: set[Change] = set()
+        stuck: set[str] = set()
+        for change in _smallest_first(changes):
+            if change.intake or stuck & change.touches or not self._write_together([change]):
+                left.add(change)
+                stuck |= change.touches
+        return [change for change in changes if change in left]
 
     def _write_together(self, changes: list[Change]) -> bool:
         """Write ``changes``; False when the file or the disk is to blame.
@@ -191,6 +218,7 @@ class Writer:
 
     def _put_off(self, changes: Sequence[Change]) -> None:
         """Refuse what somebody waits for, keep the rest in its order."""
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
         self._deferred += [change for change in changes if not change.refusable]
         refused = [change for change in changes if change.refusable]
         self._refuse(refused, self._committer.failure or "internal error")
@@ -199,3 +227,14 @@ class Writer:
         self._on_over(changes)
         for change in changes:
             change.fail(unavailable(f"journal cannot be written: {reason}"))
+
+
+def _smallest_first(changes: Sequence[Change]) -> list[Change]:
+    """Sort by size, no change before an earlier one to the same build or message."""
+    sizes: dict[str, int] = {}
+    weights: dict[Change, int] = {}
+    for change in changes:
+        weight = max((change.bytes, *(sizes.get(key, 0) for key in change.touches)))
+        weights[change] = weight
+        sizes.update(dict.fromkeys(change.touches, weight))
+    return sorted(changes, key=lambda change: weights[change])

@@ -109,9 +109,13 @@ def test_outcomes_and_messages_outlast_a_full_disk_in_memory(small_disk):
         journal.record([make_request(number) for number in range(60)])
         small_disk.fill()
         record_until_refused(journal, first=1000)
+        small_disk.fill()
         for number in range(60):
             result = make_result(number, BuildState.DEAD)
-            journal.finish(result, [make_message(number, key=f"key-{number}", body=b"x" * 4000)])
+            letter = make_message(
+                number, key=f"key-{number}", body=b"x" * 4000, destination="dead_letter"
+            )
+            journal.finish(result, [letter])
         assert not journal.flush(0.05)
         assert journal.outbox.pending() == 60
         assert journal.stats()["backlog"] > 0
@@ -120,7 +124,7 @@ def test_outcomes_and_messages_outlast_a_full_disk_in_memory(small_disk):
 
         assert journal.flush(10.0)
         assert len(journal.finished(states=("dead",), limit=100)) == 60
-        assert len(journal.outbox.due(1e12, 100, "sink")) == 60
+        assert len(journal.outbox.due(1e12, 100, "dead_letter")) == 60
 
 
 def test_attempts_are_refused_so_that_the_worker_tries_again_later(small_disk):
@@ -205,6 +209,86 @@ def test_a_full_disk_at_the_end_is_told(small_disk, capsys):
     small_disk.free()
     with opened(small_disk.journal) as again:
         assert again.available
+
+
+def test_a_journal_that_filled_its_volume_still_brings_every_build_to_its_end(small_disk):
+    with opened(small_disk.journal) as journal:
+        acknowledged, *_ = record_until_refused(journal)
+        for number in acknowledged:
+            journal.attempt(make_request(number).event_hash, 1)
+            journal.finish(make_result(number), [make_message(number, key=f"key-{number}")])
+        assert journal.flush(10.0)
+        assert open_ids(journal) == []
+        for number in acknowledged:
+            journal.outbox.delivered(f"message-{number}")
+        assert journal.flush(10.0)
+        assert journal.outbox.pending() == 0
+        with pytest.raises(Refused, match="disk full"):
+            journal.record([make_request(5000, event="x" * 4000)])
+
+    # Room for new builds comes with the end of the outcomes' time.
+    with opened(small_disk.journal, keep_seconds=0.0) as journal:
+        journal._housekeeping.start_round()
+        wait_until(lambda: journal.stats()["settled"] == 0 and journal.available)
+        assert len(record_until_refused(journal, first=6000)[0]) >= len(acknowledged) // 2
+
+
+def test_a_receiver_that_is_away_costs_old_events_and_no_build(small_disk, capsys):
+    with opened(small_disk.journal, keep_seconds=0.0, keep_max=0) as journal:
+        for number in range(400):
+            journal._housekeeping.start_round()
+            record_patiently(journal, number)
+            journal.finish(
+                make_result(number), [make_message(number, key=f"key-{number}", body=b"x" * 4000)]
+            )
+        assert journal.flush(10.0)
+
+        dropped = journal.stats()["outbox_dropped"]
+        waiting = [message.id for message in journal.outbox.due(1e12, 1000, "sink")]
+        assert dropped > 300
+        assert waiting == [f"message-{number}" for number in range(dropped, 400)]
+        assert 100_000 < 4000 * len(waiting) < 270_000
+    assert "outbox_messages_dropped" in capsys.readouterr().out
+
+
+def record_patiently(journal: Journal, number: int) -> None:
+    def record() -> bool:
+        try:
+            journal.record([make_request(number)])
+        except Refused:
+            return False
+        return True
+
+    wait_until(record)
+
+
+def test_dead_letters_are_never_dropped_and_wait_without_holding_up_the_rest(small_disk):
+    with opened(small_disk.journal) as journal:
+        acknowledged, *_ = record_until_refused(journal)
+        letters = acknowledged[: len(acknowledged) // 2]
+        for number in letters:
+            letter = make_message(
+                number, key=f"key-{number}", destination="dead_letter", body=b"x" * 12_000
+            )
+            journal.finish(make_result(number, BuildState.DEAD), [letter])
+        for number in acknowledged[len(letters) :]:
+            journal.attempt(make_request(number).event_hash, 1)
+            journal.finish(make_result(number))
+        wait_until(lambda: len(journal.finished(states=("created",), limit=999)) > len(letters) - 1)
+        assert journal.stats()["backlog"] > 0, "all letters fit: nothing is shown"
+
+        delivered: set[str] = set()
+
+        def deliver() -> bool:
+            for message in journal.outbox.due(1e12, 100, "dead_letter"):
+                delivered.add(message.id)
+                journal.outbox.delivered(message.id)
+            return len(delivered) == len(letters)
+
+        wait_until(deliver, "every dead letter", timeout=30.0)
+        assert journal.flush(10.0)
+        assert journal.stats()["outbox_dropped"] == 0
+        assert open_ids(journal) == []
 
 
 def test_a_start_on_a_full_disk_says_what_to_do_and_leaves_the_journal_whole(small_disk):

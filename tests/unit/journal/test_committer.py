@@ -12,6 +12,7 @@ from lambda_builder.journal.changes import Change
 from lambda_builder.journal.committer import Committer, Verdict
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.housekeeping import Housekeeping
+from lambda_builder.journal.room import Room
 from lambda_builder.journal.rows import message_row, request_row, result_row
 from lambda_builder.journal.statements import Statements
 from tests.journals import make_message, make_request, make_result
@@ -25,8 +26,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def committer(database: Database) -> Committer:
-    return Committer(database, Statements(), Housekeeping(60.0, 100))
+def committer(database: Database, tmp_path: Path) -> Committer:
+    return Committer(database, Statements(), Housekeeping(60.0, 100), Room(tmp_path))
 
 
 def events(database: Database) -> list[str]:

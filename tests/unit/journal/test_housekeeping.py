@@ -113,7 +113,8 @@ def test_a_full_log_is_moved_into_the_file_without_waiting_for_a_round(connectio
     assert housekeeping.pause() > 0
 
 
-def test_a_busy_journal_is_trimmed_in_slices_with_a_breath_between(connection, write):
+def test_a_busy_journal_is_trimmed_in_slices_with_a_breath_between(connection, write, monkeypatch):
+    monkeypatch.setattr("lambda_builder.journal.housekeeping._BREATH_SECONDS", 60.0)
     write(settled(range(1000), at=1.0))
     housekeeping = Housekeeping(1.0, 10, clock=lambda: 100.0)
     housekeeping.start_round()
