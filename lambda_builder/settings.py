@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     queue_size: int = Field(100, ge=1, le=1_000_000)
     """Builds that may wait, the delayed ones included."""
     queue_discipline: Literal["fifo", "fair"] = "fifo"
-    """``fair`` takes turns over tenants (third-party ids) within a priority."""
+    """``fair`` takes turns over tenants (third-party ids); priority orders within a turn."""
     result_ttl_seconds: float = Field(3600, gt=0, allow_inf_nan=False)
     """Seconds that an outcome is remembered."""
     result_max: int = Field(100_000, ge=1)

@@ -1,7 +1,7 @@
 """Ordering: in which order waiting entries leave. No locks; ``BuildQueue`` guards it.
 
-Strict priorities; within one, the order of acceptance, or turns over tenants when fair. Delayed
-entries stay out of sight until they are due, then stand at their old place.
+When fair, turns go over the tenants; within a turn, as in one line for all, priority counts as time
+waited. Delayed entries stay out of sight until they are due, then stand at their old place.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+PRIORITY_SECONDS = 150.0
+"""What one step of priority is worth, in time waited: of ``high``, ``normal`` and ``low`` the last
+is passed by nothing that came more than five minutes after it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,43 +36,9 @@ class Entry(Generic[T]):
     holder: threading.Thread | None = None
     removed: bool = False
 
-    def __lt__(self, other: Entry[T]) -> bool:
-        return self.order < other.order
 
-
-@dataclass(slots=True)
-class _Lane(Generic[T]):
-    """What is due at one priority: a heap per tenant, and whose turn is next."""
-
-    heaps: dict[str, list[Entry[T]]] = field(default_factory=dict)
-    turns: deque[str] = field(default_factory=deque)
-
-    def push(self, tenant: str, entry: Entry[T]) -> None:
-        if tenant not in self.heaps:
-            self.heaps[tenant] = []
-            self.turns.append(tenant)
-        heapq.heappush(self.heaps[tenant], entry)
-
-    def pop(self) -> Entry[T] | None:
-        while self.turns:
-            tenant = self.turns.popleft()
-            heap = self.heaps[tenant]
-            entry = _pop_live(heap)
-            if heap:
-                self.turns.append(tenant)
-            else:
-                del self.heaps[tenant]
-            if entry is not None:
-                return entry
-        return None
-
-
-def _pop_live(heap: list[Entry[T]]) -> Entry[T] | None:
-    while heap:
-        entry = heapq.heappop(heap)
-        if not entry.removed:
-            return entry
-    return None
+_Place = tuple[float, int, Entry[T]]
+"""An entry with what it is sorted by: a time, and its order."""
 
 
 class Ordering(Generic[T]):
@@ -77,8 +47,11 @@ class Ordering(Generic[T]):
     def __init__(self, *, fair: bool) -> None:
         self._fair = fair
         self._entries: dict[str, Entry[T]] = {}
-        self._lanes: dict[int, _Lane[T]] = {}
-        self._delayed: list[tuple[float, int, Entry[T]]] = []
+        self._due: dict[str, list[_Place[T]]] = {}
+        """A heap per tenant; one for all unless fair."""
+        self._turns: deque[str] = deque()
+        """Tenants with something due, each once."""
+        self._delayed: list[_Place[T]] = []
         self._late = 0
         """Entries that are not due, as of the last look."""
         self._removed = 0
@@ -99,8 +72,14 @@ class Ordering(Generic[T]):
     def pop(self, now: float) -> Entry[T] | None:
         """Take the entry whose turn it is, if any is due."""
         self._wake(now)
-        for priority in sorted(self._lanes):
-            entry = self._lanes[priority].pop()
+        while self._turns:
+            tenant = self._turns.popleft()
+            heap = self._due[tenant]
+            entry = _pop_live(heap)
+            if heap:
+                self._turns.append(tenant)
+            else:
+                del self._due[tenant]
             if entry is not None:
                 del self._entries[entry.key]
                 return entry
@@ -131,9 +110,14 @@ class Ordering(Generic[T]):
         if entry.ready_at > now:
             self._late += 1
             heapq.heappush(self._delayed, (entry.ready_at, entry.order, entry))
-        else:
-            lane = self._lanes.setdefault(entry.priority, _Lane())
-            lane.push(entry.tenant if self._fair else "", entry)
+            return
+        tenant = entry.tenant if self._fair else ""
+        if tenant not in self._due:
+            self._due[tenant] = []
+            self._turns.append(tenant)
+        # A sum that never changes ages whoever waits, without anybody looking after it.
+        rank = entry.queued_at + entry.priority * PRIORITY_SECONDS
+        heapq.heappush(self._due[tenant], (rank, entry.order, entry))
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
@@ -144,7 +128,16 @@ class Ordering(Generic[T]):
 
     def _rebuild(self, now: float) -> None:
         self._removed = self._late = 0
-        self._lanes.clear()
+        self._due.clear()
+        self._turns.clear()
         self._delayed.clear()
-        for entry in sorted(self._entries.values()):
+        for entry in sorted(self._entries.values(), key=lambda entry: entry.order):
             self._place(entry, now)
+
+
+def _pop_live(heap: list[_Place[T]]) -> Entry[T] | None:
+    while heap:
+        entry = heapq.heappop(heap)[2]
+        if not entry.removed:
+            return entry
+    return None
