@@ -1,6 +1,8 @@
 """Builds as plain values: what was asked for, what became of it, and how its Job is named.
 
 Knows no I/O and no threads; every value is frozen and may be shared between threads.
+
+The fields of a build are written here and nowhere else: each says by its marks where it goes.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Annotated, Any, get_type_hints
 
 _NAME_BUDGET = 45
 """Characters that both ids share in a Job name: 63 less ``build-``, two dashes and 10 digits."""
@@ -86,30 +88,56 @@ def _dns_part(value: str) -> str:
     return _NOT_DNS.sub("-", value.lower()).strip("-") or "x"
 
 
+class Mark(Enum):
+    """Where a field of a build goes, beside the journal and Job templates, which have them all."""
+
+    LOG = "log"
+    """Into every log line about the build."""
+    JOB = "job"
+    """On the Job, as an annotation: what every replica knows of a build that has one."""
+    DATA = "data"
+    """It comes with the data of the event."""
+
+
+_LOG, _JOB, _DATA = Mark
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One accepted event, as far as building needs it; enough to build without the sender."""
 
-    event_id: str
-    event_source: str
-    event_type: str
-    parser_id: str
-    third_party_id: str
-    correlation_id: str
+    event_id: Annotated[str, _LOG, _JOB]
+    event_source: Annotated[str, _JOB]
+    event_type: Annotated[str, _JOB]
+    parser_id: Annotated[str, _LOG, _JOB, _DATA]
+    third_party_id: Annotated[str, _LOG, _JOB, _DATA]
+    correlation_id: Annotated[str, _LOG, _JOB]
     event_hash: str
     """Identity of the event: hex SHA-256 of its source and id."""
-    job_name: str
-    priority: Priority = Priority.NORMAL
-    runtime: str | None = None
-    context_url: str | None = None
-    image: str | None = None
-    content_hash: str | None = None
-    build_args: Mapping[str, str] = field(default_factory=dict)
+    job_name: Annotated[str, _LOG]
+    priority: Annotated[Priority, _DATA] = Priority.NORMAL
+    runtime: Annotated[str | None, _DATA] = None
+    context_url: Annotated[str | None, _DATA] = None
+    image: Annotated[str | None, _JOB, _DATA] = None
+    content_hash: Annotated[str | None, _DATA] = None
+    build_args: Annotated[Mapping[str, str], _DATA] = field(default_factory=dict)
     event: str = ""
     """The CloudEvent as it came, as structured-mode JSON."""
-    traceparent: str | None = None
-    accepted_at: float = 0.0
+    traceparent: Annotated[str | None, _JOB] = None
+    accepted_at: Annotated[float, _JOB] = 0.0
     """Seconds since the epoch."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """What the build can be asked for by: its Job's name and its correlation ID."""
+        return frozenset((self.job_name, self.correlation_id))
+
+    def log_fields(self) -> dict[str, str]:
+        """Return what every log line about the build has."""
+        known = {name: getattr(self, name) for name in _LOGGED}
+        if self.traceparent:
+            known["trace_id"] = self.traceparent.split("-")[1]
+        return known
 
     def to_json(self) -> str:
         """Serialise for the journal."""
@@ -120,16 +148,7 @@ class BuildRequest:
 
     def as_event(self) -> dict[str, Any]:
         """Make an event, in structured form, of a build that is only known from its Job."""
-        data = {
-            "parser_id": self.parser_id,
-            "third_party_id": self.third_party_id,
-            "priority": self.priority.value,
-            "runtime": self.runtime,
-            "context_url": self.context_url,
-            "image": self.image,
-            "content_hash": self.content_hash,
-            "build_args": dict(self.build_args),
-        }
+        data = {name: getattr(self, name) for name in _IN_DATA}
         return {
             "specversion": "1.0",
             "id": self.event_id,
@@ -147,6 +166,28 @@ class BuildRequest:
         """
         known = {name: value for name, value in json.loads(text).items() if name in cls.__slots__}
         return cls(**{**known, "priority": Priority(known["priority"])})
+
+    @classmethod
+    def of_job(cls, job_name: str, event_hash: str, noted: Mapping[str, Any]) -> BuildRequest:
+        """Return the build of a Job, with the fields marked ``JOB`` as far as they are ``noted``.
+
+        Texts that are not are empty.
+        """
+        return cls(job_name=job_name, event_hash=event_hash, **{**_NOTHING_NOTED, **noted})
+
+
+def fields_marked(mark: Mark) -> tuple[str, ...]:
+    """Return the names of a ``BuildRequest``'s fields that have this mark, in their order."""
+    hints = get_type_hints(BuildRequest, include_extras=True)
+    return tuple(name for name, hint in hints.items() if mark in getattr(hint, "__metadata__", ()))
+
+
+_LOGGED, _IN_DATA = fields_marked(Mark.LOG), fields_marked(Mark.DATA)
+_NOTHING_NOTED = {
+    each.name: ""
+    for each in fields(BuildRequest)
+    if each.default is MISSING and each.name in fields_marked(Mark.JOB)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

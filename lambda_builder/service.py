@@ -155,11 +155,10 @@ class Service:
             gone = build.request.event_hash in handed_off
             structlog.get_logger().warning(
                 "build_left",
-                job_name=build.request.job_name,
-                correlation_id=build.request.correlation_id,
                 handed_off=gone,
                 in_journal=self._durable,
                 cloudevent=None if gone or self._durable else build.request.event,
+                **build.request.log_fields(),
             )
             if gone:
                 self._ledger.handed_off(build.request)

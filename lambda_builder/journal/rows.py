@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
@@ -11,7 +12,10 @@ from lambda_builder.journal.values import OutboxMessage
 
 Row = tuple[Any, ...]
 
-_OUTCOME_FIELDS = ("job_uid", "namespace", "image", "created_at", "started_at", "finished_at")
+_IN_COLUMNS = ("request", "state", "attempts", "error")
+_OUTCOME_FIELDS = tuple(
+    field.name for field in fields(BuildResult) if field.name not in _IN_COLUMNS
+)
 
 RESULT_COLUMNS = "request, attempts, state, outcome"
 """What ``result_of`` reads."""

@@ -13,11 +13,9 @@ from lambda_builder.errors import FailureReason, Permanent, Transient
 from lambda_builder.kube.client import MERGE_PATCH, KubeClient, Query
 from lambda_builder.kube.errors import Conflict, NotFound
 from lambda_builder.kube.labels import (
+    ANNOTATIONS,
     CORRELATION_HASH_LABEL,
-    CORRELATION_ID,
     EVENT_HASH_LABEL,
-    EVENT_ID,
-    EVENT_SOURCE,
     OUR_JOBS,
     PARSER_ID,
     THIRD_PARTY_ID,
@@ -143,7 +141,7 @@ class JobManager:
         """Return the Jobs with that correlation ID, newest first."""
         digest = correlation_hash_label(correlation_id)
         jobs = self._all(f"{OUR_JOBS},{CORRELATION_HASH_LABEL}={digest}")
-        found = [job for job in jobs if _annotation(job, CORRELATION_ID) == correlation_id]
+        found = [job for job in jobs if _noted(job, "correlation_id") == correlation_id]
         return sorted(found, key=_creation, reverse=True)
 
     def find_active_by_target(self, third_party_id: str, parser_id: str) -> list[Job]:
@@ -154,8 +152,8 @@ class JobManager:
         found = [
             job
             for job in self._all(selector)
-            if _annotation(job, THIRD_PARTY_ID) == third_party_id
-            and _annotation(job, PARSER_ID) == parser_id
+            if _noted(job, "third_party_id") == third_party_id
+            and _noted(job, "parser_id") == parser_id
             and not is_finished(job)
             and "deletionTimestamp" not in job["metadata"]
         ]
@@ -228,14 +226,14 @@ class JobManager:
 
 def _conflict_message(job: Job) -> str:
     name = job["metadata"]["name"]
-    event_id, source = _annotation(job, EVENT_ID), _annotation(job, EVENT_SOURCE)
+    event_id, source = _noted(job, "event_id"), _noted(job, "event_source")
     if not event_id:
         return f"Job {name} exists and was not made for an event of this service"
     return f"Job {name} exists for another event: id {event_id!r}, source {source!r}"
 
 
-def _annotation(job: Job, name: str) -> str:
-    return str((job["metadata"].get("annotations") or {}).get(name, ""))
+def _noted(job: Job, field: str) -> str:
+    return str((job["metadata"].get("annotations") or {}).get(ANNOTATIONS[field], ""))
 
 
 def _creation(job: Job) -> str:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import re
 
-from lambda_builder.builds import netstring_digest
+from lambda_builder.builds import Mark, fields_marked, netstring_digest
 
 PREFIX = "build.notifi.network/"
 NAME_LABEL = "app.kubernetes.io/name"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 APP = "lambda-builder"
 """Value of both."""
-THIRD_PARTY_ID = f"{PREFIX}third-party-id"
-"""As a label the safe form of the id, as an annotation the exact one."""
-PARSER_ID = f"{PREFIX}parser-id"
-"""As a label the safe form of the id, as an annotation the exact one."""
+ANNOTATIONS = {field: f"{PREFIX}{field.replace('_', '-')}" for field in fields_marked(Mark.JOB)}
+"""Where the Job notes each field of its build, as it is."""
+THIRD_PARTY_ID = ANNOTATIONS["third_party_id"]
+"""As a label the safe form of the id."""
+PARSER_ID = ANNOTATIONS["parser_id"]
+"""As a label the safe form of the id."""
 EVENT_HASH_LABEL = f"{PREFIX}event-hash"
 CORRELATION_HASH_LABEL = f"{PREFIX}correlation-hash"
-EVENT_ID = f"{PREFIX}event-id"
-EVENT_SOURCE = f"{PREFIX}event-source"
-EVENT_TYPE = f"{PREFIX}event-type"
-CORRELATION_ID = f"{PREFIX}correlation-id"
-TRACEPARENT = f"{PREFIX}traceparent"
-IMAGE = f"{PREFIX}image"
 REQUEST = f"{PREFIX}request"
 """What was asked for, as JSON, so that any replica can build it again."""
-ACCEPTED_AT = f"{PREFIX}accepted-at"
 TOLD = f"{PREFIX}told"
 """The last news of the Job that was delivered: ``started``, ``complete``, and so on."""
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

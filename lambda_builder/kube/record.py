@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from lambda_builder.builds import (
@@ -15,6 +16,8 @@ from lambda_builder.builds import (
     BuildRequest,
     BuildResult,
     BuildState,
+    Mark,
+    fields_marked,
     netstring_digest,
 )
 from lambda_builder.kube.labels import TOLD
@@ -23,6 +26,8 @@ from lambda_builder.kube.status import SUSPENDED, event_hash_of, job_result
 Job = dict[str, Any]
 
 _DIGEST_DIGITS = 32
+_NOTED = fields_marked(Mark.JOB)
+_values_noted = attrgetter(*_NOTED)
 _MORE_TO_TELL = (None, "started")
 _FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
@@ -60,29 +65,19 @@ class JobRecord:
 
     def result(self) -> BuildResult:
         """Return the build as its Job tells of it; without ``details`` the ids are missing."""
-        kept: list[Any] = json.loads(self.details) if self.details else [None] * 11
-        namespace, image, digest, event_id, source, kind, third, parser, *rest = kept
-        correlation, trace, at = rest
-        request = BuildRequest(
-            event_id=event_id or "",
-            event_source=source or "",
-            event_type=kind or "",
-            parser_id=parser or "",
-            third_party_id=third or "",
-            correlation_id=correlation or "",
-            event_hash=digest or self.event_hash.hex(),
-            job_name=self.name,
-            image=image,
-            traceparent=trace,
-            accepted_at=at or 0.0,
+        kept: list[Any] = (
+            json.loads(self.details) if self.details else [None, self.event_hash.hex()]
         )
+        namespace, event_hash, *values = kept
+        noted = dict(zip(_NOTED, values, strict=False))
+        request = BuildRequest.of_job(self.name, event_hash, noted)
         return BuildResult(
             request=request,
             state=self.state,
             error=self.error,
             job_uid=self.uid,
             namespace=namespace,
-            image=image,
+            image=request.image,
             created_at=self.created_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
@@ -158,17 +153,5 @@ def _shared(error: BuildError | None) -> BuildError | None:
 
 def _details(result: BuildResult) -> bytes:
     request = result.request
-    values = [
-        result.namespace,
-        result.image,
-        request.event_hash,
-        request.event_id,
-        request.event_source,
-        request.event_type,
-        request.third_party_id,
-        request.parser_id,
-        request.correlation_id,
-        request.traceparent,
-        request.accepted_at,
-    ]
+    values = [result.namespace, request.event_hash, *_values_noted(request)]
     return json.dumps(values, separators=(",", ":")).encode()

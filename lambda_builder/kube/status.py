@@ -15,20 +15,12 @@ from lambda_builder.builds import (
     netstring_digest,
 )
 from lambda_builder.kube.labels import (
-    ACCEPTED_AT,
+    ANNOTATIONS,
     APP,
-    CORRELATION_ID,
     EVENT_HASH_LABEL,
-    EVENT_ID,
-    EVENT_SOURCE,
-    EVENT_TYPE,
-    IMAGE,
     KUEUE_QUEUE_LABEL,
     MANAGED_BY_LABEL,
-    PARSER_ID,
     REQUEST,
-    THIRD_PARTY_ID,
-    TRACEPARENT,
     event_hash_label,
 )
 from lambda_builder.kube.times import parse_time
@@ -74,15 +66,15 @@ def job_result(job: Job) -> BuildResult:
     """
     metadata, status = job["metadata"], job.get("status") or {}
     state, error, finished_at = _outcome(job)
-    annotations = metadata.get("annotations") or {}
+    request = _request(job)
     started_at = None if state is BuildState.CREATED else parse_time(status.get("startTime"))
     return BuildResult(
-        request=_request(job),
+        request=request,
         state=state,
         error=error,
         job_uid=metadata.get("uid"),
         namespace=metadata.get("namespace"),
-        image=annotations.get(IMAGE),
+        image=request.image,
         created_at=parse_time(metadata.get("creationTimestamp")),
         started_at=started_at,
         finished_at=finished_at,
@@ -158,21 +150,14 @@ def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
 
 def _request(job: Job) -> BuildRequest:
     metadata = job["metadata"]
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    event_id, source = annotations.get(EVENT_ID, ""), annotations.get(EVENT_SOURCE, "")
-    # A label has room for half of the digest only.
-    known = EVENT_ID in annotations and EVENT_SOURCE in annotations
-    event_hash = netstring_digest(source, event_id) if known else labels.get(EVENT_HASH_LABEL, "")
-    return BuildRequest(
-        event_id=event_id,
-        event_source=source,
-        event_type=annotations.get(EVENT_TYPE, ""),
-        parser_id=annotations.get(PARSER_ID, labels.get(PARSER_ID, "")),
-        third_party_id=annotations.get(THIRD_PARTY_ID, labels.get(THIRD_PARTY_ID, "")),
-        correlation_id=annotations.get(CORRELATION_ID, ""),
-        event_hash=event_hash,
-        job_name=metadata["name"],
-        image=annotations.get(IMAGE),
-        traceparent=annotations.get(TRACEPARENT),
-        accepted_at=parse_time(annotations.get(ACCEPTED_AT)) or 0.0,
-    )
+    labels = metadata.get("labels") or {}
+    # The ids of the target are labels too, in a safe form.
+    known = {**labels, **(metadata.get("annotations") or {})}
+    noted = {field: known[name] for field, name in ANNOTATIONS.items() if name in known}
+    noted["accepted_at"] = parse_time(noted.get("accepted_at")) or 0.0
+    if "event_source" in noted and "event_id" in noted:
+        event_hash = netstring_digest(noted["event_source"], noted["event_id"])
+    else:
+        # A label has room for half of the digest only.
+        event_hash = labels.get(EVENT_HASH_LABEL, "")
+    return BuildRequest.of_job(metadata["name"], event_hash, noted)

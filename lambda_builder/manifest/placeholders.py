@@ -7,33 +7,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from operator import attrgetter
 
 from lambda_builder.builds import BuildRequest, rfc3339
 from lambda_builder.kube.labels import correlation_hash_label, event_hash_label, safe
 
 _HASH_DIGITS = 10
 
+_NOT_FROM_THE_EVENT_ALONE = ("context_url", "image")
+"""Settings stand in for these, so the template knows them."""
+_NO_TEXT = ("build_args", "event")
+
+
+def _exact(field: str) -> Callable[[BuildRequest], str]:
+    value = attrgetter(field)
+    return lambda build: str(value(build) or "")
+
+
+def _safe_form(field: str) -> Callable[[BuildRequest], str]:
+    value = attrgetter(field)
+    return lambda build: safe(value(build))
+
+
+_TEXTS = [
+    field.name
+    for field in fields(BuildRequest)
+    if field.name not in (*_NOT_FROM_THE_EVENT_ALONE, *_NO_TEXT)
+]
+
 FIELDS: Mapping[str, Callable[[BuildRequest], str]] = {
-    "third_party_id": lambda build: build.third_party_id,
-    "third_party_id_safe": lambda build: safe(build.third_party_id),
-    "parser_id": lambda build: build.parser_id,
-    "parser_id_safe": lambda build: safe(build.parser_id),
-    "correlation_id": lambda build: build.correlation_id,
-    "correlation_id_safe": lambda build: safe(build.correlation_id),
+    **{name: _exact(name) for name in _TEXTS},
+    **{f"{name}_safe": _safe_form(name) for name in _TEXTS if name.endswith("_id")},
+    "accepted_at": lambda build: rfc3339(build.accepted_at) or "",
     "correlation_hash": lambda build: correlation_hash_label(build.correlation_id),
-    "event_id": lambda build: build.event_id,
-    "event_id_safe": lambda build: safe(build.event_id),
-    "event_source": lambda build: build.event_source,
-    "event_type": lambda build: build.event_type,
-    "event_hash": lambda build: build.event_hash,
     "event_hash_label": lambda build: event_hash_label(build.event_hash),
     "hash": lambda build: build.event_hash[:_HASH_DIGITS],
-    "job_name": lambda build: build.job_name,
-    "priority": lambda build: build.priority.value,
-    "runtime": lambda build: build.runtime or "",
-    "content_hash": lambda build: build.content_hash or "",
-    "traceparent": lambda build: build.traceparent or "",
-    "accepted_at": lambda build: rfc3339(build.accepted_at) or "",
 }
 """What a placeholder of that name stands for; an optional field that is absent is empty."""
 

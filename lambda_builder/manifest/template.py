@@ -34,20 +34,10 @@ _LABELS = {
     labels.EVENT_HASH_LABEL: "${event_hash_label}",
     labels.CORRELATION_HASH_LABEL: "${correlation_hash}",
 }
-_ANNOTATIONS = {
-    labels.THIRD_PARTY_ID: "${third_party_id}",
-    labels.PARSER_ID: "${parser_id}",
-    labels.EVENT_ID: "${event_id}",
-    labels.EVENT_SOURCE: "${event_source}",
-    labels.EVENT_TYPE: "${event_type}",
-    labels.CORRELATION_ID: "${correlation_id}",
-    labels.TRACEPARENT: "${traceparent}",
-    labels.IMAGE: "${image}",
-    labels.ACCEPTED_AT: "${accepted_at}",
-}
+_ANNOTATIONS = {name: f"${{{field}}}" for field, name in labels.ANNOTATIONS.items()}
+_LEFT_OUT_WHEN_EMPTY = tuple(labels.ANNOTATIONS[field] for field in ("traceparent", "accepted_at"))
 _MOST_REQUEST_BYTES = 65_536
 """Annotations together may have 256 KiB; a longer request is built again only where it is known."""
-_LEFT_OUT_WHEN_EMPTY = (labels.TRACEPARENT, labels.ACCEPTED_AT)
 
 Manifest = dict[str, Any]
 

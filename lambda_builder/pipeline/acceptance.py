@@ -39,9 +39,7 @@ class Receipt:
     """The answer to one delivered event; ``future`` ends with the build's outcome."""
 
     status: Literal["queued", "duplicate", "skipped"]
-    job_name: str
-    correlation_id: str
-    event_id: str
+    request: BuildRequest
     queue_size: int
     state: BuildState
     future: Future[BuildResult]
@@ -186,15 +184,7 @@ class Acceptance:
         else:
             future = Future()
             future.set_result(result)
-        return Receipt(
-            status,
-            request.job_name,
-            request.correlation_id,
-            request.event_id,
-            self._queue.qsize(),
-            result.state,
-            future,
-        )
+        return Receipt(status, request, self._queue.qsize(), result.state, future)
 
     # -- new -----------------------------------------------------------------------------------
 
@@ -214,13 +204,7 @@ class Acceptance:
         size = self._queue.qsize()
         return {
             build.request.event_hash: Receipt(
-                "queued",
-                build.request.job_name,
-                build.request.correlation_id,
-                build.request.event_id,
-                size,
-                BuildState.QUEUED,
-                build.future,
+                "queued", build.request, size, BuildState.QUEUED, build.future
             )
             for build in builds
         }

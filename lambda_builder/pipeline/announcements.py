@@ -42,25 +42,18 @@ class Announcements:
 
 def _log_not_made(result: BuildResult) -> None:
     structlog.get_logger().exception(
-        "event_not_made", job_name=result.request.job_name, state=result.state.value
+        "event_not_made", state=result.state.value, **result.request.log_fields()
     )
 
 
 def log_state(result: BuildResult, **extra: Any) -> None:
     """Log the state that a build is in from now on."""
-    request = result.request
     fields: dict[str, Any] = {
         "state": result.state.value,
-        "correlation_id": request.correlation_id,
-        "job_name": request.job_name,
-        "event_id": request.event_id,
-        "third_party_id": request.third_party_id,
-        "parser_id": request.parser_id,
+        **result.request.log_fields(),
         "attempts": result.attempts,
         **extra,
     }
-    if request.traceparent:
-        fields["trace_id"] = request.traceparent.split("-")[1]
     if result.error:
         fields["error_code"] = result.error.code
         fields["error"] = result.error.message

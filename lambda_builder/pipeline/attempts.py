@@ -110,9 +110,8 @@ class Attempts:
         structlog.get_logger().error(
             "worker_panic",
             exc_info=error,
-            correlation_id=build.request.correlation_id,
-            job_name=build.request.job_name,
             attempts=build.attempts,
+            **build.request.log_fields(),
         )
         message = f"unexpected {type(error).__name__}: {error}"
         if isinstance(error, WorkerDied) and build.attempts < self._max_attempts:

@@ -177,8 +177,7 @@ class ResultStore:
         return entry or self._ended.pop(key, None)
 
     def _insert(self, key: str, entry: _Entry) -> None:
-        request = entry[1].request
-        for build_id in {request.job_name, request.correlation_id}:
+        for build_id in entry[1].request.ids:
             self._index.add(build_id, key)
         if entry[1].state.waits:
             self._active[key] = entry
@@ -189,7 +188,7 @@ class ResultStore:
 
     def _unindex(self, entry: _Entry) -> None:
         request = entry[1].request
-        for build_id in {request.job_name, request.correlation_id}:
+        for build_id in request.ids:
             self._index.remove(build_id, request.event_hash)
 
 

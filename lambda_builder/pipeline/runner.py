@@ -5,7 +5,7 @@ from __future__ import annotations
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import FailureReason, Permanent
 from lambda_builder.kube.jobs import CreatedJob, Job, JobManager
-from lambda_builder.kube.labels import APP, IMAGE, MANAGED_BY_LABEL, event_hash_label
+from lambda_builder.kube.labels import ANNOTATIONS, APP, MANAGED_BY_LABEL, event_hash_label
 from lambda_builder.kube.status import event_hash_of, job_result
 from lambda_builder.manifest.template import JobTemplate, Manifest
 
@@ -22,7 +22,7 @@ class TargetBusy(Exception):
 
 def image_of(manifest: Manifest) -> str:
     """Return the image that a rendered Job pushes."""
-    return str(manifest["metadata"]["annotations"][IMAGE])
+    return str(manifest["metadata"]["annotations"][ANNOTATIONS["image"]])
 
 
 class BuildRunner:

@@ -34,13 +34,14 @@ def build_url(job_name: str) -> str:
 
 def accepted_build(receipt: Receipt, state: BuildState) -> dict[str, Any]:
     """Describe an accepted build, with its ``state`` by now unless it was just queued."""
+    request = receipt.request
     answer = {
         "status": receipt.status,
-        "job_name": receipt.job_name,
-        "correlation_id": receipt.correlation_id,
-        "event_id": receipt.event_id,
+        "job_name": request.job_name,
+        "correlation_id": request.correlation_id,
+        "event_id": request.event_id,
         "queue_size": receipt.queue_size,
-        "result_url": build_url(receipt.job_name),
+        "result_url": build_url(request.job_name),
     }
     if receipt.status == "queued" and state is BuildState.QUEUED:
         return answer

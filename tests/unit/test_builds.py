@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -12,10 +13,18 @@ from lambda_builder.builds import (
     BuildRequest,
     BuildResult,
     BuildState,
+    Mark,
     Priority,
+    fields_marked,
     job_name,
     netstring_digest,
 )
+from lambda_builder.events.data import BuildData
+from lambda_builder.kube.labels import ANNOTATIONS
+from lambda_builder.kube.status import job_result
+from lambda_builder.manifest.placeholders import FIELDS
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.settings import Settings
 
 DIGEST = netstring_digest("network.notifi.customer-1", "id-1")
 
@@ -96,3 +105,21 @@ def test_absent_values_are_null_and_times_are_rfc_3339_in_utc() -> None:
     assert shown["accepted_at"] == "1970-01-01T00:00:01.500Z"
     assert shown["error"] is None
     assert shown["finished_at"] is None
+
+
+def test_every_field_of_a_build_is_a_placeholder_or_named_as_none():
+    text = {field.name for field in dataclasses.fields(BuildRequest)} - {"build_args", "event"}
+    assert text - {"context_url", "image"} <= set(FIELDS)  # the template adds these two
+
+
+def test_every_field_that_a_job_notes_is_read_back_from_it():
+    texts = {name: f"{name}-1" for name in ANNOTATIONS}
+    texts |= {"event_hash": netstring_digest("event_source-1", "event_id-1"), "job_name": "build-1"}
+    request = BuildRequest(**{**texts, "accepted_at": 1.5})
+    noted = job_result(JobTemplate.from_settings(Settings()).render(request)).request
+    for name in ANNOTATIONS:
+        assert getattr(noted, name) == getattr(request, name)
+
+
+def test_the_data_of_an_event_has_the_fields_that_the_reader_takes():
+    assert set(fields_marked(Mark.DATA)) | {"correlation_id"} == set(BuildData.model_fields)

@@ -27,9 +27,7 @@ START = "network.notifi.lambda.build.start"
 @dataclasses.dataclass
 class FakeReceipt:
     status: str
-    job_name: str
-    correlation_id: str
-    event_id: str
+    request: BuildRequest
     queue_size: int
     state: BuildState
     future: Future[BuildResult]
@@ -55,9 +53,7 @@ class FakeCreator:
         receipts = [
             FakeReceipt(
                 self.status,
-                request.job_name,
-                request.correlation_id,
-                request.event_id,
+                request,
                 len(self.receipts) + number,
                 self.state,
                 Future(),

@@ -117,7 +117,10 @@ def test_a_duplicate_is_answered_with_the_correlation_id_of_its_build_in_body_an
 
     def known_as_order_7(requests):
         return [
-            dataclasses.replace(receipt, correlation_id="order-7") for receipt in accept(requests)
+            dataclasses.replace(
+                receipt, request=dataclasses.replace(receipt.request, correlation_id="order-7")
+            )
+            for receipt in accept(requests)
         ]
 
     house.creator.accept = known_as_order_7
