@@ -156,9 +156,7 @@ def test_a_job_deleted_while_its_log_is_followed_ends_it(builds, jobs, logs, kno
     reading.finish()
 
 
-def test_a_pod_that_is_evicted_is_followed_by_its_successor(
-    cluster, builds, client, logs, known
-):
+def test_a_pod_that_is_evicted_is_followed_by_its_successor(cluster, builds, client, logs, known):
     request = builds.create()
     reading = Reading(logs.open(known.put(request, BuildState.CREATED), follow=True))
     wait_until(lambda: reading.text, "the first lines")
