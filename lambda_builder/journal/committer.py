@@ -204,9 +204,9 @@ class Committer:
 def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) -> int:
     """Run ``statements`` in one transaction; returns the bytes of messages that were deleted."""
     if len(statements) == 1:
-        return sum(row[0] for row in connection.execute(*statements[0]))
+        return sum(int(row[0]) for row in connection.execute(*statements[0]))
     connection.execute("BEGIN IMMEDIATE")
-    deleted = sum(row[0] for statement in statements for row in connection.execute(*statement))
+    deleted = sum(int(row[0]) for statement in statements for row in connection.execute(*statement))
     connection.execute("COMMIT")
     return deleted
 
