@@ -60,7 +60,7 @@ class Deletion:
         if options.get("dryRun"):
             return _success(obj), headers
         if obj.resource is PODS:
-            return self._end_pod(obj, int(options.get("gracePeriodSeconds", _GRACE))).encode(), ()
+            return self._end_pod(obj, _grace(options)).encode(), ()
         if obj.deleting:
             return obj.encode(), headers
         meta = obj.decode_meta()
@@ -168,6 +168,14 @@ def _policy(obj: Obj, options: Json) -> tuple[str, Headers]:
             f"values: {supported}"
         )
     return policy, ()
+
+
+def _grace(options: Json) -> int:
+    given = options.get("gracePeriodSeconds")
+    try:
+        return _GRACE if given is None else max(0, int(given))
+    except (TypeError, ValueError) as exc:
+        raise bad_request(f"gracePeriodSeconds: {exc}") from exc
 
 
 def _check_preconditions(obj: Obj, options: Json) -> None:

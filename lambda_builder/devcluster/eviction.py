@@ -31,9 +31,11 @@ class Evictions:
 
     def evict(self, pod: Obj, eviction: Json, *, dry_run: bool) -> bytes:
         """Mark and delete a pod, and return the answer's body; raises 429 for the budget."""
-        if (eviction.get("metadata") or {}).get("name") != pod.name:
+        meta, options = (eviction.get(field) or {} for field in ("metadata", "deleteOptions"))
+        if not isinstance(meta, dict) or not isinstance(options, dict):
+            raise bad_request("metadata and deleteOptions of an Eviction are objects")
+        if meta.get("name") != pod.name:
             raise bad_request("name in URL does not match name in Eviction object")
-        options = eviction.get("deleteOptions") or {}
         if phase_of(pod) == "Running" and not pod.deleting:
             self._ask_budget(pod)
         if dry_run or options.get("dryRun"):

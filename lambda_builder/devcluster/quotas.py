@@ -52,10 +52,10 @@ class Quotas:
         """Bring the status of a namespace's quotas up to date."""
         for quota in tuple(self._of(namespace)):
             value = quota.decode()
-            hard = {name: str(most) for name, most in value["spec"].get("hard", {}).items()}
+            hard = {name: str(most) for name, most in value.get("spec", {}).get("hard", {}).items()}
             counts = self._counts(namespace)
             status = {"hard": hard, "used": {n: str(counts[n]) for n in hard if n in counts}}
-            if status != value["status"]:
+            if status != value.get("status"):
                 self._store.put(quota.with_status(status))
 
     def _of(self, namespace: str) -> Iterator[Obj]:

@@ -132,8 +132,10 @@ Probe exec:ExecAction failureThreshold:int32 grpc:GRPCAction httpGet:HTTPGetActi
 ProjectedVolumeSource defaultMode:int32 sources:[VolumeProjection]
 ResourceClaim name:string request:string
 ResourceFieldSelector containerName:string divisor:quantity resource:string
-ResourceQuota apiVersion:string kind:string metadata:ObjectMeta spec:ResourceQuotaSpec status:any
+ResourceQuota apiVersion:string kind:string metadata:ObjectMeta spec:ResourceQuotaSpec
+    status:ResourceQuotaStatus
 ResourceQuotaSpec hard:{quantity} scopeSelector:any scopes:[string]
+ResourceQuotaStatus hard:{quantity} used:{quantity}
 ResourceRequirements claims:[ResourceClaim] limits:{quantity} requests:{quantity}
 SELinuxOptions level:string role:string type:string user:string
 SeccompProfile localhostProfile:string type:string

@@ -174,6 +174,20 @@ def test_an_eviction_that_is_only_tried_or_of_another_name_takes_no_pod(api, pod
     assert "deletionTimestamp" not in pods()[0]["metadata"]
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", {}, {"metadata": []}, {"metadata": None}, {"deleteOptions": 7}]
+)
+def test_an_eviction_that_cannot_be_read_is_a_bad_request(api, running, body):
+    name = running()["metadata"]["name"]
+    assert api("POST", f"{PODS}/{name}/eviction", body).status == 400
+
+
+def test_a_grace_period_that_cannot_be_read_is_a_bad_request(api, running):
+    name = running()["metadata"]["name"]
+    for grace in ("soon", [], {}):
+        assert api("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": grace}).status == 400
+
+
 def test_a_finished_job_goes_in_the_foreground_after_its_ttl(
     api, cluster, connect, running, wait_until
 ):

@@ -103,6 +103,26 @@ def test_an_invalid_job_is_told_so_before_any_quota(api, set_quota, new_job):
     assert api("POST", JOBS, new_job("Upper")).status == 422
 
 
+def test_a_quota_that_cannot_be_read_is_a_bad_request(api, set_quota):
+    set_quota(count__jobs_batch=1)
+    for part in ({"spec": 7}, {"spec": {"hard": {"pods": "many"}}}, {"status": "full"}):
+        assert api("PATCH", f"{QUOTAS}/builds", part, MERGE).status == 400
+        assert api("POST", QUOTAS, {"metadata": {"name": "other"}, **part}).status == 400
+
+
+def test_a_quota_without_bounds_bounds_nothing_and_its_status_is_the_clusters(
+    api, set_quota, status_of, new_job
+):
+    set_quota(count__jobs_batch=0)
+    wrong = {"status": {"used": {"count/jobs.batch": "-7"}}}
+    assert api("PATCH", f"{QUOTAS}/builds/status", wrong, MERGE).status == 200
+    assert status_of()["used"] == {"count/jobs.batch": "0"}
+    assert api("POST", JOBS, new_job()).status == 403
+    assert api("PATCH", f"{QUOTAS}/builds", {"spec": None}, MERGE).status == 200
+    assert status_of() == {"hard": {}, "used": {}}
+    assert api("POST", JOBS, new_job()).status == 201
+
+
 def test_a_watch_of_quotas_sees_what_is_used(api, cluster, connect, set_quota, new_job):
     cluster.pause_kubelet()
     start = set_quota(count__jobs_batch=3).json["metadata"]["resourceVersion"]
