@@ -20,6 +20,13 @@ from lambda_builder.server.client import ClientSocket
 
 HEAD_BYTES = 131_072
 """Largest head of a request, all its lines together."""
+_LINE_BYTES = 8192
+"""Most that gunicorn asks for where it does not know how much follows."""
+_CHUNK_LINE_BYTES = 1024
+"""Most of that in one turn of the loop, in a chunked body."""
+_CHUNK_ROOM_BYTES = 16_384
+"""What the sizes of chunks and the trailer may take beyond as much as the content: tiny chunks cost
+so much time that a few senders of them would silence the loop."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
@@ -55,7 +62,8 @@ class RequestReader:
         self._loop = getcurrent()
         self._greenlet = greenlet(self._run)
         self._readable = False
-        self._limit = HEAD_BYTES
+        self._chunked: Any = None
+        self._chunked_from = 0
         self._in_head = True
         self.received = 0
         """Bytes that have come of the present request."""
@@ -77,8 +85,14 @@ class RequestReader:
 
     def recv(self, size: int) -> bytes:
         """Return bytes for gunicorn's parser, once there are any; nothing at the end."""
-        if self.received > self._limit:
-            raise http_errors.LimitRequestHeaders("head too large") if self._in_head else Padded
+        if self._in_head and self.received > HEAD_BYTES:
+            raise http_errors.LimitRequestHeaders("head too large")
+        if self._chunked is not None:
+            content = self._chunked.buf.tell() + self._chunked.reader.buf.tell()
+            if self.received - self._chunked_from > _CHUNK_ROOM_BYTES + 2 * content:
+                raise Padded
+            if size <= _LINE_BYTES:
+                size = _CHUNK_LINE_BYTES
         while True:
             while not self._readable:
                 self._loop.switch(None)
@@ -97,7 +111,7 @@ class RequestReader:
                 self._loop.switch(request)
                 request.body = BytesIO()  # the parser keeps its last request
                 self.received = len(self._parser.unreader.buf.getvalue())
-                self._limit, self._in_head = HEAD_BYTES, True
+                self._in_head, self._chunked = True, None
         except http_errors.NoMoreData:
             raise Truncated from None
         raise ConnectionOver
@@ -117,7 +131,9 @@ class RequestReader:
             request._expected_100_continue = False
             if length != 0:
                 self._client.send(_CONTINUE)
-        self._limit, self._in_head = self.received + 2 * limit, False
+        self._in_head = False
+        if length is None:
+            self._chunked, self._chunked_from = request.body, self.received
         body = request.body.read(limit + 1 if length is None else length)
         if length is not None and len(body) < length:
             raise Truncated
