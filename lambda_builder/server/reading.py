@@ -24,7 +24,9 @@ _LINE_BYTES = 8192
 """Most that gunicorn asks for where it does not know how much follows."""
 _CHUNK_LINE_BYTES = 1024
 """Most of that in one turn of the loop, in a chunked body."""
-_CHUNK_ROOM_BYTES = 16_384
+_HEAD_STEP_BYTES = 2048
+"""The same in a head, behind which the first chunks come along."""
+_CHUNK_ROOM_BYTES = 8192
 """What the sizes of chunks and the trailer may take beyond as much as the content: tiny chunks cost
 so much time that a few senders of them would silence the loop."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -85,8 +87,10 @@ class RequestReader:
 
     def recv(self, size: int) -> bytes:
         """Return bytes for gunicorn's parser, once there are any; nothing at the end."""
-        if self._in_head and self.received > HEAD_BYTES:
-            raise http_errors.LimitRequestHeaders("head too large")
+        if self._in_head:
+            if self.received > HEAD_BYTES:
+                raise http_errors.LimitRequestHeaders("head too large")
+            size = _HEAD_STEP_BYTES
         if self._chunked is not None:
             content = self._chunked.buf.tell() + self._chunked.reader.buf.tell()
             if self.received - self._chunked_from > _CHUNK_ROOM_BYTES + 2 * content:
