@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,10 +31,10 @@ _BY_STATE = (
     f"SELECT {RESULT_COLUMNS} FROM builds WHERE {SETTLED} AND state IN (%s)"
     " ORDER BY settled_at DESC LIMIT ?"
 )
-_OPEN_AFTER = (
-    f"SELECT seq, request, attempts FROM builds WHERE {OPEN} AND seq > ? AND seq <= ?"
-    " ORDER BY seq LIMIT ?"
-)
+_PAGE_BYTES = 8 * 1024 * 1024
+_OPEN_AFTER = f"FROM builds WHERE {OPEN} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_SIZES_AFTER = f"SELECT seq, length(request) {_OPEN_AFTER}"
+_BUILDS_AFTER = f"SELECT seq, request, attempts {_OPEN_AFTER}"
 
 
 class Lookups:
@@ -44,10 +45,14 @@ class Lookups:
         self._writer = writer
 
     def open_builds(self, after_seq: int, up_to_seq: int, limit: int) -> list[OpenBuild]:
-        """Return open builds numbered above ``after_seq``; empty means there are no more."""
+        """Return open builds numbered above ``after_seq``; empty means there are no more.
+
+        At most 8 MiB of them, or one.
+        """
         builds: list[OpenBuild] = []
         while not builds:
-            rows = self.fetch(_OPEN_AFTER, (after_seq, up_to_seq, limit))
+            sizes = self.fetch(_SIZES_AFTER, (after_seq, up_to_seq, limit))
+            rows = self.fetch(_BUILDS_AFTER, (after_seq, up_to_seq, _page(sizes)))
             if not rows:
                 break
             after_seq = rows[-1][0]
@@ -90,6 +95,12 @@ class Lookups:
                 self._database.suspect = True
                 self._writer.queue(Change())  # wakes the one who checks
             raise unavailable(f"journal cannot be read: {describe(error) or error}") from error
+
+
+def _page(sizes: Sequence[tuple[int, int]]) -> int:
+    """Return how many of these rows make a page."""
+    totals = itertools.accumulate(size for _, size in sizes)
+    return max(1, sum(total <= _PAGE_BYTES for total in totals))
 
 
 def _results(rows: Sequence[Sequence[Any]]) -> list[BuildResult]:

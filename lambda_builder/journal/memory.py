@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ class MemoryOutbox(News):
     def __init__(self, *, most: int = OUTBOX_MAX) -> None:
         super().__init__()
         self._most = most
+        self.now = time.monotonic
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self.dropped = 0

@@ -1,14 +1,12 @@
 """The journal's outbox: messages written in the same transaction as what they tell of.
 
-Nothing is ever dropped from it. It is bounded by what is accepted: a few messages per build,
-gone once delivered; when they fill the disk, new events are refused.
+It is bounded in bytes (``outbox_bound``); dead letters are never dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -62,10 +60,11 @@ class DiskOutbox(News):
     """
 
     def __init__(
-        self, fetch: Fetch, queue: Submit, write: Submit, *, clock: Callable[[], float] = time.time
+        self, fetch: Fetch, queue: Submit, write: Submit, *, clock: Callable[[], float]
     ) -> None:
+        """``clock`` is the outbox's own: it never goes back."""
         super().__init__()
-        self._clock = clock
+        self.now = clock
         self._fetch = fetch
         self._queue = queue
         self._write = write
@@ -115,7 +114,7 @@ class DiskOutbox(News):
         with self._lock:
             settling = bool(self._gone)
         # What was settled, but not written, still looks due: its consumer must not spin on it.
-        return max(due_at, self._clock() + _SETTLING_SECONDS) if settling else float(due_at)
+        return max(due_at, self.now() + _SETTLING_SECONDS) if settling else float(due_at)
 
     def delivered(self, message_id: str) -> None:
         """See ``Outbox.delivered``."""

@@ -17,6 +17,7 @@ from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal.changes import Change
 from lambda_builder.journal.committer import Committer
 from lambda_builder.journal.database import Database
+from lambda_builder.journal.due_clock import DueClock
 from lambda_builder.journal.housekeeping import Housekeeping
 from lambda_builder.journal.lock import JournalLock
 from lambda_builder.journal.lookups import Lookups
@@ -49,6 +50,7 @@ class Journal:
         keep_seconds: float,
         keep_max: int,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -58,12 +60,13 @@ class Journal:
         self._housekeeping = Housekeeping(
             keep_seconds, keep_max, log_bytes=room.reserve // 4, clock=clock
         )
-        statements = Statements(clock=clock)
+        self._due_clock = DueClock(clock, timer)
+        statements = Statements(clock=self._due_clock)
         self._committer = Committer(self._database, statements, self._housekeeping, room)
         self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
         self._lookups = Lookups(self._database, self._writer)
         self.outbox = DiskOutbox(
-            self._lookups.fetch, self._writer.queue, self._writer.write, clock=clock
+            self._lookups.fetch, self._writer.queue, self._writer.write, clock=self._due_clock
         )
         self._last_seq = 0
 
@@ -207,6 +210,8 @@ class Journal:
     # -- opening -------------------------------------------------------------------------------
 
     def _report(self) -> OpenReport:
+        ((latest_due,),) = self._lookups.fetch("SELECT ifnull(max(due_at), 0) FROM outbox")
+        self._due_clock.set_to(latest_due)
         open_rows, _ = self._lookups.counts()
         last_seq = self._lookups.last_seq()
         structlog.get_logger().info("journal_opened", journal=str(self._path), open=open_rows)

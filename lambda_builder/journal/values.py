@@ -53,6 +53,9 @@ class Outbox(Protocol):
     One consumer per destination: ``due`` shows a message again until it is delivered or failed.
     """
 
+    def now(self) -> float:
+        """Return the outbox's time in seconds, for the methods below; it never goes back."""
+
     def put(self, messages: Sequence[OutboxMessage], *, durable: bool = False) -> None:
         """Add messages, without waiting unless ``durable``.
 
@@ -60,7 +63,7 @@ class Outbox(Protocol):
         """
 
     def due(self, now: float, limit: int, destination: Destination) -> list[OutboxMessage]:
-        """Return messages to deliver now (seconds since the epoch), the longest due first.
+        """Return messages to deliver at ``now``, the longest due first.
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``).
         """

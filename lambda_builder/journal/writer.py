@@ -7,6 +7,7 @@ caller stays in memory, in order, until it can be written.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ class Writer:
         self._wake = threading.Condition()
         self._queue: list[Change] = []
         self._deferred: list[Change] = []
+        self._retrying = 0
         self._closing_until: float | None = None
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -50,7 +52,7 @@ class Writer:
     @property
     def backlog(self) -> int:
         """How many changes are kept in memory, because the disk refused them or to be next."""
-        return len(self._deferred) + len(self._queue)
+        return len(self._deferred) + self._retrying + len(self._queue)
 
     @property
     def running(self) -> bool:
@@ -127,6 +129,7 @@ class Writer:
                 structlog.get_logger().exception("journal_writer_panic")
                 for change in changes:
                     change.fail(unavailable("journal cannot be written: internal error"))
+            self._retrying = 0
         if self._deferred:
             structlog.get_logger().error(
                 "journal_changes_lost",
@@ -160,6 +163,7 @@ class Writer:
     def _write_all(self, changes: list[Change]) -> None:
         deferred: list[Change] = []
         if changes or time.monotonic() >= self._retry_at:
+            self._retrying = len(self._deferred)
             deferred, self._deferred = self._deferred, []
         if deferred and not self._write_together(deferred):
             changes = [*deferred, *changes]
@@ -187,7 +191,8 @@ class Writer:
         left: set[Change] = set()
         stuck: set[str] = set()
         for change in _smallest_first(changes):
-            if change.intake or stuck & change.touches or not self._write_together([change]):
+            waits = change.intake or stuck & change.touches or (left and not change.rows)
+            if waits or not self._write_together([change]):
                 left.add(change)
                 stuck |= change.touches
         return [change for change in changes if change in left]
@@ -230,11 +235,15 @@ class Writer:
 
 
 def _smallest_first(changes: Sequence[Change]) -> list[Change]:
-    """Sort by size, no change before an earlier one to the same build or message."""
-    sizes: dict[str, int] = {}
-    weights: dict[Change, int] = {}
+    """Sort by size, no change before an earlier one to the same build or message.
+
+    What only waits for the others comes last.
+    """
+    sizes: dict[str, float] = {}
+    weights: dict[Change, float] = {}
     for change in changes:
-        weight = max((change.bytes, *(sizes.get(key, 0) for key in change.touches)))
+        size = change.bytes if change.rows else math.inf
+        weight = max((size, *(sizes.get(key, 0) for key in change.touches)))
         weights[change] = weight
         sizes.update(dict.fromkeys(change.touches, weight))
     return sorted(changes, key=lambda change: weights[change])

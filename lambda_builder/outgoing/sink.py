@@ -140,10 +140,10 @@ class Sink:
         next_due = self._outbox.next_due(destination)
         if next_due is None:
             return _IDLE_SECONDS
-        return min(_IDLE_SECONDS, max(0.0, next_due - time.time()))
+        return min(_IDLE_SECONDS, max(0.0, next_due - self._outbox.now()))
 
     def _round(self, destination: Destination, url: str, posts: ThreadPool) -> bool:
-        due = self._outbox.due(time.time(), _BATCH, destination)
+        due = self._outbox.due(self._outbox.now(), _BATCH, destination)
         for entry, problem in zip(
             due, posts.map(lambda e: self._deliver(url, e), due), strict=True
         ):
@@ -168,7 +168,7 @@ class Sink:
             attempts=entry.attempts + 1,
             retry_in_seconds=round(delay, 1),
         )
-        self._outbox.failed(entry.id, time.time() + delay)
+        self._outbox.failed(entry.id, self._outbox.now() + delay)
 
     def _post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: tuple[float, float]

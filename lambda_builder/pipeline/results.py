@@ -94,7 +94,8 @@ class ResultStore:
         self._lock = threading.Lock()
         self._active: dict[str, _Entry] = {}
         self._with_job = _WithJob(maximum, self._unindex)
-        self._ended = _Ended(maximum, ttl_seconds, timer, self._unindex)
+        self._age = 0.0
+        self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._unindex)
         self._index = _Index()
         self._number = 0
 
@@ -121,6 +122,18 @@ class ResultStore:
                 self._pop(key)
                 self._insert(key, (known[0], changed))
             return changed
+
+    def remember(self, results: Iterable[tuple[float, BuildResult]]) -> None:
+        """Take over builds that ended in an earlier process, each with its age in seconds.
+
+        Before any other of them, and the oldest first: their time runs from their ends.
+        """
+        with self._lock:
+            for self._age, result in results:
+                self._number += 1
+                self._insert(result.request.event_hash, (self._number, result))
+            self._age = 0.0
+            self._ended.expire()
 
     def discard(self, key: str) -> None:
         """Forget a build that was in the end not accepted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ class SmallDisk:
     def fill(self, leave: int = 0) -> None:
         with self._filler.open("ab") as file:
             free = os.statvfs(self.place)
-            file.write(b"\0" * max(0, free.f_bavail * free.f_bsize - leave))
+            with contextlib.suppress(OSError):  # the journal may take the last page meanwhile
+                file.write(b"\0" * max(0, free.f_bavail * free.f_bsize - leave))
 
     def free(self) -> None:
         self._filler.unlink()
@@ -275,7 +277,7 @@ def test_dead_letters_are_never_dropped_and_wait_without_holding_up_the_rest(sma
             journal.attempt(make_request(number).event_hash, 1)
             journal.finish(make_result(number))
         wait_until(lambda: len(journal.finished(states=("created",), limit=999)) > len(letters) - 1)
-        assert journal.stats()["backlog"] > 0, "all letters fit: nothing is shown"
+        wait_until(lambda: journal.stats()["backlog"] > 0, "letters that do not fit")
 
         delivered: set[str] = set()
 

@@ -360,3 +360,18 @@ def test_a_newer_journal_stops_the_start_and_is_left_as_it_is(path):
 
     assert journal.close(1.0)
     assert path.read_bytes() == before
+
+
+def test_the_builds_left_open_are_read_in_pages_of_bounded_size(path):
+    with opened(path) as journal:
+        for number in range(20):
+            journal.record([make_request(number, event="x" * 1_000_000)])
+        journal.record([make_request(20, event="x" * 9_000_000)])
+
+        pages, after = [], 0
+        while page := journal.open_builds(after_seq=after, limit=500, up_to_seq=1 << 62):
+            pages.append([build.request.event_id for build in page])
+            after = page[-1].seq
+
+    assert [len(page) for page in pages] == [8, 8, 4, 1]
+    assert [build for page in pages for build in page] == [f"id-{number}" for number in range(21)]

@@ -9,7 +9,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.journal.outbox import _DUE
-from tests.journals import make_message, make_result, opened, raw
+from tests.journals import make_message, make_request, make_result, opened, raw
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def clock() -> list[float]:
 
 @pytest.fixture
 def journal(path, clock):
-    with opened(path, clock=lambda: clock[0]) as journal:
+    with opened(path, clock=lambda: 1000.0, timer=lambda: clock[0]) as journal:
         yield journal
 
 
@@ -196,7 +196,7 @@ def test_messages_outlive_the_build_they_tell_of(path):
 
 
 def test_a_backlog_that_waits_is_not_read_to_find_what_is_due(path):
-    with opened(path, clock=lambda: 0.0) as journal:
+    with opened(path, clock=lambda: 0.0, timer=lambda: 0.0) as journal:
         for first in range(0, 4000, 500):
             keys = range(first, first + 500)
             journal.outbox.put([make_message(f"{n}-a", key=f"key-{n}") for n in keys])
@@ -213,3 +213,49 @@ def test_a_backlog_that_waits_is_not_read_to_find_what_is_due(path):
         assert found == []
         assert len(steps) < 20
         assert len(journal.outbox.due(500.0, 4000, "sink")) == 4000
+
+
+def test_a_step_of_the_wall_clock_moves_nothing_that_waits(path):
+    wall, timer = [50_000.0], [7.0]
+    with opened(path, clock=lambda: wall[0], timer=lambda: timer[0]) as journal:
+        journal.outbox.put([make_message(1)], durable=True)
+        journal.outbox.failed("message-1", journal.outbox.now() + 30.0)
+        assert journal.flush(10.0)
+        wall[0] -= 3600.0
+        journal.outbox.put([make_message(2, key="other")], durable=True)
+
+        assert ids(journal.outbox.due(journal.outbox.now(), 10, "sink")) == ["message-2"]
+        timer[0] += 31.0
+        assert ids(journal.outbox.due(journal.outbox.now(), 10, "sink")) == [
+            "message-2",
+            "message-1",
+        ]
+
+
+def test_what_was_put_off_by_a_clock_that_was_ahead_is_due_soon_after_a_restart(path):
+    with opened(path, clock=lambda: 90_000.0) as journal:
+        journal.outbox.put([make_message(1)], durable=True)
+        journal.outbox.failed("message-1", journal.outbox.now() + 30.0)
+
+    timer = [0.0]
+    with opened(path, clock=lambda: 50_000.0, timer=lambda: timer[0]) as journal:
+        assert journal.outbox.due(journal.outbox.now(), 10, "sink") == []
+        timer[0] = 61.0
+        assert ids(journal.outbox.due(journal.outbox.now(), 10, "sink")) == ["message-1"]
+
+
+def test_neither_outcome_nor_dead_letter_is_written_without_the_other(path):
+    with opened(path) as journal:
+        journal.record([make_request(1)])
+        with raw(path) as connection:
+            connection.execute(
+                "CREATE TRIGGER no_letters BEFORE INSERT ON outbox"
+                " BEGIN SELECT RAISE(ABORT, 'no letters'); END"
+            )
+        journal.finish(make_result(1, BuildState.DEAD), [make_message(1)])
+        journal.flush(10.0)
+
+        found = journal.find(make_request(1).event_hash)
+        assert found is not None
+        assert found.state is BuildState.QUEUED
+        assert journal.outbox.pending() == 0

@@ -179,3 +179,23 @@ def test_an_id_shared_by_many_builds_is_freed_with_the_last_of_them() -> None:
     clock.now = 100
     results.sweep()
     assert len(results._index) == 0
+
+
+def test_the_time_of_what_an_earlier_process_ended_runs_from_its_end() -> None:
+    clock = Clock()
+    results = store(clock)
+    clock.now = 5.0
+    aged = [(70.0, 1), (50.0, 2), (10.0, 3)]
+    results.remember([(age, result(number, BuildState.DEAD)) for age, number in aged])
+    results.put(result(4, BuildState.DEAD))
+
+    def known() -> list[int]:
+        return [number for number in range(1, 5) if results.by_id(f"correlation-{number}")]
+
+    assert known() == [2, 3, 4]
+    clock.now = 16.0
+    assert known() == [3, 4]
+    clock.now = 56.0
+    assert known() == [4]
+    clock.now = 66.0
+    assert known() == []
