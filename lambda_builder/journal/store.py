@@ -14,7 +14,7 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal.changes import Change
+from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.committer import Committer
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.due_clock import DueClock
@@ -76,7 +76,8 @@ class Journal:
         """Lock the file, rebuild it where it is damaged, bring it up to date; once.
 
         Raises ``BootError`` where another process holds it, a newer version wrote it, or it
-        cannot be used; the message says what to do.
+        cannot be used; the message says what to do. Raises ``Refused`` (``JOURNAL_UNAVAILABLE``)
+        while the volume is full: then it can be opened once there is room.
         """
         with self._boot_errors(), contextlib.ExitStack() as undo:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -225,15 +226,19 @@ class Journal:
             raise BootError(f"journal {self._path}: {error.detail}") from error
         except sqlite3.Error as error:
             reason = describe(error) or str(error)
-            if reason == DISK_FULL or _is_full(
-                self._path.parent
-            ):  # SQLite may call it an I/O error
-                reason = f"{DISK_FULL}; free some space"
+            if reason == DISK_FULL or _is_full(self._path.parent):  # or SQLite's "I/O error"
+                raise self._no_room() from error
             raise BootError(f"journal {self._path} cannot be opened: {reason}") from error
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._no_room() from error
             raise BootError(
                 f"journal {self._path} cannot be opened: {error.strerror}{_remedy(error)}"
             ) from error
+
+    def _no_room(self) -> Refused:
+        self._committer.failure = DISK_FULL
+        return unavailable(f"journal {self._path} cannot be opened: {DISK_FULL}; free some space")
 
 
 def _is_full(directory: Path) -> bool:
@@ -249,8 +254,6 @@ def _remedy(error: OSError) -> str:
         )
     if error.errno == errno.EROFS:
         return "; mount the volume writable"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space"
     if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
         return "; JOURNAL_PATH must name a file in a directory"
     return ""

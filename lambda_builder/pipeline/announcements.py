@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.outgoing.announcer import Announcer
 
@@ -29,7 +30,12 @@ class Announcements:
             _log_not_made(result)
             return
         if messages:
-            self._outbox.put(messages)
+            try:
+                self._outbox.put(messages)
+            except Refused as error:  # the build is recorded, and told of by the next start
+                structlog.get_logger().warning(
+                    "event_not_kept", job_name=result.request.job_name, error=error.detail
+                )
 
     def ended(self, result: BuildResult) -> list[OutboxMessage]:
         """Return what tells of the build's end, to be recorded together with it."""

@@ -96,6 +96,11 @@ class PipelineCollector(Collector):
             "Damaged journals that were replaced by what could be read of them.",
             value=numbers.get("moved_aside", 0),
         )
+        yield CounterMetricFamily(
+            "outbox_dropped",
+            "Outgoing events dropped for want of room.",
+            value=numbers.get("outbox_dropped", 0),
+        )
         pending = GaugeMetricFamily(
             "outbox_pending", "Outgoing events not delivered yet.", labels=["destination"]
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal, NoJournal, OpenReport
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
@@ -74,17 +74,25 @@ class AsyncJobCreator:
         """
         if self._started.is_set() or self._closing.is_set():
             return
-        report = self._journal.open()
         if isinstance(self._journal, NoJournal):
             structlog.get_logger().warning(
                 "no_journal", consequence="builds that wait are lost if this process is killed"
             )
-        self._replay.start(report)
-        for result in reversed(self._journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)):
-            self._results.put(result)
+        self._replay.start(self._open_journal)
         self._sweeper.start()
         self._pool.start()
         self._started.set()
+
+    def _open_journal(self) -> OpenReport:
+        report = self._journal.open()
+        now = time.time()
+        found = self._journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)
+        aged = [
+            (max(0.0, now - (result.finished_at or result.request.accepted_at)), result)
+            for result in found
+        ]
+        self._results.remember(sorted(aged, key=lambda entry: entry[0], reverse=True))
+        return report
 
     def close_intake(self) -> None:
         """Refuse new events from now on; what was accepted is still worked off."""

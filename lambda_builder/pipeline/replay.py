@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
 from lambda_builder.builds import BuildRequest
-from lambda_builder.errors import Refused
+from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal import Journal, NoJournal, OpenBuild, OpenReport
 from lambda_builder.pipeline.acceptance import entry_for
 from lambda_builder.pipeline.ledger import Ledger
@@ -40,15 +40,24 @@ class Replay:
         self._journal = journal
         self._thread = Background("replay", self._run)
         self._last_row = self._expected = 0
+        self._open_later: Callable[[], OpenReport] | None = None
 
-    def start(self, report: OpenReport) -> None:
-        """Queue what ``report`` found, if anything; to be called once."""
-        if not report.open_rows:
-            return
+    def start(self, open_journal: Callable[[], OpenReport]) -> None:
+        """Open the journal and queue what it holds, if anything; to be called once.
+
+        While its volume is full that is tried again, in the background. Raises ``BootError``.
+        """
+        try:
+            self._take_over(open_journal())
+        except Refused as refused:
+            structlog.get_logger().error("journal_not_open_yet", reason=refused.detail)
+            self._open_later = open_journal
+        if self._expected or self._open_later is not None:
+            self._thread.start()
+
+    def _take_over(self, report: OpenReport) -> None:
         self._last_row, self._expected = report.last_seq, report.open_rows
         self._queue.expect(report.open_rows)
-        structlog.get_logger().info("replay_started", builds=report.open_rows)
-        self._thread.start()
 
     def ask_to_stop(self) -> None:
         """Let the thread end; does not wait for it."""
@@ -74,6 +83,9 @@ class Replay:
 
     def _run(self, stopping: threading.Event) -> None:
         log = structlog.get_logger()
+        if self._open_later is not None and not self._opened(self._open_later, stopping):
+            return
+        log.info("replay_started", builds=self._expected)
         expected, replayed = self._expected, 0
         for row in self._rows(stopping):
             build = self._ledger.adopt(row.request, row.attempts)
@@ -89,6 +101,19 @@ class Replay:
             replayed += 1
         self._queue.unexpect(expected)  # rows that nobody can read hold no room for ever
         log.info("replay_finished", builds=replayed)
+
+    def _opened(self, open_journal: Callable[[], OpenReport], stopping: threading.Event) -> bool:
+        """Try until the journal is open; False when the service stops before."""
+        while not stopping.wait(_RETRY_SECONDS):
+            try:
+                self._take_over(open_journal())
+            except Refused:
+                continue  # the volume is still full
+            except BootError as error:
+                structlog.get_logger().error("journal_not_open_yet", reason=str(error))
+                continue
+            return True
+        return False
 
     def _rows(self, stopping: threading.Event) -> Iterator[OpenBuild]:
         """Read the rows that an earlier process left open, however often a read fails."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,57 @@ def test_a_full_disk_refuses_events_keeps_what_it_has_and_recovers(
         )
         stray = set(cluster.jobs_per_event()) - accepted - {"after"}
         assert not stray, "a refused event was built all the same"
+
+
+def test_a_start_on_a_full_disk_serves_and_goes_on_once_there_is_room(
+    cluster: ClusterProcess, small_disk: Path, tmp_path: Path
+) -> None:
+    with ServiceProcess(
+        cluster.kubeconfig, tmp_path, journal_path=small_disk / "journal.sqlite3", drain_seconds=0.5
+    ) as service:
+        cluster.add_fault("hang", verb="create", resource="jobs")
+        for number in range(5):
+            assert service.post(f"before-{number}").status_code == 200
+        service.terminate()
+        cluster.clear_faults()
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 1024):
+                pass
+        service.start()
+        assert service.get("/health").status_code == 200
+        refused = service.post("full")
+        assert (refused.status_code, refused.json()["code"]) == (503, "journal_unavailable")
+
+        ballast.unlink()
+
+        wait_until(lambda: service.post("after").status_code == 200, "the journal to open")
+        wanted = {"after", *(f"before-{number}" for number in range(5))}
+        wait_until(lambda: set(cluster.jobs_per_event()) == wanted, "every accepted build")
+
+
+def test_a_journal_that_filled_its_volume_has_its_builds_made_and_goes_on(
+    cluster: ClusterProcess, small_disk: Path, tmp_path: Path
+) -> None:
+    with ServiceProcess(
+        cluster.kubeconfig,
+        tmp_path,
+        journal_path=small_disk / "journal.sqlite3",
+        queue_size=5000,
+        result_ttl_seconds=2,
+    ) as service:
+        cluster.add_fault("hang", verb="create", resource="jobs")
+        accepted = []
+        for number in range(2000):
+            answer = service.post(f"event-{number}", pad="x" * 8000)
+            if answer.status_code == 503:
+                break
+            accepted.append(f"event-{number}")
+        assert answer.json()["code"] == "journal_unavailable"
+        service.kill()
+        service.start()
+
+        cluster.clear_faults()
+
+        wait_until(lambda: set(cluster.jobs_per_event()) == set(accepted), "every build", 60)
+        wait_until(lambda: service.post("after").status_code == 200, "room for new events", 60)

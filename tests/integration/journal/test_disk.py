@@ -293,19 +293,23 @@ def test_dead_letters_are_never_dropped_and_wait_without_holding_up_the_rest(sma
         assert open_ids(journal) == []
 
 
-def test_a_start_on_a_full_disk_says_what_to_do_and_leaves_the_journal_whole(small_disk):
+def test_a_start_on_a_full_disk_says_what_to_do_and_succeeds_once_there_is_room(small_disk):
     with opened(small_disk.journal) as journal:
         journal.record([make_request(1)])
     small_disk.fill()
     journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
 
-    with pytest.raises(BootError, match="cannot be opened: disk full; free some space"):
+    with pytest.raises(Refused, match="cannot be opened: disk full; free some space"):
         journal.open()
-    assert journal.close(1.0)
+    assert not journal.available
+    with pytest.raises(Refused, match="not open yet"):
+        journal.record([make_request(2)])
 
     small_disk.free()
-    with opened(small_disk.journal) as again:
-        assert open_ids(again) == ["id-1"]
+    assert journal.open().open_rows == 1
+    wait_until(lambda: journal.available)
+    assert open_ids(journal) == ["id-1"]
+    assert journal.close(10.0)
 
 
 def test_a_start_on_a_read_only_volume_says_what_to_do(small_disk):
