@@ -231,7 +231,7 @@ def test_a_journal_that_filled_its_volume_still_brings_every_build_to_its_end(sm
     # Room for new builds comes with the end of the outcomes' time.
     with opened(small_disk.journal, keep_seconds=0.0) as journal:
         journal._housekeeping.start_round()
-        wait_until(lambda: journal.stats()["settled"] == 0 and journal.available)
+        wait_until(lambda: journal.flush(1.0) and journal.stats()["settled"] == 0)
         assert len(record_until_refused(journal, first=6000)[0]) >= len(acknowledged) // 2
 
 
