@@ -14,6 +14,7 @@ from lambda_builder.outgoing.messages import (
     build_event,
     dead_letter,
     handoff,
+    is_news,
     rejected_event,
 )
 
@@ -53,6 +54,10 @@ class Announcer:
         message = dead_letter(result.request, error=code, attempts=result.attempts)
         event_hash = result.request.event_hash
         return [_outgoing("dead_letter", event_hash, event_hash, message)]
+
+    def is_own(self, event_type: str, source: str) -> bool:
+        """Return whether an event with these attributes was sent by this service, or its like."""
+        return source == self._source or is_news(event_type)
 
     def rejected(
         self, code: str, detail: str, excerpt: str, body: bytes, correlation_id: str | None

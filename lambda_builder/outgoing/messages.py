@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cloudevents.core.bindings.http import HTTPMessage, to_binary
 from cloudevents.core.formats.json import JSONFormat
@@ -20,11 +20,23 @@ from lambda_builder.builds import BuildRequest, BuildResult
 from lambda_builder.events.attributes import REQUIRED, SPECVERSION, as_text, parse_time
 from lambda_builder.events.binding import STRUCTURED_JSON, dump_json
 
-__all__ = ["BuildNews", "HTTPMessage", "build_event", "dead_letter", "handoff", "rejected_event"]
+__all__ = [
+    "BuildNews",
+    "HTTPMessage",
+    "build_event",
+    "dead_letter",
+    "handoff",
+    "is_news",
+    "rejected_event",
+]
 
 BuildNews = Literal["accepted", "started", "complete", "failed", "timeout", "cancelled"]
 
 TYPE_PREFIX = "network.notifi.lambda.build."
+LIFECYCLE_PREFIX = "io.knative.lambda.lifecycle.build."
+"""Of all news in that family; its commands begin with ``io.knative.lambda.command.``."""
+_NEWS = (*get_args(BuildNews), "rejected")
+_NEWS_TYPES = frozenset(f"{TYPE_PREFIX}{kind}" for kind in _NEWS)
 _JSON = "application/json"
 _MAX_HEADERS = 64
 _MAX_HEADER_BYTES = 8000
@@ -80,6 +92,11 @@ def rejected_event(
         attributes["correlationid"] = correlation_id
     data = {"code": code, "detail": detail, "excerpt": excerpt, "correlation_id": correlation_id}
     return _message({**attributes, **_extensions(overrides)}, data)
+
+
+def is_news(event_type: str) -> bool:
+    """Return whether events of that type are what this service sends, never what it takes."""
+    return event_type in _NEWS_TYPES or event_type.startswith(LIFECYCLE_PREFIX)
 
 
 def dead_letter(request: BuildRequest, *, error: str, attempts: int) -> HTTPMessage:

@@ -1,0 +1,140 @@
+"""Poster: one HTTP exchange with one bound on all of it, however slow the other side is.
+
+The timeouts of ``requests`` begin anew with every byte: who sends one now and then would hold a
+delivery for ever.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from http.client import HTTPResponse
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+_CONNECT_SECONDS = 3.05
+_SEND_SECONDS = 10.0
+_PIECE_BYTES = 65_536
+_NO_BODY = 204
+
+
+class Poster:
+    """Posts CloudEvents over connections that are kept; thread-safe."""
+
+    def __init__(self, connections: int) -> None:
+        """``connections`` are kept open to each host."""
+        self._session = requests.Session()
+        adapter = _Adapter(pool_connections=4, pool_maxsize=connections)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, seconds: float
+    ) -> str | None:
+        """Send one message; returns what went wrong, None where a 2xx answers it.
+
+        The answer's head has to be there in ``seconds``, of which connecting gets at most three;
+        its body is not read, so that nobody waits for it.
+        """
+        timeout = urllib3.Timeout(total=seconds, connect=min(_CONNECT_SECONDS, seconds))
+        try:
+            answer = self._session.post(
+                url,
+                data=body,
+                headers=dict(headers),
+                timeout=timeout,  # type: ignore[arg-type]  # requests passes it on as it is
+                allow_redirects=False,
+                stream=True,
+            )
+            if answer.status_code == _NO_BODY or answer.headers.get("Content-Length") == "0":
+                _ = answer.content  # nothing, and the connection can be used again
+            answer.close()
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"[:300]
+        return None if 200 <= answer.status_code < 300 else f"HTTP {answer.status_code}"
+
+    def close(self) -> None:
+        """Close the connections that are idle; harmless twice."""
+        self._session.close()
+
+
+class _UntilDeadline(io.RawIOBase):
+    """Reads a socket until a moment on the monotonic clock, not for so long after each byte."""
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no whole answer in time")
+        self._sock.settimeout(left)
+        read: int | None = self._raw.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, deadline: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp: Any = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock, deadline))
+
+
+class _Connection(HTTPConnection):
+    """Ends each exchange in time; ``timeout`` is what is left of it."""
+
+    _send_by = 0.0
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._send_by = time.monotonic() + _SEND_SECONDS
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        # Over TLS the socket's timeout is for each record, not for all of them.
+        for start in range(0, len(data), _PIECE_BYTES):
+            if time.monotonic() > self._send_by:
+                raise TimeoutError("the message was not read in time")
+            super().send(data[start : start + _PIECE_BYTES])
+
+    def _answer(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
+        return _Answer(sock, *args, deadline=time.monotonic() + float(self.timeout or 0), **kwargs)
+
+    response_class: Any = _answer
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
