@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from lambda_builder.builds import BuildError
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
@@ -31,6 +32,8 @@ _LOOK_SECONDS = 0.25
 """How soon it is seen that leadership was gained or lost."""
 _GONE_SECONDS = 60.0
 """How long a deleted Job is remembered, in case its leader went away before it told of it."""
+_GONE_MAX = 1000
+"""Deleted Jobs that are remembered: what has to be told of more goes to the outbox at once."""
 _AGAIN_SECONDS = 300.0
 """A full outbox may drop a message, so what was not delivered for so long is put there again."""
 
@@ -83,6 +86,8 @@ class BuildNotifier:
         """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
         self._sent: dict[str, _Sent] = {}
         """Messages on their way, by id."""
+        self._taken_back: set[str] = set()
+        """Messages that were, until this replica led no more; the sink may hold them still."""
         self._furthest: dict[str, BuildNews] = {}
         """The last news of a Job that was sent from here, delivered or not."""
         self._told: dict[str, BuildNews] = {}
@@ -114,6 +119,8 @@ class BuildNotifier:
 
     def may_send(self, message_id: str) -> bool:
         """Return whether a message may leave now: one of a Job's only while this replica leads."""
+        if message_id in self._taken_back:
+            return False
         return message_id not in self._sent or self._leadership.is_leader
 
     def delivered(self, message_id: str) -> None:
@@ -123,8 +130,10 @@ class BuildNotifier:
             if sent is None:
                 return
             record, news = sent.record, sent.news
-            self._told[record.uid] = news
-            if self._exists(record):
+            exists = self._exists(record)
+            if exists or record.uid in self._gone:
+                self._told[record.uid] = news
+            if exists:
                 self._marks.add(record, news)
             elif is_final(news):
                 self._forget(record.uid)
@@ -140,6 +149,7 @@ class BuildNotifier:
         while not stopping.is_set():
             try:
                 self._follow_leadership()
+                self._pass_gone_on()
                 if not (self._tell_next() | self._marks.write_next()):
                     self._rest(stopping)
             except Exception:  # noqa: BLE001 - nothing marked is lost by it
@@ -170,6 +180,7 @@ class BuildNotifier:
                 self._step_back()
 
     def _take_over(self) -> None:
+        self._taken_back.clear()
         for record in (*self._watcher.records(), *(gone for gone, _ in self._gone.values())):
             if self._news_of(record):
                 self._due.setdefault(record.uid, record.name)
@@ -183,6 +194,7 @@ class BuildNotifier:
         for message_id, sent in list(self._sent.items()):
             uid = sent.record.uid
             if self._exists(sent.record):
+                self._taken_back.add(message_id)
                 self._outbox.delivered(message_id)
                 del self._sent[message_id]
                 self._furthest.pop(uid, None)
@@ -200,17 +212,7 @@ class BuildNotifier:
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        result = record.result()
-        explained = self._troubles.explain(record)
-        if explained is not None:
-            result = result.but(error=explained)
-        messages = [
-            (kind, message)
-            for kind in news
-            for message in self._announcer.news(
-                kind, news_result(kind, result), at=when(kind, result)
-            )
-        ]
+        messages = self._messages(record, news, self._troubles.explain(record))
         with self._changed:
             if not self._leadership.is_leader:
                 self._due.setdefault(record.uid, record.name)
@@ -220,6 +222,34 @@ class BuildNotifier:
                 self._furthest[record.uid] = kind
         self._put([message for _, message in messages])
         return True
+
+    def _messages(
+        self, record: JobRecord, news: list[BuildNews], error: BuildError | None
+    ) -> list[tuple[BuildNews, OutboxMessage]]:
+        result = record.result()
+        if error is not None:
+            result = result.but(error=error)
+        return [
+            (kind, message)
+            for kind in news
+            for message in self._announcer.news(
+                kind, news_result(kind, result), at=when(kind, result)
+            )
+        ]
+
+    def _pass_gone_on(self) -> None:
+        """Keep no more than so many deleted Jobs: nothing else is left of them to be the queue.
+
+        The outbox, which has bounds of its own, takes their news past the window.
+        """
+        while len(self._gone) > _GONE_MAX:
+            with self._changed:
+                uid, (record, _) = next(iter(self._gone.items()))
+                news = self._news_of(record) if self._leading else []
+                self._due.pop(uid, None)
+                self._forget(uid)
+            messages = self._messages(record, news, self._troubles.of(record))
+            self._put([message for _, message in messages])
 
     def _put(self, messages: list[OutboxMessage]) -> None:
         try:

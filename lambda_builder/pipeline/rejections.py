@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,9 @@ from lambda_builder.pipeline.stats import Counts
 
 _KEPT = 1000
 """Refused events that are kept; and told of, as long as fewer messages wait for the sink."""
+_TOLD_AT_ONCE = 60
+_TOLD_PER_SECOND = 1.0
+"""A broker that sends them back as something else must not make them without end."""
 _TEXT = 100
 _FIELDS = 20
 _READABLE_BYTES = 65_536
@@ -29,14 +32,27 @@ _ATTRIBUTES = ("ce-type", "ce-source", "ce-id", "content-type", "content-length"
 
 
 class Rejections:
-    """Remembers refused events; thread-safe."""
+    """Remembers refused events; thread-safe.
 
-    def __init__(self, counts: Counts, announcer: Announcer, outbox: Outbox) -> None:
+    Each is told to the sink, but for those that came from there: the service's own events.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        announcer: Announcer,
+        outbox: Outbox,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` is in seconds; by it goes how many are told of."""
         self._counts = counts
         self._announcer = announcer
         self._outbox = outbox
         self._lock = threading.Lock()
         self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._clock = clock
+        self._left, self._left_at = float(_TOLD_AT_ONCE), clock()
 
     def count(self, code: str) -> None:
         """Count an event that was refused and will be sent again: nothing to keep."""
@@ -53,7 +69,9 @@ class Rejections:
     ) -> None:
         """Count, keep and tell of an event that was refused for good."""
         self.count(code)
-        excerpt = _excerpt(headers, body)
+        lowered = {name.lower(): value for name, value in headers.items()}
+        content = _parsed(body)
+        excerpt = _excerpt(lowered, content, len(body))
         kept = {
             "time": rfc3339(time.time()),
             "code": code,
@@ -63,6 +81,8 @@ class Rejections:
         }
         with self._lock:
             self._kept.append(kept)
+        if self._is_own(lowered, content) or not self._is_in_time():
+            return
         # Garbage must not be able to fill the outbox, which also holds what was accepted.
         if self._has_room():
             messages = self._announcer.rejected(
@@ -70,6 +90,25 @@ class Rejections:
             )
             if messages:
                 self._outbox.put(messages)
+
+    def _is_own(self, headers: Mapping[str, str], content: Any) -> bool:
+        """Whether it came back from a broker that passes on whatever it gets."""
+        events = [{"type": headers.get("ce-type"), "source": headers.get("ce-source")}]
+        events += [event for event in _listed(content) if isinstance(event, dict)]
+        return any(
+            self._announcer.is_own(str(event.get("type")), str(event.get("source")))
+            for event in events
+        )
+
+    def _is_in_time(self) -> bool:
+        with self._lock:
+            now = self._clock()
+            earned = (now - self._left_at) * _TOLD_PER_SECOND
+            self._left, self._left_at = min(_TOLD_AT_ONCE, self._left + earned), now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
     def _has_room(self) -> bool:
         try:
@@ -83,10 +122,9 @@ class Rejections:
             return [*reversed(self._kept)]
 
 
-def _excerpt(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    lowered = {name.lower(): value for name, value in headers.items()}
-    envelope = _object(body)
-    named = {name: lowered[name] for name in _ATTRIBUTES if name in lowered}
+def _excerpt(headers: Mapping[str, str], content: Any, size: int) -> dict[str, Any]:
+    envelope = content if isinstance(content, dict) else {}
+    named = {name: headers[name] for name in _ATTRIBUTES if name in headers}
     for name in ("type", "source", "id"):
         value = envelope.get(name)
         if isinstance(value, str):
@@ -95,19 +133,22 @@ def _excerpt(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         named["ce-source"] = _without_credentials(named["ce-source"])
     return {
         **{name: value[:_TEXT] for name, value in named.items()},
-        "bytes": len(body),
+        "bytes": size,
         "fields": [name[:_TEXT] for name in list(envelope)[:_FIELDS]],
     }
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _parsed(body: bytes) -> Any:
     if len(body) > _READABLE_BYTES:
-        return {}
+        return None
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
+
+
+def _listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
 
 
 def _without_credentials(source: str) -> str:

@@ -19,6 +19,7 @@ from lambda_builder.kube.lease import Leadership
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.lifecycle import notifier
 from lambda_builder.lifecycle.diagnosis import JobTroubles
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
@@ -341,6 +342,42 @@ def test_a_leader_that_steps_down_takes_back_what_was_not_delivered(
     assert second.leadership.is_leader
     assert {sender for sender, _, _ in receiver.taken} == {"second"}
     assert receiver.news(name) == ["started", "complete"]
+
+
+def test_what_was_taken_back_does_not_leave_though_the_sink_holds_it_already(
+    cluster, builds, new_replica, receiver
+):
+    receiver.status = 503
+    replica = new_replica("first")
+    name = running(cluster, builds.create())
+    wait_until(lambda: replica.outbox.pending("sink"), "the news to be on its way")
+    (held,) = replica.outbox.due(math.inf, 10, "sink")
+    assert replica.leadership.stop(5) == []
+    wait_until(lambda: replica.outbox.pending("sink") == 0, "the news to be taken back")
+    assert not replica.notifier.may_send(held.id)
+    assert replica.notifier.may_send("sink-accepted-here")
+    assert receiver.news(name) == []
+
+
+def test_of_deleted_jobs_that_nobody_could_be_told_of_few_are_remembered_and_none_is_forgotten(
+    monkeypatch, cluster, builds, jobs, new_replica, receiver
+):
+    monkeypatch.setattr(notifier, "_GONE_MAX", 5)
+    receiver.status = 503
+    replica = new_replica(window=4)
+    names = [running(cluster, builds.create(f"id-{number}")) for number in range(30)]
+    for name in names:
+        jobs.delete_job(name)
+    wait_until(lambda: replica.watcher.records() == [], "the deletions to be seen")
+    remembered = replica.notifier._gone
+    wait_until(lambda: len(remembered) <= 5, lambda: f"{len(remembered)} to become fewer")
+    receiver.status = 202
+    told = lambda: {name: receiver.news(name) for name in names}  # noqa: E731
+    everything = {name: ["started", "cancelled"] for name in names}
+    wait_until(lambda: told() == everything, lambda: f"all to be told, not {told()}", timeout=40)
+    wait_until(lambda: replica.outbox.pending("sink") == 0, "the outbox to be empty")
+    kept = (remembered, replica.notifier._told, replica.notifier._furthest, replica.notifier._sent)
+    wait_until(lambda: not any(kept), lambda: f"nothing to be kept, not {kept}")
 
 
 @quick_jobs

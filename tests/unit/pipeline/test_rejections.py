@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+
+import pytest
 
 from lambda_builder.journal import MemoryOutbox
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.pipeline.stats import Counts
 
+SOURCE = "lambda-builder/here"
 
-def rejections(*, sink: bool = False) -> tuple[Rejections, Counts, MemoryOutbox]:
+
+def rejections(
+    *, sink: bool = False, clock: Callable[[], float] = lambda: 0.0
+) -> tuple[Rejections, Counts, MemoryOutbox]:
     counts, outbox = Counts(), MemoryOutbox()
-    announcer = Announcer(source="test", overrides={}, sink=sink, dead_letters=False)
-    return Rejections(counts, announcer, outbox), counts, outbox
+    announcer = Announcer(source=SOURCE, overrides={}, sink=sink, dead_letters=False)
+    return Rejections(counts, announcer, outbox, clock=clock), counts, outbox
 
 
 def add(kept: Rejections, body: bytes = b"{}", **headers: str) -> None:
@@ -61,3 +68,66 @@ def test_a_rejection_is_told_where_there_is_a_sink() -> None:
     (message,) = outbox.due(2e9, 10, "sink")
     assert message.headers["ce-type"] == "network.notifi.lambda.build.rejected"
     assert json.loads(message.body)["code"] == "invalid_data"
+
+
+NEWS = ("accepted", "started", "complete", "failed", "timeout", "cancelled", "rejected")
+LIFECYCLE = (*NEWS, "completed", "something-of-a-later-version")
+
+
+@pytest.mark.parametrize("form", ["binary", "structured", "batch"])
+@pytest.mark.parametrize(
+    ("event_type", "source"),
+    [
+        *((f"network.notifi.lambda.build.{kind}", "another/namespace") for kind in NEWS),
+        *((f"io.knative.lambda.lifecycle.build.{kind}", "another") for kind in LIFECYCLE),
+        ("of.a.later.version", SOURCE),
+    ],
+)
+def test_the_refusal_of_an_event_that_the_service_sent_is_told_to_nobody(
+    event_type: str, source: str, form: str
+) -> None:
+    kept, counts, outbox = rejections(sink=True)
+    attributes = {"type": event_type, "source": source, "id": "1"}
+    if form == "binary":
+        add(kept, b"{}", Ce_Type=event_type, Ce_Source=source)
+    elif form == "structured":
+        add(kept, json.dumps(attributes).encode())
+    else:
+        add(kept, json.dumps([1, {"type": "another"}, attributes]).encode())
+    assert outbox.pending() == 0
+    assert len(kept.newest()) == 1
+    assert counts.snapshot()["rejected"] == {"invalid_data": 1}
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        "network.notifi.lambda.build.start",
+        "network.notifi.lambda.build.cancel",
+        "io.knative.lambda.command.build.start",
+        "",
+    ],
+)
+def test_the_refusal_of_anybody_elses_event_is_told(event_type: str) -> None:
+    kept, _, outbox = rejections(sink=True)
+    add(kept, b"{}", Ce_Type=event_type, Ce_Source="network.notifi.customer-1")
+    assert outbox.pending() == 1
+
+
+def test_refusals_are_told_at_a_bounded_rate_whatever_comes() -> None:
+    now = [0.0]
+    kept, _, outbox = rejections(sink=True, clock=lambda: now[0])
+    told = []
+    for second in range(600):
+        now[0] = float(second)
+        for number in range(20):
+            add(kept, f"{second}-{number}".encode())
+        told.append(outbox.pending())
+        for message in outbox.due(2e9, 1000, "sink"):
+            outbox.delivered(message.id)
+    assert sum(told[:60]) <= 120
+    assert sum(told[60:]) <= 540 + 1
+    assert sum(told) >= 600
+    now[0] += 1000.0
+    add(kept, b"quiet has come back")
+    assert outbox.pending() == 1
