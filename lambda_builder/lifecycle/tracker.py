@@ -35,7 +35,6 @@ class BuildLifecycle:
         self._ledger = ledger
         self._metrics = metrics
         self._troubles = troubles
-        self._since = time.time()
         self._lock = threading.Lock()
         self._failed = 0
         troubles.on_found = self.refresh
@@ -93,7 +92,7 @@ class BuildLifecycle:
 
     def _count(self, change: JobChange) -> None:
         record = change.record
-        if change.previous is None and (record.finished_at or 0.0) < self._since:
+        if change.previous is None and not self._watcher.synced:
             return  # it ended before the service was there
         outcome = _outcome(record)
         if record.state is BuildState.FAILED:

@@ -328,6 +328,21 @@ def test_ends_are_counted_once_over_lists_and_not_for_what_ended_before(
     assert replica.finished("succeeded") == 1
 
 
+def test_a_pod_whose_clock_is_slow_counts_no_end_from_before_its_start(
+    cluster, builds, new_replica, monkeypatch
+):
+    early, late = builds.create("id-1"), builds.create("id-2")
+    cluster.finish_job(early.job_name)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() - 3600)
+    replica = new_replica()
+    cluster.finish_job(late.job_name)
+    over = lambda: {r.state for r in replica.watcher.records()} == {BuildState.SUCCEEDED}  # noqa: E731
+    wait_until(over, "both ends to be seen")
+    wait_until(lambda: replica.finished("succeeded") >= 1, "the count")
+    assert replica.finished("succeeded") == 1
+
+
 @quick_jobs
 def test_a_thousand_builds_end_as_their_jobs_do(cluster, builds, replica):
     cluster.add_fault(Fault("fail", times=100))
