@@ -93,7 +93,7 @@ def main() -> None:
     queue = full_queue(settings)
     pool: WorkerPool[Build] = WorkerPool(
         queue,
-        lambda entry: queue.finish(entry, "created"),
+        lambda entry: True,
         lambda entry, error: None,
         minimum=settings.worker_count_max,
         maximum=settings.worker_count_max,

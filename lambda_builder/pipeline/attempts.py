@@ -76,8 +76,11 @@ class Attempts:
         self._on_created = on_created
         self._backoff = Backoff(retry_base_seconds, retry_max_seconds, jitter=1.0, rng=rng)
 
-    def run(self, entry: Entry[Build]) -> None:
-        """Make one attempt at a held entry, then finish it or give it back."""
+    def run(self, entry: Entry[Build]) -> bool:
+        """Make one attempt at a held entry, then finish it or give it back.
+
+        Returns whether the API did what was asked.
+        """
         build = entry.item
         started, before = time.monotonic(), build.attempts
         try:
@@ -87,6 +90,7 @@ class Attempts:
                 self._used_up(entry)
             else:
                 self._attempt(entry)
+            return True
         except Unreachable as error:
             self._unreachable(entry, error, before)
         except Transient as error:
@@ -101,6 +105,7 @@ class Attempts:
             structlog.get_logger().warning("attempt_put_off", error=error.detail)
         finally:
             self._metrics.processing_duration.observe(time.monotonic() - started)
+        return False
 
     def panicked(self, entry: Entry[Build], error: BaseException) -> None:
         """Judge an entry whose attempt raised what nobody expected, or whose worker died."""

@@ -1,7 +1,7 @@
 """WorkerPool: daemon threads that take entries from a queue and hand each to a callable.
 
 Knows no Kubernetes. A panic costs one entry, a dead thread is replaced and its entry handed over,
-and the pool grows only while work is being finished.
+and the pool grows only while work is being finished, however long each piece takes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import Empty
 from typing import Generic, TypeVar
@@ -27,16 +28,54 @@ IDLE_SECONDS = 30.0
 """How long a worker beyond the minimum stays without work."""
 DEEP_TICKS = 2
 """Looks in a row that must find the queue deep before a worker is added."""
+_USUAL_SHARE = 0.3
+"""How much the last run counts in what a run usually takes."""
+_WINDOW_RUNS = 2.0
+"""A finished run speaks for growth as long as so many runs take."""
 
 
 class WorkerDied(Exception):
     """A worker thread ended while it held an entry."""
 
 
+class _Progress:
+    """Runs that were finished lately: each pays for one more worker; thread-safe.
+
+    Where calls hang nothing is finished, and more threads would only hang more calls. Runs may end
+    all at once, so that a look between two such moments sees none: how long a finished run counts
+    follows what a run takes.
+    """
+
+    def __init__(self, tick_seconds: float) -> None:
+        self._tick_seconds = tick_seconds
+        self._lock = threading.Lock()
+        self._usual = 0.0
+        self._ends: deque[float] = deque(maxlen=1000)
+
+    def finished(self, began: float, ended: float) -> None:
+        """Note a run, by its beginning and end on the monotonic clock."""
+        with self._lock:
+            took = ended - began
+            self._usual += (took - self._usual) * (_USUAL_SHARE if self._usual else 1.0)
+            self._ends.append(ended)
+
+    def pays(self, now: float) -> bool:
+        """Use one run up, if there is one."""
+        with self._lock:
+            window = max(DEEP_TICKS * self._tick_seconds, _WINDOW_RUNS * self._usual)
+            while self._ends and self._ends[0] < now - window:
+                self._ends.popleft()
+            if not self._ends:
+                return False
+            self._ends.popleft()
+            return True
+
+
 class WorkerPool(Generic[T]):
     """Threads that work off a queue; every method is thread-safe.
 
-    ``run`` gets each entry and must finish it or give it back. ``panicked`` gets the entry whose
+    ``run`` gets each entry and must finish it or give it back; it returns whether that went well,
+    which lets the pool grow. ``panicked`` gets the entry whose
     ``run`` raised, or whose thread died (then with ``WorkerDied``). ``may_take`` is called before
     an entry is taken; it may block until its event is set, and returns False to end the worker.
     """
@@ -44,7 +83,7 @@ class WorkerPool(Generic[T]):
     def __init__(
         self,
         queue: BuildQueue[T],
-        run: Callable[[Entry[T]], None],
+        run: Callable[[Entry[T]], bool],
         panicked: Callable[[Entry[T], BaseException], None],
         *,
         minimum: int,
@@ -65,7 +104,7 @@ class WorkerPool(Generic[T]):
         self._threads: set[threading.Thread] = set()
         self._numbers = itertools.count(1)
         self._started = False
-        self._finished = 0
+        self._progress = _Progress(tick_seconds)
 
     def start(self) -> None:
         """Start the threads. Harmless twice; does nothing after ``stop``."""
@@ -128,8 +167,10 @@ class WorkerPool(Generic[T]):
         except QueueClosed:
             self._stopping.set()  # nothing comes any more: nobody to replace
             return False
+        began = time.monotonic()
         try:
-            self._run(entry)
+            if self._run(entry):
+                self._progress.finished(began, time.monotonic())
         except Exception as error:  # noqa: BLE001 - one bad entry harms only itself
             self._panicked(entry, error)
         return True
@@ -148,8 +189,8 @@ class WorkerPool(Generic[T]):
         while not stopping.wait(self._tick_seconds):
             try:
                 self._recover()
-                deep = deep + 1 if self._is_deep() else 0
-                if deep >= DEEP_TICKS:
+                deep = deep + 1 if self._queue.snapshot().waiting > self.size else 0
+                if deep >= DEEP_TICKS and self._progress.pays(time.monotonic()):
                     self._grow()
             except Exception:  # noqa: BLE001 - the threads must be looked after again
                 structlog.get_logger().exception("pool_supervision_failed")
@@ -163,12 +204,6 @@ class WorkerPool(Generic[T]):
         with self._lock:
             self._threads = {thread for thread in self._threads if thread.is_alive()}
             self._fill()
-
-    def _is_deep(self) -> bool:
-        snapshot = self._queue.snapshot()
-        before, self._finished = self._finished, snapshot.outcomes.total()
-        # Calls that hang finish nothing: more threads would only hang more calls.
-        return self._finished > before and snapshot.waiting > self.size
 
     def _grow(self) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from lambda_builder.pipeline.ordering import Entry
-from lambda_builder.pipeline.pool import WorkerDied, WorkerPool
+from lambda_builder.pipeline.pool import TICK_SECONDS, WorkerDied, WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
 from tests.waiting import WAIT_SECONDS, wait_until
 
@@ -38,18 +38,24 @@ def running(
     maximum: int = 3,
     idle_seconds: float = 30.0,
     may_take: Callable[[threading.Event], bool] = always,
+    tick_seconds: float = 0.01,
 ) -> Iterator[tuple[BuildQueue[int], WorkerPool[int], Panics]]:
     build_queue: BuildQueue[int] = BuildQueue(1000)
     panics = Panics(build_queue)
+
+    def work(entry: Entry[int]) -> bool:
+        run(build_queue, entry)
+        return True
+
     pool = WorkerPool(
         build_queue,
-        lambda entry: run(build_queue, entry),
+        work,
         panics,
         minimum=minimum,
         maximum=maximum,
         may_take=may_take,
         idle_seconds=idle_seconds,
-        tick_seconds=0.01,
+        tick_seconds=tick_seconds,
     )
     pool.start()
     try:
@@ -141,6 +147,48 @@ def test_the_pool_grows_while_work_is_being_finished_and_shrinks_when_idle() -> 
         wait_until(lambda: pool.size == 2, "the pool to shrink to its minimum")
 
 
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.0])
+def test_the_pool_grows_to_its_maximum_with_calls_that_are_slow_and_end(seconds: float) -> None:
+    release = threading.Event()
+
+    def run(build_queue: BuildQueue[int], entry: Entry[int]) -> None:
+        release.wait(seconds)
+        finish(build_queue, entry)
+
+    options = {"minimum": 5, "maximum": 20, "tick_seconds": TICK_SECONDS}
+    with running(run, **options) as (build_queue, pool, _):
+        put(build_queue, *range(900))
+        wait_until(lambda: pool.size == 20, "the pool to grow to its maximum", 6 + 4 * seconds)
+        release.set()
+
+
+def test_the_pool_grows_no_more_once_calls_begin_to_hang() -> None:
+    release, hang = threading.Event(), threading.Event()
+
+    def run(build_queue: BuildQueue[int], entry: Entry[int]) -> None:
+        if entry.item >= 4:
+            hang.set()
+            release.wait()
+        finish(build_queue, entry)
+
+    ticks = threading.Semaphore(0)
+    with running(run, minimum=2, maximum=20) as (build_queue, pool, _):
+        look = pool._recover
+
+        def counted() -> None:
+            ticks.release()
+            look()
+
+        pool._recover = counted  # type: ignore[method-assign]
+        put(build_queue, *range(900))
+        assert hang.wait(WAIT_SECONDS)
+        for _ in range(100):
+            assert ticks.acquire(timeout=WAIT_SECONDS)
+        # Each of the four that were finished may have paid for one.
+        assert pool.size <= 6
+        release.set()
+
+
 def test_the_pool_never_grows_while_calls_hang() -> None:
     release = threading.Event()
     ticks = threading.Semaphore(0)
@@ -150,13 +198,13 @@ def test_the_pool_never_grows_while_calls_hang() -> None:
         finish(build_queue, entry)
 
     with running(run, minimum=2, maximum=6) as (build_queue, pool, _):
-        look = pool._is_deep
+        look = pool._recover
 
-        def counted() -> bool:
+        def counted() -> None:
             ticks.release()
-            return look()
+            look()
 
-        pool._is_deep = counted  # type: ignore[method-assign]
+        pool._recover = counted  # type: ignore[method-assign]
         put(build_queue, *range(100))
         for _ in range(20):
             assert ticks.acquire(timeout=WAIT_SECONDS)
@@ -194,9 +242,7 @@ def test_stop_says_which_threads_are_still_alive() -> None:
 
 def test_stop_before_start_is_harmless_and_final() -> None:
     build_queue: BuildQueue[int] = BuildQueue(1)
-    pool = WorkerPool(
-        build_queue, print, Panics(build_queue), minimum=2, maximum=2, may_take=always
-    )
+    pool = WorkerPool(build_queue, bool, Panics(build_queue), minimum=2, maximum=2, may_take=always)
     assert pool.stop(1.0) == []
     pool.start()
     assert pool.size == 0
@@ -208,7 +254,7 @@ def test_start_stop_and_resize_survive_being_hammered_from_several_threads(seed:
     build_queue: BuildQueue[int] = BuildQueue(10_000)
     pool = WorkerPool(
         build_queue,
-        lambda entry: finish(build_queue, entry),
+        lambda entry: finish(build_queue, entry) is None,
         Panics(build_queue),
         minimum=2,
         maximum=4,
