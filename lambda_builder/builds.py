@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -234,8 +234,13 @@ class BuildResult:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the build as ``GET /async-jobs/{id}`` shows it; absent values are ``None``."""
+        """Return the build as ``GET /async-jobs/{id}`` shows it; absent values are ``None``.
+
+        Kubernetes gives whole seconds by a clock of its own, so no time is before an earlier step's.
+        """
         request = self.request
+        times = (request.accepted_at, self.created_at, self.started_at, self.finished_at)
+        accepted_at, created_at, started_at, finished_at = map(rfc3339, _in_order(times))
         return {
             "job_name": request.job_name,
             "correlation_id": request.correlation_id,
@@ -253,11 +258,18 @@ class BuildResult:
             "parser_id": request.parser_id,
             "priority": request.priority.value,
             "image": self.image,
-            "accepted_at": rfc3339(request.accepted_at),
-            "created_at": rfc3339(self.created_at),
-            "started_at": rfc3339(self.started_at),
-            "finished_at": rfc3339(self.finished_at),
+            "accepted_at": accepted_at,
+            "created_at": created_at,
+            "started_at": started_at,
+            "finished_at": finished_at,
         }
+
+
+def _in_order(moments: Iterable[float | None]) -> Iterator[float | None]:
+    latest = 0.0
+    for moment in moments:
+        latest = max(latest, moment or 0.0)
+        yield latest if moment else None
 
 
 def rfc3339(seconds: float | None) -> str | None:

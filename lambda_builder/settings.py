@@ -5,12 +5,17 @@ Every problem is reported together, by the name of its environment variable.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     Field,
     SecretStr,
@@ -32,6 +37,25 @@ CANCEL_EVENT_TYPE = "network.notifi.lambda.build.cancel"
 
 _Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _CommaList = Annotated[tuple[str, ...], NoDecode]
+_ObjectName = Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
+"""Empty, or the name of an object in Kubernetes: a DNS-1123 subdomain."""
+_WITHOUT_PREFIX = ("port", "k_sink", "k_ce_overrides")
+_CLIENT_VARIABLES = (f"{PREFIX}URL",)
+"""Of the command line, which talks to a running service."""
+_MADE_BY_KUBERNETES = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+"""How Kubernetes writes ``…_PORT``: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
+
+
+def _without_blanks(value: str) -> str:
+    if any(character.isspace() for character in value):
+        raise ValueError("must not have blanks in it")
+    return value
+
+
+_Word = Annotated[str, AfterValidator(_without_blanks)]
 
 
 class Settings(BaseSettings):
@@ -51,12 +75,16 @@ class Settings(BaseSettings):
     """Logs that may be streamed at a time, each by a thread of its own."""
     queue_size: int = Field(100, ge=1, le=1_000_000)
     """Builds that may wait, the delayed ones included."""
+    queue_max_bytes: int = Field(67_108_864, ge=1_048_576)
+    """Most bytes of the events that wait; beyond it the queue is full."""
     queue_discipline: Literal["fifo", "fair"] = "fifo"
     """``fair`` takes turns over tenants (third-party ids); priority orders within a turn."""
     result_ttl_seconds: float = Field(3600, gt=0, allow_inf_nan=False)
     """Seconds that an outcome is remembered."""
     result_max: int = Field(100_000, ge=1)
     """Most outcomes remembered; beyond it the oldest go first."""
+    result_max_bytes: int = Field(67_108_864, ge=1_048_576)
+    """Most bytes of the events whose outcomes are remembered; the oldest lose theirs first."""
     max_retries: int = Field(3, ge=0, le=100)
     """Attempts beyond the first."""
     retry_base_seconds: _Seconds = 0.5
@@ -73,22 +101,22 @@ class Settings(BaseSettings):
     """SQLite file that accepted builds are recorded in; empty keeps them in memory only."""
     job_template: Path | None = None
     """YAML file of a Job manifest; empty uses the built-in one."""
-    context_url: str = "s3://knative-lambda-builds/build-context/${parser_id}/context.tar.gz"
+    context_url: _Word = "s3://knative-lambda-builds/build-context/${parser_id}/context.tar.gz"
     """Build context, unless the event has its own."""
-    image: str = (
+    image: _Word = (
         "registry.knative-lambda.svc.cluster.local:5000/"
         "knative-lambdas:${third_party_id_safe}-${parser_id_safe}-${hash}"
     )
     """Image to push, unless the event has its own."""
-    registry_secret: str = ""
+    registry_secret: _ObjectName = ""
     """Name of a docker-config Secret, mounted into the build."""
-    service_account: str = ""
+    service_account: _ObjectName = ""
     """ServiceAccount of the build pods; empty is the namespace's default."""
     max_active_jobs: int = Field(0, ge=0)
     """Most unfinished Jobs at a time; 0 is no cap."""
     duplicate_policy: Literal["allow", "skip"] = "allow"
     """``skip``: at most one unfinished Job per third party and parser."""
-    kueue_queue: str = ""
+    kueue_queue: _ObjectName = ""
     """Kueue LocalQueue of the Jobs; they are then created suspended."""
     ack: Literal["accepted", "created"] = "accepted"
     """When an event is answered: once it is recorded, or once its Job exists."""
@@ -118,7 +146,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))
     """Port that HTTP is served on."""
-    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    host: _Word = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that HTTP is served on."""
 
     @field_validator("build_event_types", mode="before")
@@ -128,6 +156,15 @@ class Settings(BaseSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         if not value:
             raise ValueError("names no event type")
+        if CANCEL_EVENT_TYPE in value:
+            raise ValueError(f"{CANCEL_EVENT_TYPE} cancels builds, so it cannot start any")
+        return value
+
+    @field_validator("journal_path", "job_template", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != value.strip():
+            raise ValueError("must not begin or end with blanks")
         return value
 
     @field_validator("log_level", "log_format", "queue_discipline", "ack", mode="before")
@@ -138,7 +175,8 @@ class Settings(BaseSettings):
     @field_validator("handoff_url", "sink_url", "k_sink", "dead_letter_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
+        url = urlsplit(_without_blanks(value))
+        if value and not (url.scheme in ("http", "https") and url.hostname and url.port != 0):
             raise ValueError("must be an http:// or https:// URL")
         return value
 
@@ -202,5 +240,36 @@ def _variable(location: tuple[int | str, ...]) -> str:
     if not location:
         return ""
     name = str(location[0]).upper()
-    bare = name.startswith(PREFIX) or name in ("PORT", "K_SINK", "K_CE_OVERRIDES")
+    bare = name.startswith(PREFIX) or name.lower() in _WITHOUT_PREFIX
     return f"{name if bare else PREFIX + name}: "
+
+
+def variables() -> list[str]:
+    """Return the environment variables that are settings."""
+    names = Settings.model_fields
+    return [n.upper() if n in _WITHOUT_PREFIX else PREFIX + n.upper() for n in names]
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """Return the variables with our prefix that are no setting, each with the nearest that is.
+
+    Those that Kubernetes makes for a Service of our name do not count.
+    """
+    known = [*variables(), *_CLIENT_VARIABLES]
+    unknown = sorted(
+        name
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+        and name.upper() not in known
+        and not _MADE_BY_KUBERNETES.fullmatch(name)
+        and not (name.endswith("_PORT") and _ADDRESS.match(value))
+    )
+    # ``PORT`` is no setting of ours with the prefix, and the first thing that somebody tries.
+    nearest = {f"{PREFIX}{name.upper()}": name.upper() for name in _WITHOUT_PREFIX}
+    return [(name, nearest.get(name) or _nearest(name, known)) for name in unknown]
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    bare = [variable.removeprefix(PREFIX) for variable in known]
+    found = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
+    return known[bare.index(found[0])] if found else None

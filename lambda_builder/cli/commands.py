@@ -22,10 +22,9 @@ from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, refusing_to_boot
 from lambda_builder.server.listening import check_address
-from lambda_builder.settings import PREFIX, Settings, load
+from lambda_builder.settings import PREFIX, Settings, load, unknown_variables, variables
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
-_BARE = ("port", "k_sink", "k_ce_overrides")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,16 +105,18 @@ def check_config() -> None:
     """Show the effective settings, secrets hidden; exits with 2 when they cannot work."""
     settings = _settings()
     table = Table("variable", "value", title="effective settings", title_justify="left")
-    for name in Settings.model_fields:
+    for name, variable in zip(Settings.model_fields, variables(), strict=True):
         value = getattr(settings, name)
         shown = "(hidden)" if isinstance(value, SecretStr) and value.get_secret_value() else value
         if isinstance(value, tuple):
             shown = ",".join(value)
         if isinstance(shown, str):
             shown = _PASSWORD.sub("://***@", shown)
-        variable = name.upper() if name in _BARE else PREFIX + name.upper()
         table.add_row(variable, "" if shown is None else str(shown))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for variable, nearest in unknown_variables(os.environ):
+        meant = f"; did you mean {nearest}?" if nearest else ""
+        click.echo(f"warning: {variable} is no setting{meant}", err=True)
 
 
 # -- builds --------------------------------------------------------------------------------------

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
+import structlog
 from flask import Flask
 
 from lambda_builder.server.boot import APP_LOAD_ERROR, refusing_to_boot
-from lambda_builder.settings import load
+from lambda_builder.settings import load, unknown_variables
 from lambda_builder.wiring import create_app
 
 
 def create_app_from_environment() -> Flask:
     """Build the service as the environment says; ends the process when that cannot work."""
     with refusing_to_boot(APP_LOAD_ERROR):
-        return create_app(load())
+        settings = load()
+        for variable, nearest in unknown_variables(os.environ):
+            structlog.get_logger().warning("unknown_setting", variable=variable, nearest=nearest)
+        return create_app(settings)
     raise AssertionError("unreachable")

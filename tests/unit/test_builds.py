@@ -124,3 +124,19 @@ def test_every_field_that_a_job_notes_is_read_back_from_it():
 
 def test_the_data_of_an_event_has_the_fields_that_the_reader_takes():
     assert set(fields_marked(Mark.DATA)) | {"correlation_id"} == set(BuildData.model_fields)
+
+
+def test_no_time_of_a_build_is_before_that_of_an_earlier_step() -> None:
+    request = BuildRequest.of_job("build-1", DIGEST, {"accepted_at": 1_800_000_000.7})
+    whole = 1_800_000_000.0  # the API's clock, in whole seconds
+    result = BuildResult(
+        request=request,
+        state=BuildState.SUCCEEDED,
+        created_at=whole,
+        started_at=whole,
+        finished_at=whole + 3,
+    )
+    shown = result.to_dict()
+    assert shown["created_at"] == shown["accepted_at"] == shown["started_at"]
+    assert shown["finished_at"] == "2027-01-15T08:00:03.000Z"
+    assert result.but(started_at=None, finished_at=None).to_dict()["started_at"] is None

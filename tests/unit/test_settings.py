@@ -7,7 +7,7 @@ import os
 import pytest
 
 from lambda_builder.errors import BootError
-from lambda_builder.settings import Settings, load
+from lambda_builder.settings import Settings, load, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +84,63 @@ def test_the_service_variables_that_kubernetes_injects_do_no_harm(
 def test_the_drain_always_fits_into_gunicorns_graceful_timeout(drain: float) -> None:
     assert Settings(drain_seconds=drain).graceful_timeout > 5 + drain
     assert Settings().graceful_timeout < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JOURNAL_PATH", " "),
+        ("JOURNAL_PATH", "/data/journal.db\n"),
+        ("JOB_TEMPLATE", " kaniko.yaml"),
+        ("IMAGE", " "),
+        ("IMAGE", "registry/builds: ${hash}"),
+        ("CONTEXT_URL", "s3://bucket/ ${parser_id}"),
+        ("SERVICE_ACCOUNT", " x "),
+        ("SERVICE_ACCOUNT", "Builder"),
+        ("REGISTRY_SECRET", "push secret"),
+        ("KUEUE_QUEUE", "-builds"),
+        ("HOST", " "),
+        ("SINK_URL", "http://"),
+        ("SINK_URL", "http://broker:port"),
+        ("HANDOFF_URL", "http://broker/a b"),
+        ("BUILD_EVENT_TYPES", "build.start,network.notifi.lambda.build.cancel"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_at_boot(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"LAMBDA_BUILDER_{name}", value)
+    with pytest.raises(BootError, match=f"LAMBDA_BUILDER_{name}"):
+        load()
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is() -> None:
+    environ = {
+        "LAMBDA_BUILDER_QUEUESIZE": "7",
+        "LAMBDA_BUILDER_PORT": "8081",
+        "LAMBDA_BUILDER_XYZZY": "1",
+        "LAMBDA_BUILDER_QUEUE_SIZE": "7",
+        "LAMBDA_BUILDER_URL": "http://localhost:8080",
+        "PATH": "/bin",
+    }
+    assert unknown_variables(environ) == [
+        ("LAMBDA_BUILDER_PORT", "PORT"),
+        ("LAMBDA_BUILDER_QUEUESIZE", "LAMBDA_BUILDER_QUEUE_SIZE"),
+        ("LAMBDA_BUILDER_XYZZY", None),
+    ]
+
+
+def test_what_kubernetes_makes_for_services_of_our_name_is_no_unknown_setting() -> None:
+    environ = {
+        "LAMBDA_BUILDER_SERVICE_HOST": "10.0.0.1",
+        "LAMBDA_BUILDER_SERVICE_PORT": "80",
+        "LAMBDA_BUILDER_SERVICE_PORT_HTTP": "80",
+        "LAMBDA_BUILDER_PORT": "tcp://10.0.0.1:80",
+        "LAMBDA_BUILDER_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "LAMBDA_BUILDER_PORT_80_TCP_PROTO": "tcp",
+        "LAMBDA_BUILDER_PORT_80_TCP_PORT": "80",
+        "LAMBDA_BUILDER_PORT_80_TCP_ADDR": "10.0.0.1",
+        "LAMBDA_BUILDER_METRICS_SERVICE_HOST": "10.0.0.2",
+        "LAMBDA_BUILDER_METRICS_PORT": "tcp://10.0.0.2:80",
+    }
+    assert unknown_variables(environ) == []
