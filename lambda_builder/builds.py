@@ -236,7 +236,7 @@ class BuildResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the build as ``GET /async-jobs/{id}`` shows it; absent values are ``None``.
 
-        Kubernetes gives whole seconds by a clock of its own, so no time is before an earlier step's.
+        Kubernetes gives whole seconds by its own clock, so no time is before an earlier step's.
         """
         request = self.request
         times = (request.accepted_at, self.created_at, self.started_at, self.finished_at)

@@ -102,7 +102,9 @@ class Delivery:
     def _deliver(self, turn: _Turn) -> None:
         message, began = turn.message, time.monotonic()
         if not self._may_send(message.id):  # another replica may be sending it
-            self._outbox.failed(message.id, self._outbox.now() + self._backoff.pause(message.attempts))
+            self._outbox.failed(
+                message.id, self._outbox.now() + self._backoff.pause(message.attempts)
+            )
             if turn.finds_out:
                 with self._lock:
                     self._breaker.not_sent()

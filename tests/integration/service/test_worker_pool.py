@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,7 @@ def test_the_pool_grows_to_its_maximum_with_calls_that_are_slow_and_end(seconds:
         release.wait(seconds)
         finish(build_queue, entry)
 
-    options = {"minimum": 5, "maximum": 20, "tick_seconds": TICK_SECONDS}
+    options: dict[str, Any] = {"minimum": 5, "maximum": 20, "tick_seconds": TICK_SECONDS}
     with running(run, **options) as (build_queue, pool, _):
         put(build_queue, *range(900))
         wait_until(lambda: pool.size == 20, "the pool to grow to its maximum", 6 + 4 * seconds)
