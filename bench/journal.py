@@ -45,7 +45,7 @@ def request(number: int) -> BuildRequest:
         correlation_id=f"correlation-{number}",
         event_hash=digest,
         job_name=job_name(f"customer-{number % 50}", parser, digest),
-        event=json.dumps({**event, "data": {"parser_id": parser, "note": "x" * 200}}),
+        event=json.dumps({**event, "data": {"parser_id": parser, "note": "x" * 200}}).encode(),
         accepted_at=time.time(),
     )
 

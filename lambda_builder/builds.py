@@ -19,6 +19,8 @@ from typing import Annotated, Any, get_type_hints
 _NAME_BUDGET = 45
 """Characters that both ids share in a Job name: 63 less ``build-``, two dashes and 10 digits."""
 _NAME_SHARE = 22
+SKIPPED = "skipped"
+"""Error code of a build that got no Job because another of its target is active."""
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
 
@@ -121,8 +123,9 @@ class BuildRequest:
     image: Annotated[str | None, _JOB, _DATA] = None
     content_hash: Annotated[str | None, _DATA] = None
     build_args: Annotated[Mapping[str, str], _DATA] = field(default_factory=dict)
-    event: str = ""
-    """The CloudEvent as it came, as structured-mode JSON."""
+    event: bytes = b""
+    """The CloudEvent as it came, as structured-mode JSON in UTF-8; a ``str`` could take four times
+    as much. Empty where it is not known any more."""
     traceparent: Annotated[str | None, _JOB] = None
     accepted_at: Annotated[float, _JOB] = 0.0
     """Seconds since the epoch."""
@@ -131,6 +134,22 @@ class BuildRequest:
     def ids(self) -> frozenset[str]:
         """What the build can be asked for by: its Job's name and its correlation ID."""
         return frozenset((self.job_name, self.correlation_id))
+
+    @property
+    def event_bytes(self) -> int:
+        """About how much memory its event takes, with what was read out of it for the Job."""
+        args = sum(_bytes_of(k) + _bytes_of(v) for k, v in self.build_args.items())
+        return len(self.event) + args
+
+    @property
+    def id_bytes(self) -> int:
+        """About how much memory its other texts take."""
+        texts = (getattr(self, name) for name in _TEXTS)
+        return sum(_bytes_of(text) for text in texts if text)
+
+    def without_event(self) -> BuildRequest:
+        """Return the build without what only making its Job needs."""
+        return replace(self, event=b"", build_args={})
 
     def log_fields(self) -> dict[str, str]:
         """Return what every log line about the build has."""
@@ -144,6 +163,7 @@ class BuildRequest:
         # Four times as fast as ``asdict``, whose copies go down to each string.
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         fields["build_args"] = dict(self.build_args)
+        fields["event"] = self.event.decode("utf-8", "surrogatepass")
         return _ENCODER.encode(fields)
 
     def as_event(self) -> dict[str, Any]:
@@ -165,7 +185,8 @@ class BuildRequest:
         Raises ``ValueError``, ``TypeError`` or ``KeyError`` for a text that is not of its making.
         """
         known = {name: value for name, value in json.loads(text).items() if name in cls.__slots__}
-        return cls(**{**known, "priority": Priority(known["priority"])})
+        event = known.get("event", "").encode("utf-8", "surrogatepass")
+        return cls(**{**known, "priority": Priority(known["priority"]), "event": event})
 
     @classmethod
     def of_job(cls, job_name: str, event_hash: str, noted: Mapping[str, Any]) -> BuildRequest:
@@ -183,6 +204,11 @@ def fields_marked(mark: Mark) -> tuple[str, ...]:
 
 
 _LOGGED, _IN_DATA = fields_marked(Mark.LOG), fields_marked(Mark.DATA)
+_TEXTS = [
+    each.name
+    for each in fields(BuildRequest)
+    if each.name not in ("event", "build_args", "accepted_at")
+]
 _NOTHING_NOTED = {
     each.name: ""
     for each in fields(BuildRequest)
@@ -229,6 +255,11 @@ class BuildResult:
     started_at: float | None = None
     finished_at: float | None = None
 
+    @property
+    def skipped(self) -> bool:
+        """Whether its event was answered with the active Job of another of the same target."""
+        return self.error is not None and self.error.code == SKIPPED
+
     def but(self, **changes: Any) -> BuildResult:
         """Return a copy with ``changes``."""
         return replace(self, **changes)
@@ -236,7 +267,8 @@ class BuildResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the build as ``GET /async-jobs/{id}`` shows it; absent values are ``None``.
 
-        Kubernetes gives whole seconds by its own clock, so no time is before an earlier step's.
+        Kubernetes gives whole seconds by a clock of its own, so none is shown before
+        an earlier step's.
         """
         request = self.request
         times = (request.accepted_at, self.created_at, self.started_at, self.finished_at)
@@ -263,6 +295,10 @@ class BuildResult:
             "started_at": started_at,
             "finished_at": finished_at,
         }
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 def _in_order(moments: Iterable[float | None]) -> Iterator[float | None]:

@@ -157,7 +157,7 @@ class Service:
                 "build_left",
                 handed_off=gone,
                 in_journal=self._durable,
-                cloudevent=None if gone or self._durable else build.request.event,
+                cloudevent=None if gone or self._durable else _text(build.request.event),
                 **build.request.log_fields(),
             )
             if gone:
@@ -183,6 +183,10 @@ class Service:
             "handed_off", taken=len(taken), not_taken=len(messages) - len(taken)
         )
         return taken
+
+
+def _text(event: bytes) -> str:
+    return event.decode("utf-8", "replace")
 
 
 def _until(deadline: float) -> float:

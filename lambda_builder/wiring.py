@@ -146,7 +146,11 @@ class _Base:
         )
         journal, live = _journal(settings), LiveBuilds()
         announcements = Announcements(announcer, journal.outbox)
-        results = ResultStore(ttl_seconds=settings.result_ttl_seconds, maximum=settings.result_max)
+        results = ResultStore(
+            ttl_seconds=settings.result_ttl_seconds,
+            maximum=settings.result_max,
+            max_bytes=settings.result_max_bytes,
+        )
         return cls(
             settings=settings,
             metrics=metrics,
@@ -201,13 +205,16 @@ def _watch(base: _Base) -> _Watched:
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
     troubles = JobTroubles(watcher, PodTroubles(base.pods), available=available)
-    lifecycle = BuildLifecycle(watcher, base.ledger, base.metrics, troubles)
+    lifecycle = BuildLifecycle(
+        watcher, base.ledger, base.metrics, troubles, gone_seconds=settings.result_ttl_seconds
+    )
     cap = ActiveJobsCap(watcher, settings.max_active_jobs)
     urls: dict[Destination, str] = {
         "sink": settings.effective_sink_url,
         "dead_letter": settings.dead_letter_url,
     }
     watcher.listen(lifecycle.job_changed)
+    watcher.listen_to_lists(lifecycle.list_begins, lifecycle.list_ends)
     watcher.listen(cap.job_changed)
     outbox = base.journal.outbox
     if not tells:
@@ -242,7 +249,9 @@ class _Pipeline:
 def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
     settings, counts = base.settings, Counts()
     build_queue: BuildQueue[Build] = BuildQueue(
-        settings.queue_size, fair=settings.queue_discipline == "fair"
+        settings.queue_size,
+        max_bytes=settings.queue_max_bytes,
+        fair=settings.queue_discipline == "fair",
     )
     attempts = Attempts(
         build_queue,
@@ -276,6 +285,7 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         base.journal,
         counts,
         active_job=watched.active_job if base.one_per_target else None,
+        job_of=watched.lifecycle.of_event,
     )
     replay = Replay(build_queue, base.ledger, base.live, base.journal)
     creator = AsyncJobCreator(

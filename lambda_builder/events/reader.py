@@ -178,7 +178,7 @@ def _known(text: str) -> str | None:
     return text if text.strip() else None
 
 
-def _event_json(values: Mapping[str, Any], data: dict[str, Any]) -> str:
+def _event_json(values: Mapping[str, Any], data: dict[str, Any]) -> bytes:
     """Return the event in one order of attributes, however it came."""
     content_type = values.get("datacontenttype", "")
     event = {name: values[name] for name in REQUIRED}
@@ -186,7 +186,7 @@ def _event_json(values: Mapping[str, Any], data: dict[str, Any]) -> str:
     event["datacontenttype"] = content_type if is_json(content_type) else "application/json"
     event.update(item for item in values.items() if item[0] not in event)
     event["data"] = data
-    return dump_json(event)
+    return dump_json(event).encode("utf-8", "surrogatepass")
 
 
 def _declares_json(raw: RawEvent, values: Mapping[str, Any]) -> bool:

@@ -144,7 +144,7 @@ def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
     own = netstring_digest(asked.event_source, asked.event_id)
     if own != asked.event_hash or event_hash_label(own) != event_hash_of(job):
         return result
-    event = json.dumps(asked.as_event(), ensure_ascii=False)
+    event = json.dumps(asked.as_event(), ensure_ascii=False).encode("utf-8", "surrogatepass")
     return replace(result, request=replace(asked, job_name=metadata["name"], event=event))
 
 

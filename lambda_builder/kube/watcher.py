@@ -67,6 +67,7 @@ class JobWatcher:
         """``keep_details`` lets records make a whole ``BuildResult`` until its end was told."""
         self._keep_details = keep_details
         self._listeners: list[Listener] = []
+        self._list_listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._index = JobIndex()
         self._seen: set[str] = set()
         self._reflector = Reflector(
@@ -85,6 +86,14 @@ class JobWatcher:
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change; to be called before ``start``."""
         self._listeners.append(listener)
+
+    def listen_to_lists(self, begins: Callable[[], None], ends: Callable[[], None]) -> None:
+        """Call ``begins`` before all Jobs are listed, and ``ends`` once the records are those.
+
+        By the watching thread; to be called before ``start``. A list that is broken off begins
+        again.
+        """
+        self._list_listeners.append((begins, ends))
 
     def start(self) -> None:
         """Begin to list and watch; returns at once."""
@@ -146,6 +155,8 @@ class JobWatcher:
     def list_begins(self) -> None:
         """Forget which Jobs an unfinished list has shown."""
         self._seen = set()
+        for begins, _ in self._list_listeners:
+            begins()
 
     def page(self, objects: Sequence[Job]) -> None:
         """Take a part of the list."""
@@ -161,6 +172,8 @@ class JobWatcher:
             record = self._index.get(name)
             if record is not None:
                 self._gone(record)
+        for _, ends in self._list_listeners:
+            ends()
 
     def event(self, kind: EventType, obj: Job) -> None:
         """Take one change."""

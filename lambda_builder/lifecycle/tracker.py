@@ -9,8 +9,10 @@ import threading
 import time
 from dataclasses import replace
 
-from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.kube.record import JobRecord, with_job
+from cachetools import TTLCache
+
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState
+from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobTroubles
@@ -19,6 +21,8 @@ from lambda_builder.telemetry.metrics import Metrics
 
 _FRESH_SECONDS = 5.0
 """How far the watch may be behind the request that made a Job."""
+_GONE_MAX = 20_000
+"""Most Jobs that are remembered after they are gone; some 10 MB."""
 
 
 class BuildLifecycle:
@@ -30,13 +34,20 @@ class BuildLifecycle:
         ledger: Ledger,
         metrics: Metrics,
         troubles: JobTroubles,
+        *,
+        gone_seconds: float,
     ) -> None:
+        """``gone_seconds`` is how long a Job's event is known after the Job is gone."""
         self._watcher = watcher
         self._ledger = ledger
         self._metrics = metrics
         self._troubles = troubles
         self._lock = threading.Lock()
         self._failed = 0
+        self._listing: dict[str, str | None] = {}
+        """The Jobs, by event, that were known to be there when the last list began."""
+        self._gone: TTLCache[bytes, tuple[str, str]] = TTLCache(_GONE_MAX, gone_seconds)
+        """Names and last states, by event, of Jobs of any replica that are gone."""
         troubles.on_found = self.refresh
 
     @property
@@ -47,6 +58,9 @@ class BuildLifecycle:
     def job_changed(self, change: JobChange) -> None:
         """Listen to the watcher."""
         record, previous = change.record, change.previous
+        if change.kind == "gone" and record.event_hash:
+            with self._lock:
+                self._gone[record.event_hash] = record.name, record.state.value
         if change.ended:
             self._count(change)
         if previous is not None and _looks_alike(previous, record):
@@ -57,6 +71,37 @@ class BuildLifecycle:
             result = self._ledger.job_changed(self._with_reason(record))
         if result is not None and change.ended and record.state is BuildState.FAILED:
             self._troubles.explain_soon(record)
+
+    def list_begins(self) -> None:
+        """Note which Jobs the list that begins now must show if they are still there."""
+        self._listing = self._ledger.jobs()
+
+    def list_ends(self) -> None:
+        """End the builds whose Jobs the list did not show: they were deleted while nobody saw."""
+        for event_hash, uid in self._listing.items():
+            if self._watcher.by_event(event_hash) is not None:
+                continue
+            with self._lock:
+                missing = self._ledger.job_missing(event_hash, uid)
+            if missing:
+                self._metrics.build_jobs_finished.labels(BuildState.CANCELLED.value).inc()
+        self._listing = {}
+
+    def of_event(self, request: BuildRequest) -> BuildResult | None:
+        """Return the build of an event that a Job was made for, here or by another replica.
+
+        Also while the Job is gone for no more than ``gone_seconds``; it then has its last state.
+        """
+        record = self._watcher.by_event(request.event_hash)
+        if record is not None:
+            result = BuildResult(request=replace(request, job_name=record.name), state=record.state)
+            return with_job(result, record, None)
+        with self._lock:
+            gone = self._gone.get(digest_bytes(request.event_hash))
+        if gone is None:
+            return None
+        name, state = gone
+        return BuildResult(request=replace(request, job_name=name), state=BuildState(state))
 
     def refresh(self, job_name: str) -> None:
         """Bring a build up to what is known of its Job.

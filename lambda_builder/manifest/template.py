@@ -99,7 +99,7 @@ class JobTemplate:
         for name in _LEFT_OUT_WHEN_EMPTY:
             if not annotations[name]:
                 del annotations[name]
-        asked = replace(request, event="").to_json()
+        asked = replace(request, event=b"").to_json()
         if len(asked.encode()) <= _MOST_REQUEST_BYTES:
             annotations[labels.REQUEST] = asked
         return manifest

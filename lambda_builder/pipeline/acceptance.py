@@ -48,14 +48,21 @@ class Receipt:
 def entry_for(build: Build) -> Entry[Build]:
     """Return the queue's entry for a build."""
     request = build.request
-    return Entry(request.event_hash, build, _RANK[request.priority], request.third_party_id)
+    return Entry(
+        request.event_hash,
+        build,
+        _RANK[request.priority],
+        request.third_party_id,
+        request.event_bytes,
+    )
 
 
 class Acceptance:
     """Accepts events; thread-safe.
 
     ``active_job`` names the unfinished Job of a request's target, where one event per target is
-    wanted; None where every event is built.
+    wanted; None where every event is built. ``job_of`` tells of a build of any replica by its Job,
+    also for some time after that is gone.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Acceptance:
         counts: Counts,
         *,
         active_job: ActiveJob | None = None,
+        job_of: Callable[[BuildRequest], BuildResult | None] = lambda _request: None,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -76,6 +84,7 @@ class Acceptance:
         self._journal = journal
         self._counts = counts
         self._active_job = active_job
+        self._job_of = job_of
         self._lock = threading.Lock()
         self._claims: dict[str, threading.Event] = {}
         """Events that a request is accepting at this moment, until when."""
@@ -89,6 +98,9 @@ class Acceptance:
             receipts = {key: self._known(request) for key, request in wanted.items()}
             fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
             entered = self._enter(fresh) if fresh else {}
+            for receipt in receipts.values():
+                if receipt is not None and receipt.status == "skipped":
+                    self._ledger.turned_away(receipt.request)
         settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
         return list(self._one_each(requests, settled))
 
@@ -145,7 +157,7 @@ class Acceptance:
     # -- known already -------------------------------------------------------------------------
 
     def _known(self, request: BuildRequest) -> Receipt | None:
-        result = self._find(request.event_hash)
+        result = self._find(request.event_hash) or self._job_of(request)
         if result is not None:
             return self._receipt("duplicate", result.request, result)
         job_name = self._busy_target(request)
@@ -169,10 +181,8 @@ class Acceptance:
             return None
         if self._live.has_target(request.third_party_id, request.parser_id):
             return request.job_name
-        # Named by target, so this finds the target's builds; the watch may be a moment behind.
-        for result in self._results.by_id(request.job_name):
-            if result.state in (BuildState.CREATED, BuildState.RUNNING):
-                return request.job_name
+        # Not by what is remembered of the target's builds: their Jobs may be gone. Where the watch
+        # is a moment behind, the worker finds the Job that is in the way.
         return self._active_job(request)
 
     def _receipt(
@@ -193,23 +203,24 @@ class Acceptance:
         if traceparent:
             requests = [replace(request, traceparent=traceparent) for request in requests]
         builds = [Build(request) for request in requests]
-        self._reserve(len(builds))
+        size = sum(request.event_bytes for request in requests)
+        self._reserve(len(builds), size)
         try:
             self._journal.record(requests)
             self._ledger.accepted(builds)
         except BaseException:
-            self._queue.release(len(builds))
+            self._queue.release(len(builds), size)
             raise
         self._queue.put_reserved([entry_for(build) for build in builds])
-        size = self._queue.qsize()
+        waiting = self._queue.qsize()
         return {
             build.request.event_hash: Receipt(
-                "queued", build.request, size, BuildState.QUEUED, build.future
+                "queued", build.request, waiting, BuildState.QUEUED, build.future
             )
             for build in builds
         }
 
-    def _reserve(self, count: int) -> None:
+    def _reserve(self, count: int, size: int) -> None:
         if count > self._queue.maxsize:
             raise Refused(
                 RefusalCode.INVALID_BATCH,
@@ -217,7 +228,7 @@ class Acceptance:
                 "send smaller batches or raise QUEUE_SIZE",
             )
         try:
-            self._queue.reserve(count)
+            self._queue.reserve(count, size)
         except queue.Full:
             raise queue_full(self._queue) from None
         except QueueClosed:
@@ -228,7 +239,7 @@ def queue_full(build_queue: BuildQueue[Build]) -> Refused:
     """Return the refusal of a full queue, with the time in which it drains."""
     return Refused(
         RefusalCode.QUEUE_FULL,
-        f"job queue full, please retry later ({build_queue.maxsize} builds wait)",
+        f"job queue full, please retry later ({build_queue.qsize()} builds wait)",
         retry_after=build_queue.retry_after(),
     )
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.builds import SKIPPED, BuildError, BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.jobs import CreatedJob
@@ -22,6 +22,7 @@ from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 
 _RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
+_WITH_JOB = (BuildState.CREATED, BuildState.RUNNING)
 
 
 class Ledger:
@@ -125,21 +126,58 @@ class Ledger:
             build,
             state=BuildState.CANCELLED,
             attempts=build.attempts,
-            error=BuildError("skipped", f"job {job_name} for the same target is active"),
+            error=_skipped_for(job_name),
             finished_at=time.time(),
         )
 
-    def job_cancelled(self, result: BuildResult) -> BuildResult:
-        """The build's Job was deleted because somebody asked for it."""
-        ended = result.but(
+    def turned_away(self, request: BuildRequest) -> None:
+        """An event was answered with the active Job that ``request`` names: it gets none itself.
+
+        Recorded, so that it is found, and known when it is delivered again.
+        """
+        result = BuildResult(
+            request=request,
             state=BuildState.CANCELLED,
-            error=BuildError("cancelled", "its Job was deleted"),
+            error=_skipped_for(request.job_name),
             finished_at=time.time(),
         )
+        self._results.put(result)
+        log_state(result)
+        self._journal.finish(result)
+        self._announcements.accepted(result)
+
+    def job_cancelled(self, result: BuildResult) -> BuildResult:
+        """The build's Job was deleted because somebody asked for it."""
+        ended = _without_job(result)
         self._results.put(ended)
+        self._tell_of_deletion(ended)
+        return ended
+
+    def job_missing(self, event_hash: str, uid: str | None) -> bool:
+        """The API has no such Job any more, though nobody saw it go: it was deleted.
+
+        False where the build has ended already, or has another Job by now.
+        """
+        settled: list[BuildResult] = []
+
+        def take(old: BuildResult) -> BuildResult:
+            if old.state not in _WITH_JOB or old.job_uid != uid:
+                return old
+            settled.append(_without_job(old))
+            return settled[0]
+
+        self._results.change(event_hash, take)
+        for ended in settled:
+            self._tell_of_deletion(ended)
+        return bool(settled)
+
+    def jobs(self) -> dict[str, str | None]:
+        """Return the uids of the Jobs that have not ended, as far as is known, by event."""
+        return {result.request.event_hash: result.job_uid for result in self._results.with_job()}
+
+    def _tell_of_deletion(self, ended: BuildResult) -> None:
         log_state(ended)
         self._journal.finish(ended, self._announcements.ended(ended))
-        return ended
 
     def job_changed(self, record: JobRecord) -> BuildResult | None:
         """Take what the watch shows of a Job; None where its build is not known here, or waits.
@@ -230,3 +268,15 @@ class Ledger:
         self._live.drop(build)
         if not build.future.done():
             build.future.set_result(result)
+
+
+def _skipped_for(job_name: str) -> BuildError:
+    return BuildError(SKIPPED, f"job {job_name} for the same target is active")
+
+
+def _without_job(result: BuildResult) -> BuildResult:
+    return result.but(
+        state=BuildState.CANCELLED,
+        error=BuildError("cancelled", "its Job was deleted"),
+        finished_at=time.time(),
+    )

@@ -28,6 +28,8 @@ class Entry(Generic[T]):
     priority: int = 0
     """Lower leaves first."""
     tenant: str = ""
+    size: int = 0
+    """Bytes that it takes while it waits."""
     order: int = -1
     """Place in the order of acceptance; kept over retries."""
     queued_at: float = 0.0
@@ -46,6 +48,8 @@ class Ordering(Generic[T]):
 
     def __init__(self, *, fair: bool) -> None:
         self._fair = fair
+        self.size = 0
+        """Bytes of what waits."""
         self._entries: dict[str, Entry[T]] = {}
         self._due: dict[str, list[_Place[T]]] = {}
         """A heap per tenant; one for all unless fair."""
@@ -67,6 +71,7 @@ class Ordering(Generic[T]):
         if entry.key in self._entries:
             raise ValueError(f"an entry {entry.key} waits already")
         self._entries[entry.key] = entry
+        self.size += entry.size
         self._place(entry, now)
 
     def pop(self, now: float) -> Entry[T] | None:
@@ -82,6 +87,7 @@ class Ordering(Generic[T]):
                 del self._due[tenant]
             if entry is not None:
                 del self._entries[entry.key]
+                self.size -= entry.size
                 return entry
         return None
 
@@ -91,6 +97,7 @@ class Ordering(Generic[T]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             entry.removed = True
+            self.size -= entry.size
             self._late -= entry.ready_at > now
             self._removed += 1
             if self._removed > len(self._entries) + 64:

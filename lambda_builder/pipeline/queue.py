@@ -8,6 +8,7 @@ accepted = waiting + delayed + held by workers + finished. It costs the same how
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,16 +29,24 @@ class QueueClosed(Exception):
 class BuildQueue(queue.Queue[Entry[T]]):
     """Bounded queue of entries; every method is thread-safe.
 
-    ``maxsize`` bounds what waits, is delayed or reserved. What a worker gives back is always
+    ``maxsize`` bounds what waits, is delayed or reserved, and ``max_bytes`` how much that takes,
+    though what waits alone may be larger. What a worker gives back is always
     taken, so the depth can pass ``maxsize`` by the number of workers, never by new entries. Each
     added entry wakes one getter, and waiters are woken in the order they came, so no getter
     without a timer sleeps while a delayed entry falls due.
     """
 
     def __init__(
-        self, maxsize: int, *, fair: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        maxsize: int,
+        *,
+        max_bytes: int = sys.maxsize,
+        fair: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(maxsize)
+        self._max_bytes = max_bytes
+        self._reserved_bytes = 0
         self._clock = clock
         self._waiting: Ordering[T] = Ordering(fair=fair)
         self._accounts: Accounts[T] = Accounts()
@@ -47,20 +56,25 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     # -- room ----------------------------------------------------------------------------------
 
-    def reserve(self, count: int = 1) -> None:
-        """Take ``count`` slots for ``put_reserved``; raises ``queue.Full`` or ``QueueClosed``."""
+    def reserve(self, count: int = 1, size: int = 0) -> None:
+        """Take ``count`` slots and ``size`` bytes for ``put_reserved``.
+
+        Raises ``queue.Full`` or ``QueueClosed``.
+        """
         with self.mutex:
             if self._closed:
                 raise QueueClosed
-            if self._occupied() + count > self.maxsize:
+            if self._occupied() + count > self.maxsize or not self._holds(size):
                 self._accounts.full += 1
                 raise queue.Full
             self._reserved += count
+            self._reserved_bytes += size
 
-    def release(self, count: int = 1) -> None:
+    def release(self, count: int = 1, size: int = 0) -> None:
         """Give reserved slots back unused."""
         with self.mutex:
             self._reserved -= count
+            self._reserved_bytes -= size
             self.not_full.notify_all()
             self._tell_if_finished()
 
@@ -69,6 +83,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         with self.mutex:
             for entry in entries:
                 self._reserved -= 1
+                self._reserved_bytes -= entry.size
                 self._add(entry)
 
     def expect(self, count: int) -> None:
@@ -78,12 +93,14 @@ class BuildQueue(queue.Queue[Entry[T]]):
             self.not_full.notify_all()
 
     def put_expected(self, entry: Entry[T], timeout: float | None = None) -> None:
-        """Put an announced entry once fewer than ``maxsize`` wait.
+        """Put an announced entry once fewer than ``maxsize`` wait and there is room for its bytes.
 
         Raises ``queue.Full`` after ``timeout`` seconds and ``QueueClosed`` once closed.
         """
         with self.not_full:
-            self._await_room(lambda: len(self._waiting) < self.maxsize, timeout)
+            self._await_room(
+                lambda: len(self._waiting) < self.maxsize and self._holds(entry.size), timeout
+            )
             self._backlog -= 1
             self._add(entry)
 
@@ -94,7 +111,10 @@ class BuildQueue(queue.Queue[Entry[T]]):
     def put(self, item: Entry[T], block: bool = True, timeout: float | None = None) -> None:
         """Put one entry, waiting for room if ``block``; raises as ``put_expected``."""
         with self.not_full:
-            self._await_room(lambda: self._occupied() < self.maxsize, timeout if block else 0)
+            self._await_room(
+                lambda: self._occupied() < self.maxsize and self._holds(item.size),
+                timeout if block else 0,
+            )
             self._add(item)
 
     def _await_room(self, has_room: Callable[[], bool], timeout: float | None) -> None:
@@ -255,6 +275,10 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     def _occupied(self) -> int:
         return len(self._waiting) + self._reserved + self._backlog
+
+    def _holds(self, size: int) -> bool:
+        taken = self._waiting.size + self._reserved_bytes
+        return not taken or taken + size <= self._max_bytes
 
     def _is_finished(self) -> bool:
         return not self._accounts and not self._reserved

@@ -6,17 +6,33 @@ ones live in the cache that forgets in time.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from cachetools import LRUCache, TTLCache
 
 from lambda_builder.builds import BuildResult
 
-_Entry = tuple[int, BuildResult]
-"""A build with its number in the order it became known."""
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A build with its number in the order it became known, and the bytes it is counted with."""
+
+    number: int
+    result: BuildResult
+    size: int = 0
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """What it is found by: a build that was skipped only by its own, not by another's Job."""
+        request = self.result.request
+        return frozenset((request.correlation_id,)) if self.result.skipped else request.ids
 
 
 class _Ended(TTLCache[str, _Entry]):
@@ -85,17 +101,27 @@ class ResultStore:
     """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
 
     ``ttl_seconds`` runs from a build's end. Beyond ``maximum`` ended builds the oldest goes, and
-    likewise of those that have a Job: any replica finds them by that.
+    likewise of those that have a Job: any replica finds them by that. Those that do not wait any
+    more take ``max_bytes`` at most: beyond, the oldest lose first their events, then go whole.
     """
 
     def __init__(
-        self, *, ttl_seconds: float, maximum: int, timer: Callable[[], float] = time.monotonic
+        self,
+        *,
+        ttl_seconds: float,
+        maximum: int,
+        max_bytes: int = sys.maxsize,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._with_event: OrderedDict[str, _Entry] = OrderedDict()
+        """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
         self._active: dict[str, _Entry] = {}
-        self._with_job = _WithJob(maximum, self._unindex)
+        self._with_job = _WithJob(maximum, self._let_go)
         self._age = 0.0
-        self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._unindex)
+        self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
         self._index = _Index()
         self._number = 0
 
@@ -106,7 +132,7 @@ class ResultStore:
             known = self._pop(key)
             if known is None:
                 self._number += 1
-            self._insert(key, (known[0] if known else self._number, result))
+            self._insert(key, _Entry(known.number if known else self._number, result))
 
     def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
         """Replace a build by ``change`` of it, at once for all readers; None where unknown.
@@ -117,10 +143,10 @@ class ResultStore:
             known = self._get(key)
             if known is None:
                 return None
-            changed = change(known[1])
-            if changed is not known[1]:
+            changed = change(known.result)
+            if changed is not known.result:
                 self._pop(key)
-                self._insert(key, (known[0], changed))
+                self._insert(key, _Entry(known.number, changed))
             return changed
 
     def remember(self, results: Iterable[tuple[float, BuildResult]]) -> None:
@@ -131,7 +157,7 @@ class ResultStore:
         with self._lock:
             for self._age, result in results:
                 self._number += 1
-                self._insert(result.request.event_hash, (self._number, result))
+                self._insert(result.request.event_hash, _Entry(self._number, result))
             self._age = 0.0
             self._ended.expire()
 
@@ -146,26 +172,31 @@ class ResultStore:
         """Return the build of an event."""
         with self._lock:
             entry = self._get(event_hash)
-            return entry[1] if entry else None
+            return entry.result if entry else None
 
     def by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first."""
         with self._lock:
             found = [self._get(key) for key in self._index.of(build_id)]
         known = sorted((entry for entry in found if entry), key=_number, reverse=True)
-        return [result for _, result in known]
+        return [entry.result for entry in known]
+
+    def with_job(self) -> list[BuildResult]:
+        """Return the builds whose Jobs have not ended, as far as is known."""
+        with self._lock:
+            return [entry.result for entry in self._with_job.values()]
 
     def newest(self, *, before: int | None = None) -> Iterator[tuple[int, BuildResult]]:
         """Iterate over (number, build), newest first, over the builds known at this moment."""
         with self._lock:
             self._ended.expire()
-            entries: Iterable[_Entry] = [
-                *self._active.values(),
-                *self._with_job.values(),
-                *self._ended.values(),
+            entries = [
+                (entry.number, entry.result)
+                for held in (self._active, self._with_job, self._ended)
+                for entry in held.values()
+                if before is None or entry.number < before
             ]
-        kept = (entry for entry in entries if before is None or entry[0] < before)
-        return iter(sorted(kept, key=_number, reverse=True))
+        return iter(sorted(entries, key=itemgetter(0), reverse=True))
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
@@ -187,23 +218,56 @@ class ResultStore:
     def _pop(self, key: str) -> _Entry | None:
         self._ended.expire()  # else an expired entry would later take the new one's index along
         entry = self._active.pop(key, None) or self._with_job.pop(key, None)
-        return entry or self._ended.pop(key, None)
+        entry = entry or self._ended.pop(key, None)
+        if entry is not None:
+            self._uncount(key, entry)
+        return entry
 
     def _insert(self, key: str, entry: _Entry) -> None:
-        for build_id in entry[1].request.ids:
+        result = entry.result
+        for build_id in entry.ids:
             self._index.add(build_id, key)
-        if entry[1].state.waits:
+        for build_id in result.request.ids - entry.ids:
+            self._index.remove(build_id, key)
+        if result.state.waits:
             self._active[key] = entry
-        elif entry[1].state.final:
-            self._ended[key] = entry
-        else:
-            self._with_job[key] = entry
+            return
+        held = self._ended if result.state.final else self._with_job
+        held[key] = entry
+        self._count(key, entry)
+        self._make_room()
+
+    def _count(self, key: str, entry: _Entry) -> None:
+        request = entry.result.request
+        if request.event:
+            self._with_event[key] = entry
+        entry.size = request.id_bytes + request.event_bytes
+        self._bytes += entry.size
+
+    def _uncount(self, key: str, entry: _Entry) -> None:
+        self._with_event.pop(key, None)
+        self._bytes -= entry.size
+
+    def _make_room(self) -> None:
+        while self._bytes > self._max_bytes and self._with_event:
+            key, entry = self._with_event.popitem(last=False)
+            self._uncount(key, entry)
+            entry.result = entry.result.but(request=entry.result.request.without_event())
+            self._count(key, entry)
+        # What has a Job is found by that.
+        for held in (self._with_job, self._ended):
+            while self._bytes > self._max_bytes and held:
+                held.popitem()
+
+    def _let_go(self, entry: _Entry) -> None:
+        self._uncount(entry.result.request.event_hash, entry)
+        self._unindex(entry)
 
     def _unindex(self, entry: _Entry) -> None:
-        request = entry[1].request
-        for build_id in request.ids:
+        request = entry.result.request
+        for build_id in entry.ids:
             self._index.remove(build_id, request.event_hash)
 
 
 def _number(entry: _Entry) -> int:
-    return entry[0]
+    return entry.number

@@ -140,25 +140,26 @@ class BuildCommands:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"
             )
-        result = self._only(found, build_id)
+        result = self._finder.with_event(self._only(found, build_id))
         if not result.request.event:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE,
                 "the Job does not say all that was asked for; please send the event again",
             )
-        self._reserve()
+        size = result.request.event_bytes
+        self._reserve(size)
         try:
             with self._ledger.reopening(result) as build:
                 self._clear_old_job(result)
         except BaseException:
-            self._queue.release()
+            self._queue.release(1, size)
             raise
         self._queue.put_reserved([entry_for(build)])
         return self._results.by_event(result.request.event_hash) or result
 
-    def _reserve(self) -> None:
+    def _reserve(self, size: int) -> None:
         try:
-            self._queue.reserve()
+            self._queue.reserve(1, size)
         except queue.Full:
             raise queue_full(self._queue) from None
         except QueueClosed:

@@ -98,6 +98,22 @@ class BuildFinder:
                 found = {**others, **found}
         return [*found.values()]
 
+    def with_event(self, result: BuildResult) -> BuildResult:
+        """Return a build with its event, where memory let that go: from the journal, or its Job.
+
+        Its ``request.event`` stays empty where neither has it.
+        """
+        request = result.request
+        if request.event:
+            return result
+        recorded = self._journal.find(request.event_hash)
+        if recorded is not None and recorded.request.event:
+            return result.but(request=recorded.request)
+        for other in self._find_jobs(request.job_name):
+            if other.request.event_hash == request.event_hash:
+                return result.but(request=other.request)
+        return result
+
     def _find_jobs(self, build_id: str) -> Results:
         if not self._health.available:
             raise kubernetes_away("cannot look the build up")

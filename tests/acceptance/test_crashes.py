@@ -183,7 +183,7 @@ def build(number: int) -> BuildRequest:
         correlation_id=str(number),
         event_hash=digest,
         job_name=job_name("t", "p", digest),
-        event='{"specversion":"1.0"}',
+        event=b'{"specversion":"1.0"}',
     )
 
 

@@ -63,7 +63,7 @@ def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], i
     acknowledged = []
     for number in range(first, first + 10_000):
         try:
-            journal.record([make_request(number, event="x" * 4000)])
+            journal.record([make_request(number, event=b"x" * 4000)])
         except Refused as refused:
             return acknowledged, number, refused
         acknowledged.append(number)
@@ -154,7 +154,7 @@ def test_a_group_that_does_not_fit_is_refused_whole_and_what_nobody_waits_for_is
     with opened(small_disk.journal) as journal:
         journal.record([make_request(number) for number in range(10)])
         small_disk.fill(leave=150_000)
-        too_large = [make_request(100 + n, event="x" * 50_000) for n in range(20)]
+        too_large = [make_request(100 + n, event=b"x" * 50_000) for n in range(20)]
         gate = threading.Barrier(5)
 
         def call(number: int) -> str:
@@ -183,7 +183,7 @@ def test_a_delivered_message_is_not_delivered_again_while_the_disk_is_full(small
         small_disk.fill()
         record_until_refused(journal)
         while journal.available:
-            journal.finish(make_result(1, request=make_request(1, event="x" * 9000)))
+            journal.finish(make_result(1, request=make_request(1, event=b"x" * 9000)))
             journal.flush(0.05)
 
         journal.outbox.delivered("message-1")
@@ -202,7 +202,7 @@ def test_a_full_disk_at_the_end_is_told(small_disk, capsys):
     small_disk.fill()
     record_until_refused(journal)
     for number in range(50):
-        journal.finish(make_result(number, request=make_request(number, event="x" * 9000)))
+        journal.finish(make_result(number, request=make_request(number, event=b"x" * 9000)))
 
     assert not journal.close(0.2)
     assert not journal.close(0.2)
@@ -358,7 +358,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 acknowledged = 0
 try:
     while True:
-        journal.record([make_request(acknowledged, event="x" * 4000)])
+        journal.record([make_request(acknowledged, event=b"x" * 4000)])
         acknowledged += 1
 except Refused as refused:
     print(refused.detail)

@@ -21,7 +21,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_recorded_build_is_found_by_the_next_process_as_it_was(path):
-    request = make_request(1, priority=Priority.HIGH, event='{"żółw":1}', build_args={"a": "b"})
+    request = make_request(
+        1, priority=Priority.HIGH, event=b'{"x":"\xc5\xbc"}', build_args={"a": "b"}
+    )
     with opened(path) as journal:
         journal.record([request])
 
@@ -195,7 +197,12 @@ def test_outcomes_are_listed_by_state_newest_first(path):
 
 
 def test_texts_that_sqlite_cannot_hold_are_recorded_and_found(path):
-    odd = make_request(1, event_hash="h\udcff", correlation_id="c\udcff", event="\udcff\0")
+    odd = make_request(
+        1,
+        event_hash="h\udcff",
+        correlation_id="c\udcff",
+        event=b"\xed\xb3\xbf\0",
+    )
     with opened(path) as journal:
         journal.record([odd])
         found = journal.find("h\udcff")

@@ -49,7 +49,9 @@ class Replica:
             available=lambda: True,
             look_seconds=0.2,
         )
-        self.lifecycle = BuildLifecycle(self.watcher, self.ledger, self.metrics, self.troubles)
+        self.lifecycle = BuildLifecycle(
+            self.watcher, self.ledger, self.metrics, self.troubles, gone_seconds=60
+        )
         self.watcher.listen(self.lifecycle.job_changed)
 
     def start(self):

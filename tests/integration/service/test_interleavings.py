@@ -356,11 +356,11 @@ class Gate:
         self._reserve = acceptance._reserve
         acceptance._reserve = self  # type: ignore[method-assign]
 
-    def __call__(self, count: int) -> None:
+    def __call__(self, count: int, size: int) -> None:
         if count == self._count:
             self.inside.set()
             assert self.open.wait(10)
-        self._reserve(count)
+        self._reserve(count, size)
 
 
 def test_a_delivery_does_not_inherit_the_refusal_of_another(

@@ -87,7 +87,7 @@ def test_the_file_shrinks_once_a_flood_was_trimmed(connection, write):
 
     for first in range(0, 3000, 100):
         results = [
-            make_result(n, request=make_request(n, event="x" * 8000))
+            make_result(n, request=make_request(n, event=b"x" * 8000))
             for n in range(first, first + 100)
         ]
         write(Change(finishes=[result_row(result, 1.0) for result in results]))

@@ -37,7 +37,7 @@ def test_a_request_with_any_text_comes_back_as_it_was(text):
         1,
         event_id=text,
         correlation_id=text,
-        event=text,
+        event=text.encode("utf-8", "surrogatepass"),
         build_args={"arg": text},
         priority=Priority.HIGH,
         traceparent="00-1-2-01",

@@ -161,7 +161,7 @@ def test_name_labels_and_annotations_identify_the_build(template):
     assert metadata["labels"] == labels
     assert manifest["spec"]["template"]["metadata"]["labels"] == labels
     asked = metadata["annotations"].pop("build.notifi.network/request")
-    assert BuildRequest.from_json(asked) == dataclasses.replace(request, event="")
+    assert BuildRequest.from_json(asked) == dataclasses.replace(request, event=b"")
     assert metadata["annotations"] == {
         "build.notifi.network/third-party-id": "Kunde Ä/1",
         "build.notifi.network/parser-id": "parser-1",

@@ -423,3 +423,41 @@ class QueueMachine(RuleBasedStateMachine):
 
 TestQueueMachine = QueueMachine.TestCase
 TestQueueMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_the_bytes_that_wait_are_bounded_and_come_free_as_entries_leave() -> None:
+    waiting: BuildQueue[int] = BuildQueue(10, max_bytes=100)
+    waiting.reserve(1, 60)
+    with pytest.raises(queue.Full):
+        waiting.reserve(1, 60)
+    waiting.put_reserved([Entry("1", 1, size=60)])
+    with pytest.raises(queue.Full):
+        waiting.reserve(1, 60)
+    entry = waiting.get(timeout=0)
+    waiting.reserve(1, 60)
+    waiting.release(1, 60)
+    waiting.give_back(entry)
+    with pytest.raises(queue.Full):
+        waiting.reserve(1, 60)
+    removed = waiting.remove("1")
+    assert removed is not None
+    waiting.finish(removed, "cancelled")
+    waiting.reserve(1, 100)
+
+
+def test_an_entry_larger_than_all_room_is_taken_while_nothing_waits() -> None:
+    waiting: BuildQueue[int] = BuildQueue(10, max_bytes=100)
+    waiting.reserve(1, 500)
+    waiting.put_reserved([Entry("1", 1, size=500)])
+    with pytest.raises(queue.Full):
+        waiting.put(Entry("2", 2, size=1), timeout=0)
+
+
+def test_a_hurried_entry_is_counted_once() -> None:
+    waiting: BuildQueue[int] = BuildQueue(10, max_bytes=100)
+    waiting.put(Entry("1", 1, size=60))
+    waiting.give_back(waiting.get(timeout=0), delay=60)
+    assert waiting.hurry("1")
+    waiting.reserve(1, 40)
+    with pytest.raises(queue.Full):
+        waiting.reserve(1, 1)

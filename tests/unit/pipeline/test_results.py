@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildResult, BuildState, job_name, netstring_digest
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    job_name,
+    netstring_digest,
+)
 from lambda_builder.pipeline.results import ResultStore
 
 
@@ -199,3 +208,62 @@ def test_the_time_of_what_an_earlier_process_ended_runs_from_its_end() -> None:
     assert known() == [4]
     clock.now = 66.0
     assert known() == []
+
+
+def heavy(number: int, size: int, state: BuildState = BuildState.CREATED) -> BuildResult:
+    build = result(number, state)
+    return build.but(request=replace(build.request, event=size * b"x"))
+
+
+def held(results: ResultStore, builds: list[BuildResult]) -> list[bool]:
+    """Tell of each build that is remembered whether it still has its event."""
+    found = [results.by_event(build.request.event_hash) for build in builds]
+    return [bool(build.request.event) for build in found if build is not None]
+
+
+def test_beyond_the_bytes_the_oldest_lose_their_events_and_stay_known() -> None:
+    results = ResultStore(ttl_seconds=60, maximum=100, max_bytes=10_000)
+    builds = [heavy(number, 2_000) for number in range(10)]
+    for build in builds:
+        results.put(build)
+    assert held(results, builds) == [False] * 6 + [True] * 4
+    assert results.by_id("correlation-0")[0].state is BuildState.CREATED
+
+
+def test_beyond_the_bytes_the_oldest_go_when_no_event_is_left_to_drop() -> None:
+    results = ResultStore(ttl_seconds=60, maximum=100, max_bytes=1_000)
+    for number in range(50):
+        results.put(result(number, BuildState.DEAD, correlation_id=str(number) * 100))
+    assert 0 < results.ended_count < 10
+    assert results.by_id("0" * 100) == []
+    assert results.by_id("49" * 100) != []
+
+
+def test_the_event_of_a_build_that_waits_is_never_dropped() -> None:
+    results = ResultStore(ttl_seconds=60, maximum=100, max_bytes=1_000)
+    waiting = heavy(1, 50_000, BuildState.RETRYING)
+    results.put(waiting)
+    results.put(heavy(2, 50_000))
+    assert held(results, [waiting]) == [True]
+
+
+def test_losing_its_event_does_not_make_an_outcome_young_again() -> None:
+    clock = Clock()
+    results = ResultStore(ttl_seconds=60, maximum=100, max_bytes=3_000, timer=clock)
+    results.put(heavy(1, 2_000, BuildState.DEAD))
+    clock.now = 59
+    results.put(heavy(2, 2_000, BuildState.DEAD))
+    clock.now = 61
+    assert results.by_id("correlation-1") == []
+    assert results.by_id("correlation-2") != []
+
+
+def test_a_skipped_build_is_found_by_its_own_id_and_hides_no_other_of_its_job() -> None:
+    results, built = store(), result(1, BuildState.RUNNING)
+    results.put(built)
+    waits = result(2)
+    results.put(waits.but(request=replace(waits.request, job_name=built.request.job_name)))
+    known = results.by_id("correlation-2")[0]
+    results.put(known.but(state=BuildState.CANCELLED, error=BuildError("skipped", "busy")))
+    assert results.by_id(built.request.job_name) == [built]
+    assert results.by_id("correlation-2")[0].skipped
