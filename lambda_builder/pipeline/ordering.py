@@ -7,6 +7,7 @@ waited. Delayed entries stay out of sight until they are due, then stand at thei
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -39,8 +40,9 @@ class Entry(Generic[T]):
     removed: bool = False
 
 
-_Place = tuple[float, int, Entry[T]]
-"""An entry with what it is sorted by: a time, and its order."""
+_Place = tuple[float, int, int, Entry[T]]
+"""An entry with what it is sorted by: a time, its order, and a number that is never given twice: one
+that was taken out and put back has a twin here with the same time and order."""
 
 
 class Ordering(Generic[T]):
@@ -59,6 +61,7 @@ class Ordering(Generic[T]):
         self._late = 0
         """Entries that are not due, as of the last look."""
         self._removed = 0
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -116,7 +119,7 @@ class Ordering(Generic[T]):
     def _place(self, entry: Entry[T], now: float) -> None:
         if entry.ready_at > now:
             self._late += 1
-            heapq.heappush(self._delayed, (entry.ready_at, entry.order, entry))
+            heapq.heappush(self._delayed, (entry.ready_at, entry.order, next(self._numbers), entry))
             return
         tenant = entry.tenant if self._fair else ""
         if tenant not in self._due:
@@ -124,11 +127,11 @@ class Ordering(Generic[T]):
             self._turns.append(tenant)
         # A sum that never changes ages whoever waits, without anybody looking after it.
         rank = entry.queued_at + entry.priority * PRIORITY_SECONDS
-        heapq.heappush(self._due[tenant], (rank, entry.order, entry))
+        heapq.heappush(self._due[tenant], (rank, entry.order, next(self._numbers), entry))
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
-            entry = heapq.heappop(self._delayed)[2]
+            entry = heapq.heappop(self._delayed)[-1]
             if not entry.removed:
                 self._late -= 1
                 self._place(entry, now)
@@ -144,7 +147,7 @@ class Ordering(Generic[T]):
 
 def _pop_live(heap: list[_Place[T]]) -> Entry[T] | None:
     while heap:
-        entry = heapq.heappop(heap)[2]
+        entry = heapq.heappop(heap)[-1]
         if not entry.removed:
             return entry
     return None

@@ -161,6 +161,12 @@ def test_a_delayed_entry_can_be_hurried_and_leaves_once() -> None:
     assert drained(build_queue) == []
 
 
+def test_an_entry_that_is_due_already_can_be_hurried_all_the_same() -> None:
+    build_queue = filled("a", "b")
+    assert build_queue.hurry("a")
+    assert drained(build_queue) == ["a", "b"]
+
+
 def test_a_key_can_come_again_while_its_last_entry_is_put_away() -> None:
     build_queue = filled("a")
     first = build_queue.get(block=False)
