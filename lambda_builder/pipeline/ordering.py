@@ -41,8 +41,8 @@ class Entry(Generic[T]):
 
 
 _Place = tuple[float, int, int, Entry[T]]
-"""An entry with what it is sorted by: a time, its order, and a number that is never given twice: one
-that was taken out and put back has a twin here with the same time and order."""
+"""An entry with what it is sorted by: a time, its order, and a number of its own: an entry that was
+taken out and put back has a twin here with the same time and order."""
 
 
 class Ordering(Generic[T]):
