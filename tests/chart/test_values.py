@@ -49,6 +49,8 @@ OTHERS: dict[str, Any] = {
     "drainSeconds": 10.5,
     "resultTtlSeconds": 60,
     "resultMax": 12_345_678,
+    "queueMaxBytes": 33_554_432,
+    "resultMaxBytes": 134_217_728,
     "namespace": "elsewhere",
     "kubeApiTimeoutSeconds": 2.5,
     "jobTemplate": "/somewhere/template.yaml",

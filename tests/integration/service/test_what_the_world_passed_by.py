@@ -181,3 +181,18 @@ def test_a_failed_build_whose_event_memory_let_go_is_retried_from_its_job(
     assert running.http.post(f"/async-jobs/{name}/retry").status_code == 200
     again = running.wait_for("1", *BUILT)
     assert again.request.build_args == {"A": "1"}
+
+
+def test_events_that_wait_fill_the_queue_by_their_bytes_and_make_room_as_they_leave(
+    cluster: DevCluster, start: Callable[..., Running]
+) -> None:
+    running = start(queue_max_bytes=1_048_576, queue_size=100)
+    cluster.outage()
+    note = "x" * 300_000 + "\N{PARTY POPPER}"  # as a ``str`` each would take 1.2 MB
+    answers = [running.post(number, note=note) for number in range(12)]
+    full = [answer for answer in answers if answer.status_code == 503]
+    assert full
+    assert {answer.json["code"] for answer in full} == {"queue_full"}
+    assert sum(answer.status_code == 200 for answer in answers) >= 3
+    cluster.restore()
+    wait_until(lambda: running.post(99, note=note).status_code == 200, "room", 30)
