@@ -9,7 +9,6 @@ from typing import Any
 from flask import Flask
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
-from lambda_builder.builds import BuildRequest
 from lambda_builder.events.reader import EventReader
 from lambda_builder.journal import Destination, Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
@@ -191,11 +190,6 @@ class _Watched:
         self.cap.created(job.name, job.uid)
         self.lifecycle.refresh(job.name)
 
-    def active_job(self, request: BuildRequest) -> str | None:
-        return self.watcher.active_job(
-            request.third_party_id, request.parser_id, request.event_hash
-        )
-
     def job_counts(self) -> JobCounts:
         return JobCounts(self.watcher.active_count, self.lifecycle.failed_total, self.cap.waiting)
 
@@ -284,7 +278,7 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         base.results,
         base.journal,
         counts,
-        active_job=watched.active_job if base.one_per_target else None,
+        active_job=watched.lifecycle.active_job if base.one_per_target else None,
         job_of=watched.lifecycle.of_event,
     )
     replay = Replay(build_queue, base.ledger, base.live, base.journal)

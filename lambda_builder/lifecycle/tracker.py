@@ -21,6 +21,7 @@ from lambda_builder.telemetry.metrics import Metrics
 
 _FRESH_SECONDS = 5.0
 """How far the watch may be behind the request that made a Job."""
+_UNSEEN_MAX = 10_000
 _GONE_MAX = 20_000
 """Most Jobs that are remembered after they are gone; some 10 MB."""
 
@@ -44,10 +45,12 @@ class BuildLifecycle:
         self._troubles = troubles
         self._lock = threading.Lock()
         self._failed = 0
-        self._listing: dict[str, str | None] = {}
-        """The Jobs, by event, that were known to be there when the last list began."""
+        self._listing: list[BuildResult] = []
+        """Builds whose Jobs were known to be there when the last list began."""
         self._gone: TTLCache[bytes, tuple[str, str]] = TTLCache(_GONE_MAX, gone_seconds)
         """Names and last states, by event, of Jobs of any replica that are gone."""
+        self._unseen: TTLCache[str, bool] = TTLCache(_UNSEEN_MAX, _FRESH_SECONDS)
+        """Names of Jobs made here that the watch has not shown yet."""
         troubles.on_found = self.refresh
 
     @property
@@ -68,24 +71,37 @@ class BuildLifecycle:
         if record.state is not BuildState.CREATED or record.suspended:
             self._troubles.forget(record)
         with self._lock:
+            self._unseen.pop(record.name, None)
             result = self._ledger.job_changed(self._with_reason(record))
         if result is not None and change.ended and record.state is BuildState.FAILED:
             self._troubles.explain_soon(record)
 
     def list_begins(self) -> None:
         """Note which Jobs the list that begins now must show if they are still there."""
-        self._listing = self._ledger.jobs()
+        self._listing = self._ledger.with_job()
 
     def list_ends(self) -> None:
         """End the builds whose Jobs the list did not show: they were deleted while nobody saw."""
-        for event_hash, uid in self._listing.items():
-            if self._watcher.by_event(event_hash) is not None:
+        for result in self._listing:
+            request = result.request
+            if self._watcher.by_event(request.event_hash) is not None:
                 continue
             with self._lock:
-                missing = self._ledger.job_missing(event_hash, uid)
+                self._unseen.pop(request.job_name, None)
+                missing = self._ledger.job_missing(result)
             if missing:
                 self._metrics.build_jobs_finished.labels(BuildState.CANCELLED.value).inc()
-        self._listing = {}
+        self._listing = []
+
+    def active_job(self, request: BuildRequest) -> str | None:
+        """Return the name of an active Job of the request's target which is another event's.
+
+        By what the watch knows, and by what was made here a moment ago and it has not shown yet.
+        """
+        target = request.third_party_id, request.parser_id
+        active = self._watcher.active_job(*target, request.event_hash)
+        with self._lock:
+            return active or (request.job_name if request.job_name in self._unseen else None)
 
     def of_event(self, request: BuildRequest) -> BuildResult | None:
         """Return the build of an event that a Job was made for, here or by another replica.
@@ -112,7 +128,9 @@ class BuildLifecycle:
         # The lock, and the newest record: an older one must not be written over it.
         with self._lock:
             record = self._watcher.by_name(job_name)
-            if record is not None:
+            if record is None:
+                self._unseen[job_name] = True
+            else:
                 self._ledger.job_changed(self._with_reason(record))
 
     def current(self, result: BuildResult) -> BuildResult | None:

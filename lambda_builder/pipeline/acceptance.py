@@ -181,8 +181,8 @@ class Acceptance:
             return None
         if self._live.has_target(request.third_party_id, request.parser_id):
             return request.job_name
-        # Not by what is remembered of the target's builds: their Jobs may be gone. Where the watch
-        # is a moment behind, the worker finds the Job that is in the way.
+        # Not by what is remembered of the target's builds: their Jobs may be gone. Where nobody has
+        # seen the Job that is in the way, the worker finds it.
         return self._active_job(request)
 
     def _receipt(

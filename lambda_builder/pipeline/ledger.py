@@ -153,27 +153,27 @@ class Ledger:
         self._tell_of_deletion(ended)
         return ended
 
-    def job_missing(self, event_hash: str, uid: str | None) -> bool:
-        """The API has no such Job any more, though nobody saw it go: it was deleted.
+    def job_missing(self, known: BuildResult) -> bool:
+        """The API has the Job of ``known`` no more, though nobody saw it go: it was deleted.
 
         False where the build has ended already, or has another Job by now.
         """
         settled: list[BuildResult] = []
 
         def take(old: BuildResult) -> BuildResult:
-            if old.state not in _WITH_JOB or old.job_uid != uid:
+            if old.state not in _WITH_JOB or old.job_uid != known.job_uid:
                 return old
             settled.append(_without_job(old))
             return settled[0]
 
-        self._results.change(event_hash, take)
+        self._results.change(known.request.event_hash, take)
         for ended in settled:
             self._tell_of_deletion(ended)
         return bool(settled)
 
-    def jobs(self) -> dict[str, str | None]:
-        """Return the uids of the Jobs that have not ended, as far as is known, by event."""
-        return {result.request.event_hash: result.job_uid for result in self._results.with_job()}
+    def with_job(self) -> list[BuildResult]:
+        """Return the builds whose Jobs have not ended, as far as is known."""
+        return self._results.with_job()
 
     def _tell_of_deletion(self, ended: BuildResult) -> None:
         log_state(ended)

@@ -467,3 +467,12 @@ def test_a_hurried_entry_is_counted_once() -> None:
     waiting.reserve(1, 40)
     with pytest.raises(queue.Full):
         waiting.reserve(1, 1)
+
+
+def test_an_entry_that_is_due_already_can_be_hurried_again_and_again() -> None:
+    waiting: BuildQueue[int] = BuildQueue(10, clock=lambda: 1.0)
+    waiting.put(Entry("1", 1))
+    for _ in range(3):
+        assert waiting.hurry("1")
+    assert waiting.get(timeout=0).item == 1
+    assert waiting.qsize() == 0
