@@ -54,7 +54,9 @@ class JobTroubles:
         """What keeps active Jobs from running, by uid."""
         self._failed: OrderedDict[str, BuildError] = OrderedDict()
         """Why Jobs failed, by uid."""
-        self._unexplained: deque[JobRecord] = deque(maxlen=_REMEMBERED)
+        self._unexplained: deque[JobRecord] = deque()
+        self._explaining: set[str] = set()
+        """Failed Jobs, by uid, whose explanation is to come."""
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
         self._wake = threading.Event()
@@ -104,8 +106,19 @@ class JobTroubles:
 
     def explain_soon(self, record: JobRecord) -> None:
         """Let the thread find out why a Job failed."""
-        self._unexplained.append(record)
+        with self._lock:
+            if record.uid in self._explaining:
+                return
+            self._explaining.add(record.uid)
+            self._unexplained.append(record)
+            while len(self._unexplained) > _REMEMBERED:
+                self._explaining.discard(self._unexplained.popleft().uid)
         self._wake.set()
+
+    def is_explaining(self, record: JobRecord) -> bool:
+        """Return whether the thread is about to find out why a Job failed, or tries to."""
+        with self._lock:
+            return record.uid in self._explaining
 
     def forget(self, record: JobRecord) -> None:
         """The Job runs, is held on purpose, or is gone: nothing keeps it from running."""
@@ -133,8 +146,14 @@ class JobTroubles:
 
     def _explain_failures(self, stopping: threading.Event) -> None:
         while self._unexplained and not stopping.is_set():
-            record = self._unexplained.popleft()
-            if self.explain(record) is not None:
+            with self._lock:
+                record = self._unexplained.popleft()
+            try:
+                explained = self.explain(record)
+            finally:
+                with self._lock:
+                    self._explaining.discard(record.uid)
+            if explained is not None:
                 self.on_found(record.name)
 
     def _look(self) -> float:

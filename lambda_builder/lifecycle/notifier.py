@@ -7,6 +7,7 @@ outbox holds only what is on its way. So each piece of news arrives at least onc
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.explanations import Explanations
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.news import due_news, is_final, later, news_result, when
 from lambda_builder.outgoing.announcer import Announcer
@@ -30,6 +32,8 @@ _WINDOW = 256
 """Messages on their way at a time."""
 _LOOK_SECONDS = 0.25
 """How soon it is seen that leadership was gained or lost."""
+_SCANNED = 512
+"""Jobs among which one is looked for whose news need not wait."""
 _GONE_SECONDS = 60.0
 """How long a deleted Job is remembered, in case its leader went away before it told of it."""
 _GONE_MAX = 1000
@@ -56,7 +60,8 @@ class _Sent:
 class BuildNotifier:
     """Tells of Jobs while ``leadership`` says so; thread-safe, starts and stops as ``Background``.
 
-    Its one thread makes all calls, so that neither the watch nor a worker waits for any.
+    Its one thread marks the Jobs, so that neither the watch nor a worker waits for that; why one
+    failed it has ``troubles`` find out.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class BuildNotifier:
         self._outbox = outbox
         self._announcer = announcer
         self._troubles = troubles
+        self._explanations = Explanations(troubles)
         self._window = window
         self._changed = threading.Condition()
         self._leading = False
@@ -191,6 +197,7 @@ class BuildNotifier:
         Except for Jobs that are gone, which the next leader may not know of.
         """
         self._due.clear()
+        self._explanations.forget_all()
         for message_id, sent in list(self._sent.items()):
             uid = sent.record.uid
             if self._exists(sent.record):
@@ -205,14 +212,15 @@ class BuildNotifier:
 
     def _tell_next(self) -> bool:
         with self._changed:
-            if not self._due or len(self._sent) >= self._window:
+            uid = self._next_due() if len(self._sent) < self._window else None
+            if uid is None:
                 return False
-            uid = next(iter(self._due))
+            self._explanations.forget(uid)
             record = self._latest(uid, self._due.pop(uid))
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        messages = self._messages(record, news, self._troubles.explain(record))
+        messages = self._messages(record, news, self._troubles.of(record))
         with self._changed:
             if not self._leadership.is_leader:
                 self._due.setdefault(record.uid, record.name)
@@ -247,6 +255,7 @@ class BuildNotifier:
                 uid, (record, _) = next(iter(self._gone.items()))
                 news = self._news_of(record) if self._leading else []
                 self._due.pop(uid, None)
+                self._explanations.forget(uid)
                 self._forget(uid)
             messages = self._messages(record, news, self._troubles.of(record))
             self._put([message for _, message in messages])
@@ -270,6 +279,13 @@ class BuildNotifier:
 
     def _news_of(self, record: JobRecord) -> list[BuildNews]:
         return due_news(record, later(record.told, self._furthest.get(record.uid)))
+
+    def _next_due(self) -> str | None:
+        for uid, name in itertools.islice(self._due.items(), _SCANNED):
+            record = self._latest(uid, name)
+            if record is None or not self._explanations.awaits(record):
+                return uid
+        return None
 
     def _latest(self, uid: str, name: str) -> JobRecord | None:
         known = self._watcher.by_name(name)

@@ -19,7 +19,7 @@ from lambda_builder.kube.lease import Leadership
 from lambda_builder.kube.pod_trouble import PodTroubles
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
-from lambda_builder.lifecycle import notifier
+from lambda_builder.lifecycle import explanations, notifier
 from lambda_builder.lifecycle.diagnosis import JobTroubles
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
@@ -93,7 +93,7 @@ class Replica:
         self.outbox = NoJournal().outbox
         self.watcher = JobWatcher(client, NAMESPACE, keep_details=True, silence_seconds=2)
         self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
-        troubles = JobTroubles(
+        self.troubles = JobTroubles(
             self.watcher, PodTroubles(PodReader(client, NAMESPACE)), available=lambda: True
         )
         self.notifier = BuildNotifier(
@@ -102,7 +102,7 @@ class Replica:
             JobMarks(self.watcher, jobs, available=lambda: True),
             self.outbox,
             Announcer(source=name, overrides={}, sink=True, dead_letters=False),
-            troubles,
+            self.troubles,
             window=window,
         )
         self.watcher.listen(self.notifier.job_changed)
@@ -114,13 +114,13 @@ class Replica:
         )
 
     def start(self):
-        for part in (self.sink, self.watcher, self.leadership, self.notifier):
+        for part in (self.sink, self.watcher, self.troubles, self.leadership, self.notifier):
             part.start()
         wait_until(lambda: self.watcher.following, "the watch")
         return self
 
     def stop(self):
-        for part in (self.leadership, self.notifier, self.watcher, self.sink):
+        for part in (self.leadership, self.notifier, self.troubles, self.watcher, self.sink):
             assert part.stop(8) == []
 
 
@@ -189,6 +189,22 @@ def test_a_failure_is_told_with_what_is_known_of_it(
         assert "exit code 137; last lines of its log" in error["message"]
     else:
         assert error["code"] == "deadline_exceeded"
+
+
+def test_a_failure_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_end(
+    monkeypatch, cluster, builds, new_replica, receiver
+):
+    monkeypatch.setattr(explanations, "_LONGEST_SECONDS", 2.5)
+    new_replica()
+    failed, good = (running(cluster, builds.create(f"id-{number}")) for number in range(2))
+    wait_until(lambda: receiver.news(failed) and receiver.news(good), "the starts")
+    cluster.add_fault(Fault("hang", resource="pods"))
+    cluster.finish_job(failed, succeeded=False, exit_code=1)
+    wait_until(lambda: [r for r in cluster.requests() if r.resource == "pods"], "the question")
+    cluster.finish_job(good)
+    wait_until(lambda: "complete" in receiver.news(good), "the other's news", timeout=2)
+    assert receiver.news(failed) == ["started"]
+    wait_until(lambda: "failed" in receiver.news(failed), "the failure to be told", timeout=4)
 
 
 def test_a_job_deleted_before_its_end_is_told_as_cancelled(

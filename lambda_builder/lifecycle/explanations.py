@@ -1,0 +1,48 @@
+"""Explanations: which failures' news waits until it is known why, and for how long at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lambda_builder.builds import BuildState
+from lambda_builder.kube.record import JobRecord
+from lambda_builder.lifecycle.diagnosis import JobTroubles
+
+_LONGEST_SECONDS = 15.0
+"""A node that died answers nothing about the builds that failed with it."""
+_MOST = 64
+"""Failures that are asked about at a time; the others wait for their turn."""
+
+
+class Explanations:
+    """Used by one thread; ``troubles`` finds out in its own, so that nobody waits for the pods."""
+
+    def __init__(
+        self, troubles: JobTroubles, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._troubles = troubles
+        self._clock = clock
+        self._since: dict[str, float] = {}
+        """Failed Jobs, by uid, and since when their explanation is waited for."""
+
+    def awaits(self, record: JobRecord) -> bool:
+        """Return whether it may soon be known why the Job failed, and see to it that it is."""
+        since = self._since.get(record.uid)
+        if since is not None:
+            in_time = self._clock() - since < _LONGEST_SECONDS
+            return in_time and self._troubles.is_explaining(record)
+        if record.state is not BuildState.FAILED or self._troubles.of(record) is not None:
+            return False
+        if len(self._since) < _MOST:
+            self._since[record.uid] = self._clock()
+            self._troubles.explain_soon(record)
+        return True
+
+    def forget(self, uid: str) -> None:
+        """Wait for that one no longer."""
+        self._since.pop(uid, None)
+
+    def forget_all(self) -> None:
+        """Wait for none."""
+        self._since.clear()
