@@ -231,6 +231,24 @@ class CancelRequest:
     """Together with ``parser_id``."""
     parser_id: str | None = None
 
+    @property
+    def event_hash(self) -> str:
+        """Identity of the cancel event: hex SHA-256 of its source and id."""
+        return netstring_digest(self.event_source, self.event_id)
+
+    def to_json(self) -> str:
+        """Serialise for the journal."""
+        return _ENCODER.encode(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> CancelRequest:
+        """Undo ``to_json``; unknown fields are ignored.
+
+        Raises ``ValueError`` or ``TypeError`` for a text that is not of its making.
+        """
+        fields = json.loads(text)
+        return cls(**{name: value for name, value in fields.items() if name in cls.__slots__})
+
 
 @dataclass(frozen=True, slots=True)
 class BuildError:

@@ -58,6 +58,9 @@ class Change:
     """(event hash, attempts)."""
     records: Sequence[Row] = ()
     reopens: Sequence[Row] = ()
+    cancels: Sequence[Row] = ()
+    """(event hash, request)."""
+    cancels_over: Sequence[str] = ()
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | None = None
@@ -76,13 +79,16 @@ class Change:
             + len(self.attempts)
             + len(self.records)
             + len(self.reopens)
+            + len(self.cancels)
+            + len(self.cancels_over)
         )
 
     @property
     def bytes(self) -> int:
         """About how much it writes, beside what each row takes."""
         builds = (len(row[_REQUEST]) for row in (*self.records, *self.reopens, *self.finishes))
-        return sum(builds) + sum(len(row[_BODY]) for row in self.messages)
+        cancels = sum(len(request) for _, request in self.cancels)
+        return sum(builds) + sum(len(row[_BODY]) for row in self.messages) + cancels
 
     @property
     def sink_bytes(self) -> int:
@@ -95,8 +101,8 @@ class Change:
 
     @property
     def intake(self) -> bool:
-        """Whether it takes in builds: these are refused while there is room for other changes."""
-        return bool(self.records or self.reopens)
+        """Whether it takes something in: that is refused while there is room for other changes."""
+        return bool(self.records or self.reopens or self.cancels)
 
     @property
     def dead_letters(self) -> bool:
@@ -105,9 +111,10 @@ class Change:
 
     @property
     def touches(self) -> set[str]:
-        """What must be changed in the order in which it was asked for: builds and messages."""
+        """What must be changed in the order in which it was asked for, by its identity."""
         rows = (*self.finishes, *self.attempts, *self.records, *self.reopens, *self.messages)
         ids = (*self.forgets, *self.delivered, *(failed[0] for failed in self.failed))
+        ids += (*self.cancels_over, *(row[0] for row in self.cancels))
         return {*ids, *(row[0] for row in rows)}
 
     def succeed(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from lambda_builder.builds import BuildRequest, BuildResult
+from lambda_builder.builds import BuildRequest, BuildResult, CancelRequest
 from lambda_builder.journal.outbox import News
 from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, OutboxMessage
 
@@ -133,6 +133,16 @@ class NoJournal:
 
     def reopen(self, request: BuildRequest) -> None:
         """Do nothing."""
+
+    def keep_cancels(self, requests: Sequence[CancelRequest]) -> None:
+        """Do nothing."""
+
+    def drop_cancel(self, event_hash: str) -> None:
+        """Do nothing."""
+
+    def cancels(self) -> list[CancelRequest]:
+        """Find nothing."""
+        return []
 
     def open_builds(
         self, *, after_seq: int, limit: int, up_to_seq: int | None = None

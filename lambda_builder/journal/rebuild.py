@@ -26,6 +26,7 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 _TABLES = (
     ("builds", "job_name", "builds_job_name"),
     ("outbox", "id", "sqlite_autoindex_outbox_1"),
+    ("cancels", "event_hash", "sqlite_autoindex_cancels_1"),
 )
 """(table, what a row is called, an index that has all those names)."""
 

@@ -57,6 +57,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX outbox_key ON outbox (destination, key, due_at)",
         "CREATE TABLE probe (id INTEGER PRIMARY KEY, ballast BLOB)",
     ),
+    (
+        """CREATE TABLE cancels (
+            seq INTEGER PRIMARY KEY,
+            event_hash TEXT NOT NULL UNIQUE,
+            request BLOB NOT NULL
+        )""",
+    ),
 )
 """One tuple of statements per version; ``PRAGMA user_version`` is how many were made."""
 

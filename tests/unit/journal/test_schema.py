@@ -35,6 +35,20 @@ def test_a_journal_of_this_version_is_opened_as_it_is(tmp_path):
         assert connection.execute("SELECT id FROM probe").fetchall() == [(7,)]
 
 
+def test_a_journal_of_an_older_version_is_brought_up_to_date_and_keeps_what_it_has(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "journal.sqlite3"
+    with monkeypatch.context() as older:
+        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:1])
+        with contextlib.closing(connect_writer(path)) as connection:
+            connection.execute("INSERT INTO probe (id) VALUES (7)")
+
+    with contextlib.closing(connect_writer(path)) as connection:
+        assert connection.execute("SELECT id FROM probe").fetchall() == [(7,)]
+        assert connection.execute("SELECT * FROM cancels").fetchall() == []
+
+
 def test_a_journal_of_a_newer_version_is_refused_untouched(tmp_path):
     path = tmp_path / "journal.sqlite3"
     with contextlib.closing(connect_writer(path)) as connection:
