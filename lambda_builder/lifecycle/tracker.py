@@ -6,7 +6,6 @@ Knows Jobs as records only. States go to the records of builds, ends to the metr
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 
 from cachetools import TTLCache
@@ -147,7 +146,7 @@ class BuildLifecycle:
             return with_job(result, self._with_reason(record), None)
         if result.state.final or not self._watcher.following or result.created_at is None:
             return result
-        return result if time.time() - result.created_at < _FRESH_SECONDS else None
+        return None
 
     def _with_reason(self, record: JobRecord) -> JobRecord:
         reason = self._troubles.of(record)
