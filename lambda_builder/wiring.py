@@ -68,12 +68,25 @@ def create_app(settings: Settings) -> Flask:
     base.metrics.registry.register(PipelineCollector(pipeline.creator.get_stats, base.journal))
     logs = BuildLogs(base.jobs, base.pods, watched.watcher, base.results.by_event)
     builds = BuildFinder(
-        base.results, base.journal, base.jobs, base.health, watched.lifecycle.current
+        base.results,
+        base.journal,
+        base.jobs,
+        watched.watcher,
+        base.health,
+        watched.lifecycle.current,
     )
     commands = BuildCommands(
-        pipeline.queue, base.ledger, base.live, base.results, base.runner, builds
+        pipeline.queue,
+        base.ledger,
+        base.live,
+        base.results,
+        base.runner,
+        builds,
+        watched.watcher,
     )
-    cancels = CancelEvents(commands.cancel_by_event)
+    cancels = CancelEvents(
+        commands, base.journal, base.health, last_number=lambda: base.results.last_number
+    )
     trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
     app.extensions[SERVICE] = Service(
         creator=pipeline.creator,

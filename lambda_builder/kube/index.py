@@ -1,4 +1,4 @@
-"""JobIndex: records of tens of thousands of Jobs, found by name, event and target.
+"""JobIndex: records of tens of thousands of Jobs, by name, event, correlation ID and target.
 
 They are kept as plain tuples of plain values, which Python's garbage collector does not look at:
 objects would make each full collection longer, and with it some unlucky request.
@@ -10,10 +10,12 @@ import threading
 
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.kube.record import JobRecord
+from lambda_builder.multimap import Multimap
 
 _Packed = tuple[
     str,
     str,
+    bytes,
     bytes,
     bytes,
     str,
@@ -25,7 +27,7 @@ _Packed = tuple[
     str | None,
     bytes | None,
 ]
-_STATE = 4
+_STATE = 5
 _PLAIN = {state: str.__str__(state) for state in BuildState}
 """The states as strings that are not members of an enumeration."""
 
@@ -37,7 +39,8 @@ class JobIndex:
         self._lock = threading.Lock()
         self._by_name: dict[str, _Packed] = {}
         self._by_event: dict[bytes, str] = {}
-        self._active_targets: dict[bytes, tuple[str, ...]] = {}
+        self._correlations: Multimap[bytes] = Multimap()
+        self._targets: Multimap[bytes] = Multimap()
         self._active = 0
 
     @property
@@ -64,11 +67,17 @@ class JobIndex:
             name = self._by_event.get(event_hash)
             return _unpack(self._by_name[name]) if name else None
 
-    def active_of(self, target: bytes) -> list[JobRecord]:
-        """Return the active Jobs of a target."""
+    def of_target(self, target: bytes) -> list[JobRecord]:
+        """Return the Jobs of a target."""
+        return self._all(self._targets, target)
+
+    def of_correlation(self, correlation: bytes) -> list[JobRecord]:
+        """Return the Jobs of a correlation ID."""
+        return self._all(self._correlations, correlation)
+
+    def _all(self, index: Multimap[bytes], key: bytes) -> list[JobRecord]:
         with self._lock:
-            names = self._active_targets.get(target, ())
-            return [_unpack(self._by_name[name]) for name in names]
+            return [_unpack(self._by_name[name]) for name in index.of(key)]
 
     def names(self) -> set[str]:
         """Return the names of all Jobs."""
@@ -87,21 +96,17 @@ class JobIndex:
         self._by_name[record.name] = _pack(record)
         if record.event_hash:
             self._by_event[record.event_hash] = record.name
-        if record.active:
-            self._active += 1
-            names = self._active_targets.get(record.target, ())
-            self._active_targets[record.target] = (*names, record.name)
+        self._active += record.active
+        self._targets.add(record.target, record.name)
+        self._correlations.add(record.correlation, record.name)
 
     def _remove(self, record: JobRecord) -> None:
         del self._by_name[record.name]
         if self._by_event.get(record.event_hash) == record.name:
             del self._by_event[record.event_hash]
-        if record.active:
-            self._active -= 1
-            names = self._active_targets.pop(record.target)
-            if len(names) > 1:
-                left = tuple(name for name in names if name != record.name)
-                self._active_targets[record.target] = left
+        self._active -= record.active
+        self._targets.remove(record.target, record.name)
+        self._correlations.remove(record.correlation, record.name)
 
 
 def _pack(record: JobRecord) -> _Packed:
@@ -111,6 +116,7 @@ def _pack(record: JobRecord) -> _Packed:
         record.uid,
         record.event_hash,
         record.target,
+        record.correlation,
         _PLAIN[record.state],
         None if error is None else error.code,
         None if error is None else error.message,
@@ -123,13 +129,14 @@ def _pack(record: JobRecord) -> _Packed:
 
 
 def _unpack(packed: _Packed) -> JobRecord:
-    (name, uid, event_hash, target, state, code, message) = packed[:7]
-    created_at, started_at, finished_at, told, details = packed[7:]
+    (name, uid, event_hash, target, correlation, state, code, message) = packed[:8]
+    created_at, started_at, finished_at, told, details = packed[8:]
     return JobRecord(
         name=name,
         uid=uid,
         event_hash=event_hash,
         target=target,
+        correlation=correlation,
         state=BuildState(state),
         error=None if code is None else BuildError(code, message or ""),
         created_at=created_at,

@@ -43,6 +43,8 @@ class JobRecord:
     """The first 16 bytes of the event's digest; empty where the label is none."""
     target: bytes
     """Digest of third party and parser, see ``target_key``."""
+    correlation: bytes
+    """Digest of the correlation ID, see ``correlation_key``."""
     state: BuildState
     error: BuildError | None = None
     created_at: float | None = None
@@ -94,6 +96,7 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         uid=metadata["uid"],
         event_hash=digest_bytes(event_hash_of(job)),
         target=target_key(request.third_party_id, request.parser_id),
+        correlation=correlation_key(request.correlation_id),
         state=result.state,
         error=_shared(result.error),
         created_at=result.created_at,
@@ -134,6 +137,11 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
 def target_key(third_party_id: str, parser_id: str) -> bytes:
     """Return the digest under which the Jobs of a third party and parser are found."""
     return digest_bytes(netstring_digest(third_party_id, parser_id))
+
+
+def correlation_key(correlation_id: str) -> bytes:
+    """Return the digest under which the Jobs of a correlation ID are found."""
+    return digest_bytes(netstring_digest(correlation_id))
 
 
 def digest_bytes(digits: str) -> bytes:

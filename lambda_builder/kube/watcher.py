@@ -14,7 +14,14 @@ from lambda_builder.builds import BuildState
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.index import JobIndex
 from lambda_builder.kube.labels import OUR_JOBS
-from lambda_builder.kube.record import Job, JobRecord, digest_bytes, record_of, target_key
+from lambda_builder.kube.record import (
+    Job,
+    JobRecord,
+    correlation_key,
+    digest_bytes,
+    record_of,
+    target_key,
+)
 from lambda_builder.kube.reflector import EventType, Reflector
 
 _FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
@@ -132,9 +139,17 @@ class JobWatcher:
         """Return the record of an event's Job; ``event_hash`` in hex, 32 digits or all."""
         return self._index.of_event(digest_bytes(event_hash))
 
+    def of_correlation(self, correlation_id: str) -> list[JobRecord]:
+        """Return the records of a correlation ID's Jobs."""
+        return self._index.of_correlation(correlation_key(correlation_id))
+
+    def of_target(self, third_party_id: str, parser_id: str) -> list[JobRecord]:
+        """Return the records of the Jobs of that third party and parser."""
+        return self._index.of_target(target_key(third_party_id, parser_id))
+
     def active_for(self, third_party_id: str, parser_id: str) -> JobRecord | None:
         """Return an active Job of that third party and parser."""
-        active = self._active_of(third_party_id, parser_id)
+        active = [r for r in self.of_target(third_party_id, parser_id) if r.active]
         return active[0] if active else None
 
     def active_job(self, third_party_id: str, parser_id: str, event_hash: str) -> str | None:
@@ -142,13 +157,11 @@ class JobWatcher:
 
         None also when the event's own Job is among the active ones: it is no duplicate of itself.
         """
-        active, own = self._active_of(third_party_id, parser_id), digest_bytes(event_hash)
+        own = digest_bytes(event_hash)
+        active = [r for r in self.of_target(third_party_id, parser_id) if r.active]
         if not active or any(record.event_hash == own for record in active):
             return None
         return active[0].name
-
-    def _active_of(self, third_party_id: str, parser_id: str) -> list[JobRecord]:
-        return self._index.active_of(target_key(third_party_id, parser_id))
 
     # -- told by the reflector -----------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import structlog
 
 from lambda_builder.builds import BuildError
 from lambda_builder.errors import (
+    AttemptFailed,
     FailureReason,
     NotSent,
     Permanent,
@@ -25,6 +26,7 @@ from lambda_builder.errors import (
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
+from lambda_builder.manifest.template import Manifest
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
@@ -144,7 +146,7 @@ class Attempts:
             {"job.name": request.job_name, "attempt": build.attempts},
         ):
             try:
-                job = self._runner.create(request, manifest)
+                job = self._create(build, manifest)
             except TargetBusy as busy:
                 self._health.report_success()
                 self._ledger.skipped(build, busy.job_name)
@@ -157,10 +159,21 @@ class Attempts:
         else:
             self._take_back(entry)
 
+    def _create(self, build: Build, manifest: Manifest) -> CreatedJob:
+        """Create the Job, and know afterwards whether there may be one."""
+        before, build.uncertain = build.uncertain, True
+        try:
+            return self._runner.create(build.request, manifest)
+        except AttemptFailed as error:
+            if isinstance(error, NotSent) or error.reason not in _AMBIGUOUS:
+                build.uncertain = before
+            raise
+
     def _take_back(self, entry: Entry[Build]) -> None:
         """Leave no Job of a build that was cancelled while it waited or was being created."""
-        self._runner.remove(entry.item.request)
-        self._health.report_success()
+        if entry.item.uncertain:
+            self._runner.remove(entry.item.request)
+            self._health.report_success()
         self._ledger.cancelled(entry.item)
         self._queue.finish(entry, "cancelled")
 
@@ -233,12 +246,10 @@ class Attempts:
         self._give_back(entry, delay)
 
     def _give_back(self, entry: Entry[Build], delay: float) -> None:
-        build = entry.item
-        self._queue.give_back(entry, delay)
-        if build.cancelled and not build.hurried:
-            # Asked for while it was held, when it could not be hurried; once, or it would spin.
-            build.hurried = True
-            self._queue.hurry(entry.key)
+        if entry.item.cancelled and not entry.item.uncertain:
+            self._take_back(entry)
+        else:
+            self._queue.give_back(entry, delay)
 
     def _dead(self, entry: Entry[Build], error: BuildError) -> None:
         self._ledger.dead(entry.item, error)

@@ -50,7 +50,7 @@ class Ledger:
         nobody knows whether it was before the restart.
         """
         result = BuildResult(request=request, state=BuildState.QUEUED, attempts=attempts)
-        fresh = Build(request, attempts=attempts, tried=attempts > 0)
+        fresh = Build(request, attempts=attempts, tried=attempts > 0, uncertain=attempts > 0)
         build = self._live.add_unless(
             fresh, lambda: self._results.by_event(request.event_hash) is not None
         )

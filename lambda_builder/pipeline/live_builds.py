@@ -14,7 +14,7 @@ from lambda_builder.builds import BuildRequest, BuildResult
 class Build:
     """A build that waits for its Job: what the queue holds and the workers pass on.
 
-    Its flags are set by ``LiveBuilds`` under one lock; ``attempts``, ``tried`` and ``hurried`` by
+    Its flags are set by ``LiveBuilds`` under one lock; ``attempts``, ``tried`` and ``uncertain`` by
     the worker that holds it.
     """
 
@@ -22,9 +22,9 @@ class Build:
     future: Future[BuildResult] = field(default_factory=Future)
     attempts: int = 0
     tried: bool = False
-    """A call for it may have been made, now or by an earlier process: a Job may exist."""
-    hurried: bool = False
-    """It was called back from a delay, to be cancelled."""
+    """An attempt was begun, now or by an earlier process."""
+    uncertain: bool = False
+    """A Job may exist: one is being made, or an attempt ended without a clear answer."""
     entered: bool = False
     """It is, or was, in the queue."""
     cancelled: bool = False
@@ -97,7 +97,7 @@ class LiveBuilds:
     def settle_outside(self, build: Build) -> bool:
         """Decide that a build ends that waits to be replayed; False where it is in the queue."""
         with self._lock:
-            if build.entered or build.settled or build.tried:
+            if build.entered or build.settled:
                 return False
             build.settled = True
             return True

@@ -160,8 +160,6 @@ class BuildQueue(queue.Queue[Entry[T]]):
     def give_back(self, entry: Entry[T], delay: float = 0.0) -> None:
         """Let a held entry wait again, for ``delay`` seconds at least, at its old place."""
         with self.mutex:
-            if entry.removed:
-                raise ValueError("a removed entry can only be finished")
             self._accounts.put_back(entry)
             entry.holder = None
             entry.ready_at = self._clock() + delay
@@ -171,20 +169,13 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """Take a waiting or delayed entry out by its key; it is then held by the caller."""
         with self.mutex:
             entry = self._waiting.remove(key, self._clock())
-            if entry is not None:
-                self._hold(entry)
-            return entry
-
-    def hurry(self, key: str) -> bool:
-        """Let a delayed entry be due now; False where none of that key waits."""
-        with self.mutex:
-            entry = self._waiting.remove(key, self._clock())
             if entry is None:
-                return False
-            due = replace(entry, removed=False, ready_at=self._clock())
-            self._accounts.swap(due)
-            self._wait(due)
-            return True
+                return None
+            # What was taken out of turn is never shown again, so that it may come back as another.
+            held = replace(entry, removed=False)
+            self._accounts.swap(held)
+            self._hold(held)
+            return held
 
     def finish(self, entry: Entry[T], outcome: str) -> None:
         """Count a held entry as finished with ``outcome``."""

@@ -18,6 +18,7 @@ from typing import Any
 from cachetools import LRUCache, TTLCache
 
 from lambda_builder.builds import BuildResult
+from lambda_builder.multimap import Multimap
 
 
 @dataclass(slots=True, eq=False)
@@ -69,34 +70,6 @@ class _WithJob(LRUCache[str, _Entry]):
         return key, entry
 
 
-class _Index:
-    """Keys by id. Nearly every id has one key, which costs no container of its own."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, str | dict[str, None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def of(self, name: str) -> tuple[str, ...]:
-        keys = self._keys.get(name, ())
-        return (keys,) if isinstance(keys, str) else tuple(keys)
-
-    def add(self, name: str, key: str) -> None:
-        keys = self._keys.setdefault(name, key)
-        if not isinstance(keys, str):
-            keys[key] = None
-        elif keys != key:
-            self._keys[name] = {keys: None, key: None}
-
-    def remove(self, name: str, key: str) -> None:
-        keys = self._keys.get(name)
-        if isinstance(keys, dict):
-            keys.pop(key, None)
-        if not keys or keys == key:
-            self._keys.pop(name, None)
-
-
 class ResultStore:
     """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
 
@@ -122,7 +95,7 @@ class ResultStore:
         self._with_job = _WithJob(maximum, self._let_go)
         self._age = 0.0
         self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
-        self._index = _Index()
+        self._index: Multimap[str] = Multimap()
         self._number = 0
 
     def put(self, result: BuildResult) -> None:
@@ -185,6 +158,18 @@ class ResultStore:
         """Return the builds whose Jobs have not ended, as far as is known."""
         with self._lock:
             return [entry.result for entry in self._with_job.values()]
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest build; each that becomes known has a higher one."""
+        with self._lock:
+            return self._number
+
+    def number_of(self, event_hash: str) -> int | None:
+        """Return the number of an event's build."""
+        with self._lock:
+            entry = self._get(event_hash)
+            return entry.number if entry else None
 
     def newest(self, *, before: int | None = None) -> Iterator[tuple[int, BuildResult]]:
         """Iterate over (number, build), newest first, over the builds known at this moment."""

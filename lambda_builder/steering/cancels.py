@@ -1,4 +1,4 @@
-"""CancelEvents: cancel events are always taken, and carried out by a thread of their own.
+"""CancelEvents: cancel events are kept until they are carried out, by a thread of their own.
 
 A broker would send a refused cancel again and again; one that was taken must not hold an HTTP
 thread while Kubernetes is slow, nor be dropped because its API is away at that moment, or because
@@ -11,6 +11,9 @@ import heapq
 import itertools
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,69 +21,141 @@ import structlog
 
 from lambda_builder.builds import CancelRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
+from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.kube.health import ApiHealth
 from lambda_builder.threads import Background, Backoff
 
 _KEPT = 1000
+"""Cancels that are kept at a time; as many again whose builds are not known."""
+_KEPT_UNKNOWN = 100
+"""Cancels of one source whose builds are not known: they may be junk."""
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _PATIENCE_SECONDS = 600.0
-"""How long a cancel waits for its build to be found, or for Kubernetes."""
-_WORTH_WAITING = (RefusalCode.KUBERNETES_UNAVAILABLE, RefusalCode.NOT_FOUND)
+"""How long a cancel waits for its build to be found."""
 
 
-class Cancel(Protocol):
-    """Cancels what an event means; raises ``Refused``."""
+class Commands(Protocol):
+    """What cancels are carried out by."""
 
-    def __call__(self, request: CancelRequest, *, accepted_before: float) -> None: ...
+    def knows(self, request: CancelRequest) -> bool:
+        """Whether the build that is meant is known; must be quick."""
+
+    def needs_api(self, request: CancelRequest) -> bool:
+        """Whether a call of the Kubernetes API has to be made; must be quick."""
+
+    def cancel_by_event(self, request: CancelRequest, *, newest: int | None) -> None:
+        """Cancel it; raises ``Refused``."""
 
 
-@dataclass(slots=True)
-class _Taken:
+@dataclass(slots=True, eq=False)
+class _Kept:
     request: CancelRequest
-    at: float
-    """Seconds since the epoch."""
+    newest: int | None
+    """Number of the newest build that may be meant; None for one from before a restart."""
+    unknown: bool
+    """No build that it could mean was known when it came."""
+    since: float
+    """On the monotonic clock."""
     tries: int = 0
 
 
 class CancelEvents:
-    """Carries cancels out; thread-safe. starts and stops as ``Background``.
+    """Keeps cancels and carries them out; thread-safe. starts and stops as ``Background``.
 
-    What cannot be carried out yet is tried again, less and less often, for ten minutes; meanwhile
-    the others have their turn. At most 1,000 wait, in memory: a restart forgets them, and says so.
+    What cannot be carried out yet is tried again, less and less often, and meanwhile the others
+    have their turn: without end while Kubernetes is away, for ten minutes where no build is found
+    that it could mean. With a journal a restart takes up what is left; else it is logged.
     """
 
-    def __init__(self, cancel: Cancel) -> None:
-        self._cancel = cancel
+    def __init__(
+        self,
+        commands: Commands,
+        journal: Journal | NoJournal,
+        health: ApiHealth,
+        last_number: Callable[[], int],
+    ) -> None:
+        """``last_number`` returns the number of the newest build that is known by now."""
+        self._commands = commands
+        self._journal = journal
+        self._health = health
+        self._last_number = last_number
         self._changed = threading.Condition()
         self._numbers = itertools.count()
-        self._waiting: list[tuple[float, int, _Taken]] = []
+        self._kept: dict[str, _Kept] = {}
+        """By the identity of the event."""
+        self._due: list[tuple[float, int, _Kept]] = []
         """By when they are due, on the monotonic clock."""
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         self._thread = Background("cancels", self._loop, wake=self._look_again)
 
     def start(self) -> None:
-        """Begin to carry out what was taken; does nothing after ``stop``."""
+        """Begin, with what an earlier process left; does nothing after ``stop``."""
         self._thread.start()
 
     def stop(self, timeout: float) -> list[str]:
         """End the thread, after what is due now; returns it if alive after ``timeout`` seconds."""
         alive = self._thread.stop(timeout)
-        for _, _, taken in self._waiting:
-            _log(taken.request, "cancel_event_left", "the service stops before it had an effect")
+        for kept in [*self._kept.values()]:
+            _log(kept.request, "cancel_event_left", "the service stops before it had an effect")
         return alive
 
-    def take(self, request: CancelRequest) -> None:
-        """Take a cancel; returns at once."""
-        with self._changed:
-            room = len(self._waiting) < _KEPT
-            if room:
-                self._put(_Taken(request, time.time()), 0.0)
-        if not room:
-            _log(request, "cancel_event_dropped", f"{_KEPT} cancels wait already")
+    @contextmanager
+    def keeping(self, requests: Sequence[CancelRequest]) -> Iterator[None]:
+        """Keep cancels, all or none, and carry them out once the block has ended well.
 
-    def _put(self, taken: _Taken, pause: float) -> None:
+        Raises ``Refused``: ``too_many_waiting`` where there is no room for them, and
+        ``journal_unavailable``. Where the block raises they are forgotten again.
+        """
+        kept = self._enter(requests) if requests else []
+        try:
+            if kept:
+                self._journal.keep_cancels([each.request for each in kept])
+            yield
+        except BaseException:
+            for each in kept:
+                self._forget(each)
+            raise
+        with self._changed:
+            for each in kept:
+                self._put(each, 0.0)
+
+    # -- room ----------------------------------------------------------------------------------
+
+    def _enter(self, requests: Sequence[CancelRequest]) -> list[_Kept]:
+        newest, now = self._last_number(), time.monotonic()
+        fresh = {
+            request.event_hash: _Kept(request, newest, not self._commands.knows(request), now)
+            for request in requests
+        }
+        with self._changed:
+            # One that is sent again while it is kept is the same.
+            entered = [kept for key, kept in fresh.items() if key not in self._kept]
+            self._refuse_too_many(entered)
+            self._kept.update((kept.request.event_hash, kept) for kept in entered)
+        return entered
+
+    def _refuse_too_many(self, entered: Sequence[_Kept]) -> None:
+        """Raise ``Refused`` where not all fit; those whose builds are known have room of theirs."""
+        waiting = [*self._kept.values(), *entered]
+        for unknown in {kept.unknown for kept in entered}:
+            if sum(kept.unknown is unknown for kept in waiting) > _KEPT:
+                raise _too_many("cancels")
+        by_source = Counter(kept.request.event_source for kept in waiting if kept.unknown)
+        for kept in entered:
+            if kept.unknown and by_source[kept.request.event_source] > _KEPT_UNKNOWN:
+                raise _too_many("cancels of unknown builds from this source")
+
+    def _forget(self, kept: _Kept) -> None:
+        with self._changed:
+            self._kept.pop(kept.request.event_hash, None)
+        self._journal.drop_cancel(kept.request.event_hash)
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _put(self, kept: _Kept, pause: float) -> None:
         due = time.monotonic() + pause
-        heapq.heappush(self._waiting, (due, next(self._numbers), taken))
+        heapq.heappush(self._due, (due, next(self._numbers), kept))
         self._changed.notify_all()
 
     def _look_again(self) -> None:
@@ -88,32 +163,49 @@ class CancelEvents:
             self._changed.notify_all()
 
     def _loop(self, stopping: threading.Event) -> None:
-        while (taken := self._next(stopping)) is not None:
-            again = self._carry_out(taken)
-            if again:
-                with self._changed:
-                    self._put(taken, self._backoff.pause(taken.tries))
-                taken.tries += 1
+        self._take_up()
+        while (kept := self._next(stopping)) is not None:
+            if not self._carry_out(kept, stopping):
+                self._forget(kept)
+                continue
+            with self._changed:
+                self._put(kept, self._backoff.pause(kept.tries))
+            kept.tries += 1
 
-    def _next(self, stopping: threading.Event) -> _Taken | None:
+    def _take_up(self) -> None:
+        """Carry out what an earlier process left; a journal that cannot be read keeps it."""
+        try:
+            requests = self._journal.cancels()
+        except Refused as refused:
+            structlog.get_logger().error("cancel_events_not_read", reason=refused.detail)
+            return
+        with self._changed:
+            for request in requests:
+                kept = _Kept(request, None, unknown=True, since=time.monotonic())
+                if self._kept.setdefault(request.event_hash, kept) is kept:
+                    self._put(kept, 0.0)
+
+    def _next(self, stopping: threading.Event) -> _Kept | None:
         """Return the next cancel once it is due; None when it is time to end."""
         with self._changed:
             while True:
-                left = self._waiting[0][0] - time.monotonic() if self._waiting else None
+                left = self._due[0][0] - time.monotonic() if self._due else None
                 if left is not None and left <= 0:
-                    return heapq.heappop(self._waiting)[2]
+                    return heapq.heappop(self._due)[2]
                 if stopping.is_set():
                     return None
                 self._changed.wait(left)
 
-    def _carry_out(self, taken: _Taken) -> bool:
+    def _carry_out(self, kept: _Kept, stopping: threading.Event) -> bool:
         """Try one cancel; True where it has to be tried again."""
-        request = taken.request
+        request = kept.request
         try:
-            self._cancel(request, accepted_before=taken.at)
+            if self._commands.needs_api(request) and not self._may_call(stopping):
+                return True
+            self._commands.cancel_by_event(request, newest=kept.newest)
         except Refused as refused:
-            if refused.code in _WORTH_WAITING and time.time() - taken.at < _PATIENCE_SECONDS:
-                if taken.tries == 0:
+            if self._is_worth_waiting(kept, refused.code):
+                if kept.tries == 0:
                     _log(request, "cancel_event_put_off", refused.detail)
                 return True
             _log(request, "cancel_event_without_effect", refused.detail)
@@ -122,6 +214,21 @@ class CancelEvents:
         except Exception:  # noqa: BLE001 - one bad cancel must not end the others
             structlog.get_logger().exception("cancel_event_crashed", event_id=request.event_id)
         return False
+
+    def _may_call(self, stopping: threading.Event) -> bool:
+        """Wait for a turn like everybody else who calls the API; False while it is away."""
+        return self._health.available and self._health.wait_turn(stopping)
+
+    def _is_worth_waiting(self, kept: _Kept, code: RefusalCode) -> bool:
+        if code is RefusalCode.NOT_FOUND:
+            return time.monotonic() - kept.since < _PATIENCE_SECONDS
+        return code is RefusalCode.KUBERNETES_UNAVAILABLE
+
+
+def _too_many(what: str) -> Refused:
+    return Refused(
+        RefusalCode.TOO_MANY_WAITING, f"too many {what} wait, please retry later", retry_after=30
+    )
 
 
 def _log(request: CancelRequest, event: str, reason: str) -> None:

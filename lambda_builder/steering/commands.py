@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
-from concurrent.futures import TimeoutError as FutureTimeout
+import time
+from concurrent.futures import wait
 
 from lambda_builder.builds import BuildResult, BuildState, CancelRequest
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.acceptance import entry_for, queue_full, shutting_down
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
@@ -18,6 +20,10 @@ from lambda_builder.steering.queries import BuildFinder, Results
 
 _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
+_LOOK_SECONDS = 0.1
+"""How soon it is seen that the worker has let go."""
+_SETTLE_SECONDS = 1.0
+"""How long an outcome can be seen before everybody has been told of it."""
 _DELETE_SECONDS = 10.0
 """Longest wait for an old Job to be gone before a retry."""
 
@@ -33,6 +39,7 @@ class BuildCommands:
         results: ResultStore,
         runner: BuildRunner,
         finder: BuildFinder,
+        watcher: JobWatcher,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -40,44 +47,73 @@ class BuildCommands:
         self._results = results
         self._runner = runner
         self._finder = finder
+        self._watcher = watcher
 
     def cancel(self, build_id: str) -> BuildResult:
         """Take a build back: out of the queue, or its Job deleted with its pods."""
-        unfinished = [
-            result for result in self._finder.find_all(build_id) if not result.state.final
-        ]
-        return self._cancel(self._only(unfinished, build_id))
+        unfinished = [result for result in self._finder.find(build_id) if not result.state.final]
+        return self._cancel(self._only(unfinished, build_id), patience=_CANCEL_SECONDS)
 
-    def cancel_by_event(self, request: CancelRequest, *, accepted_before: float) -> None:
+    def cancel_by_event(self, request: CancelRequest, *, newest: int | None = None) -> None:
         """Cancel what a cancel event means; what has finished is not an error.
 
-        Builds accepted after ``accepted_before`` (seconds since the epoch) are not meant. Raises
-        ``Refused``: ``not_found`` where no such build is known here, and
+        Builds that this replica knows by a number above ``newest`` came later and are not meant.
+        Raises ``Refused``: ``not_found`` where no such build is known here or has a Job, and
         ``kubernetes_unavailable`` while that cannot be known or done.
         """
-        meant = [
-            result
-            for result in self._meant(request)
-            if result.request.accepted_at <= accepted_before
-        ]
-        if not meant:
+        found = self._meant(request)
+        meant = [result for result in found if not self._is_later(result, newest)]
+        if not meant and (found or not self.knows(request)):
+            if not self._watcher.following:
+                raise kubernetes_away("the Jobs there are cannot be known yet")
             raise Refused(RefusalCode.NOT_FOUND, "no such build is known here")
+        refusals = []
         for result in meant:
-            if result.state.final:
-                continue
             try:
-                self._cancel(result)
+                if not result.state.final:
+                    self._cancel(result, patience=0.0)
             except Refused as refusal:
                 if refusal.code is not RefusalCode.ALREADY_FINISHED:
-                    raise
+                    refusals.append(refusal)
+        if refusals:  # each had its turn; what can be tried again is told first
+            raise min(refusals, key=lambda r: r.code is not RefusalCode.KUBERNETES_UNAVAILABLE)
+
+    def knows(self, request: CancelRequest) -> bool:
+        """Whether this replica or the watch knows a build that a cancel event means.
+
+        Asks nobody; what only the journal knows has ended or is about to be replayed.
+        """
+        build_id = request.job_name or request.target_correlation_id
+        if build_id:
+            return bool(
+                self._results.by_id(build_id)
+                or self._watcher.by_name(build_id)
+                or self._watcher.of_correlation(build_id)
+            )
+        target = (request.third_party_id or "", request.parser_id or "")
+        return self._live.has_target(*target) or bool(self._watcher.of_target(*target))
+
+    def needs_api(self, request: CancelRequest) -> bool:
+        """Whether an unfinished Job is known that a cancel event means."""
+        build_id = request.job_name or request.target_correlation_id
+        if build_id:
+            record = self._watcher.by_name(build_id)
+            records = [record] if record else self._watcher.of_correlation(build_id)
+        else:
+            records = self._watcher.of_target(request.third_party_id or "", request.parser_id or "")
+        return any(record.active for record in records)
 
     def _meant(self, request: CancelRequest) -> Results:
-        ids = [i for i in (request.job_name, request.target_correlation_id) if i]
-        if ids:
-            return self._finder.find_all(ids[0])
-        return self._finder.unfinished_of_target(
-            request.third_party_id or "", request.parser_id or ""
-        )
+        build_id = request.job_name or request.target_correlation_id
+        if build_id:
+            return self._finder.find_known(build_id, active=True)
+        if not self.knows(request):
+            return []  # cheap to see, where finding looks at every build there is
+        return self._finder.find_target(request.third_party_id or "", request.parser_id or "")
+
+    def _is_later(self, result: BuildResult, newest: int | None) -> bool:
+        number = self._results.number_of(result.request.event_hash)
+        return newest is not None and number is not None and number > newest
 
     def _only(self, results: Results, build_id: str) -> BuildResult:
         if not results:
@@ -89,7 +125,8 @@ class BuildCommands:
             )
         return results[0]
 
-    def _cancel(self, result: BuildResult) -> BuildResult:
+    def _cancel(self, result: BuildResult, *, patience: float) -> BuildResult:
+        """Cancel one build; waits ``patience`` seconds for a worker that has it in hand."""
         event_hash = result.request.event_hash
         build = self._live.get(event_hash)
         if build is None and result.state.waits:  # of an earlier process, and not replayed yet
@@ -97,24 +134,36 @@ class BuildCommands:
             result = self._results.by_event(event_hash) or result
         if build is None:
             return self._delete_job(result)
-        if not build.tried:
-            entry = self._queue.remove(event_hash)
-            if entry is not None:
-                self._ledger.cancelled(build)
-                self._queue.finish(entry, "cancelled")
-                return build.future.result()
-        if self._live.settle_outside(build):
-            self._ledger.cancelled(build)
-            return build.future.result()
         cancelling = self._live.ask_to_cancel(build)
-        self._queue.hurry(event_hash)
-        try:
-            settled = build.future.result(_CANCEL_SECONDS)
-        except FutureTimeout:
-            raise kubernetes_away(
-                f"{result.request.job_name} is marked as cancelled and will be, but cannot be yet"
-            ) from None
+        deadline = time.monotonic() + patience
+        while not build.future.done() and not self._take_back(build):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _marked(build, "an attempt is under way")
+            wait([build.future], min(left, _LOOK_SECONDS))
+        settled = build.future.result()
         return settled if cancelling else self._delete_job(settled)
+
+    def _take_back(self, build: Build) -> bool:
+        """End a cancelled build that no worker has in hand; False where one does."""
+        entry = self._queue.remove(build.request.event_hash)
+        if entry is None and build.entered:
+            return False
+        try:
+            if build.uncertain:
+                self._runner.remove(build.request)
+        except BaseException as error:
+            if entry is not None:
+                self._queue.give_back(entry)
+            if isinstance(error, AttemptFailed):
+                raise _marked(build, str(error)) from error
+            raise
+        if entry is None and not self._live.settle_outside(build):
+            return False
+        self._ledger.cancelled(build)
+        if entry is not None:
+            self._queue.finish(entry, "cancelled")
+        return True
 
     def _delete_job(self, result: BuildResult) -> BuildResult:
         name = result.request.job_name
@@ -135,7 +184,7 @@ class BuildCommands:
     def retry(self, build_id: str) -> BuildResult:
         """Let a dead or failed build go again; its old Job is deleted first."""
         states = (BuildState.DEAD, BuildState.FAILED)
-        found = [result for result in self._finder.find_all(build_id) if result.state in states]
+        found = [result for result in self._finder.find(build_id) if result.state in states]
         if not found:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"
@@ -146,6 +195,9 @@ class BuildCommands:
                 RefusalCode.NOT_RETRYABLE,
                 "the Job does not say all that was asked for; please send the event again",
             )
+        live = self._live.get(result.request.event_hash)
+        if live is not None and live.settled:
+            wait([live.future], _SETTLE_SECONDS)
         size = result.request.event_bytes
         self._reserve(size)
         try:
@@ -172,3 +224,8 @@ class BuildCommands:
             raise kubernetes_failed(
                 error, f"the old job {result.request.job_name} was not deleted"
             ) from error
+
+
+def _marked(build: Build, why: str) -> Refused:
+    name = build.request.job_name
+    return kubernetes_away(f"{name} is marked as cancelled and will be, but cannot be yet: {why}")

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.jobs import Job, JobManager
+from lambda_builder.kube.record import JobRecord, digest_bytes
 from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
+from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 """A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
 
+T = TypeVar("T")
 Results = list[BuildResult]
 Current = Callable[[BuildResult], BuildResult | None]
 
@@ -37,6 +41,7 @@ class BuildFinder:
         results: ResultStore,
         journal: Journal | NoJournal,
         jobs: JobManager,
+        watcher: JobWatcher,
         health: ApiHealth,
         current: Current,
     ) -> None:
@@ -44,6 +49,7 @@ class BuildFinder:
         self._results = results
         self._journal = journal
         self._jobs = jobs
+        self._watcher = watcher
         self._health = health
         self._current = current
 
@@ -74,9 +80,11 @@ class BuildFinder:
         return self.find(build_id)[0]
 
     def find(self, build_id: str) -> Results:
-        """Return the builds with this correlation ID or Job name, newest first."""
-        found = self._results.by_id(build_id)
-        found = found or self._recorded(build_id) or self._find_jobs(build_id)
+        """Return the builds with this correlation ID or Job name, newest first.
+
+        Of several events that share a Job name only the newest counts.
+        """
+        found = self.find_known(build_id) or self._find_jobs(build_id)
         if not found:
             raise Refused(
                 RefusalCode.NOT_FOUND,
@@ -84,19 +92,79 @@ class BuildFinder:
             )
         return found
 
+    def find_known(self, build_id: str, *, active: bool = False) -> Results:
+        """Find what this replica, its journal or the watch knows.
+
+        The API is asked only where the watch shows a Job, with ``active`` an unfinished one, that
+        another replica made; with ``active`` a refusal of that counts even where more is known.
+        """
+        own = self._results.by_id(build_id) or self._recorded(build_id)
+        record = self._watcher.by_name(build_id)
+        if record is not None:
+            return self._merged(own, [record], lambda: self._job(build_id), active=active)
+        shown = self._watcher.of_correlation(build_id)
+        look = lambda: self._jobs.find_by_correlation(build_id)  # noqa: E731
+        return self._merged(own, shown, look, active=active)
+
+    def find_target(self, third_party_id: str, parser_id: str) -> Results:
+        """Return the builds of a target that this replica knows or that are unfinished Jobs."""
+        own = [
+            result
+            for _, result in self._results.newest()
+            if result.request.third_party_id == third_party_id
+            and result.request.parser_id == parser_id
+        ]
+        shown = self._watcher.of_target(third_party_id, parser_id)
+        return self._merged(
+            own,
+            shown,
+            lambda: self._jobs.find_active_by_target(third_party_id, parser_id),
+            active=True,
+        )
+
     def _recorded(self, build_id: str) -> Results:
         """Find what the journal still knows, where its Job still exists."""
         recorded = map(self._current, self._journal.find_by_id(build_id))
         return [result for result in recorded if result is not None]
 
-    def find_all(self, build_id: str) -> Results:
-        """Find, and add what other replicas made under the same correlation ID."""
-        found = {result.request.job_name: result for result in self.find(build_id)}
-        if build_id not in found and self._health.available:
-            with suppress(Refused):  # what is known here counts, whatever the API says
-                others = {result.request.job_name: result for result in self._find_jobs(build_id)}
-                found = {**others, **found}
-        return [*found.values()]
+    def _merged(
+        self,
+        own: Results,
+        shown: Sequence[JobRecord],
+        look: Callable[[], list[Job]],
+        *,
+        active: bool,
+    ) -> Results:
+        """Return ``own`` builds and those of other replicas' Jobs, one for each Job name.
+
+        Of events that share a name, what waits here is newest, then whoever has the Job.
+        """
+        known = {digest_bytes(result.request.event_hash) for result in own}
+        others: Results = []
+        if any(r.event_hash not in known and (r.active or not active) for r in shown):
+            try:
+                others = self._results_of(self._ask_api(look))
+            except Refused:
+                if active or not own:
+                    raise
+        others = [r for r in others if digest_bytes(r.request.event_hash) not in known]
+        newest: dict[str, BuildResult] = {}
+        for result in [*own, *others]:
+            rival = newest.setdefault(result.request.job_name, result)
+            if self._rank(result) < self._rank(rival):
+                newest[result.request.job_name] = result
+        found = [*newest.values()]
+        # The API's clock made all of these times; what never had a Job keeps its place in front.
+        return sorted(found, key=_age) if others else found
+
+    def _rank(self, result: BuildResult) -> int:
+        if result.state.waits:
+            return 0
+        record = self._watcher.by_name(result.request.job_name)
+        has_job = record is not None and record.event_hash == digest_bytes(
+            result.request.event_hash
+        )
+        return 1 if has_job else 2
 
     def with_event(self, result: BuildResult) -> BuildResult:
         """Return a build with its event, where memory let that go: from the journal, or its Job.
@@ -115,36 +183,35 @@ class BuildFinder:
         return result
 
     def _find_jobs(self, build_id: str) -> Results:
+        """Ask the API, for what the watch may not have shown yet."""
+        jobs = self._ask_api(lambda: self._job(build_id)) if _is_job_name(build_id) else []
+        return self._results_of(
+            jobs or self._ask_api(lambda: self._jobs.find_by_correlation(build_id))
+        )
+
+    def _job(self, name: str) -> list[Job]:
+        job = self._jobs.get_job(name)
+        return [] if job is None else [job]
+
+    def _ask_api(self, call: Callable[[], T]) -> T:
         if not self._health.available:
             raise kubernetes_away("cannot look the build up")
         try:
-            found = [self._jobs.get_job(build_id)] if _is_job_name(build_id) else []
-            jobs = [job for job in found if job] or self._jobs.find_by_correlation(build_id)
+            return call()
         except AttemptFailed as error:
             raise kubernetes_failed(error, "the build was not looked up") from error
+
+    def _results_of(self, jobs: list[Job]) -> Results:
+        """Return the builds of those Jobs that are ours, newest first."""
         results = []
         for job in filter(is_ours, jobs):
             result = with_what_was_asked(job_result(job), job)
             results.append(self._current(result) or result)
-        return sorted(results, key=lambda result: result.created_at or 0.0, reverse=True)
+        return sorted(results, key=_age)
 
-    def unfinished_of_target(self, third_party_id: str, parser_id: str) -> Results:
-        """Return the unfinished builds of a target, those of other replicas included."""
-        found = {
-            result.request.job_name: result
-            for _, result in self._results.newest()
-            if result.request.third_party_id == third_party_id
-            and result.request.parser_id == parser_id
-            and not result.state.final
-        }
-        try:
-            for job in self._jobs.find_active_by_target(third_party_id, parser_id):
-                result = job_result(job)
-                found.setdefault(result.request.job_name, result)
-        except AttemptFailed as error:
-            if not found:
-                raise kubernetes_failed(error, "builds were not looked up") from error
-        return [*found.values()]
+
+def _age(result: BuildResult) -> float:
+    return -math.inf if result.created_at is None else -result.created_at
 
 
 def _is_job_name(build_id: str) -> bool:

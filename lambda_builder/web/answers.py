@@ -49,7 +49,7 @@ def accepted_build(receipt: Receipt, state: BuildState) -> dict[str, Any]:
 
 
 def accepted_cancel(cancel: CancelRequest) -> dict[str, Any]:
-    """Describe a cancel event, which is always accepted."""
+    """Describe a cancel event that is kept."""
     return {
         "status": "accepted",
         "job_name": cancel.job_name,

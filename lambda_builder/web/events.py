@@ -39,11 +39,11 @@ def receive() -> Response:
             elif services.settings.journal_path is not None:
                 # A disk that stalls must not take the threads that answer probes.
                 slots.enter_context(services.threads.recording.take())
-            receipts = intake.accept_builds(services, delivery)
+            with services.cancels.keeping(intake.cancels_of(delivery)):
+                receipts = intake.accept_builds(services, delivery)
         except Refused as refused:
             intake.note_rejection(services, refused)
             raise
-        intake.pass_on_cancels(services, delivery)
         try:
             return _answer(services, delivery, receipts, waits=waits)
         except Refused as refused:

@@ -87,11 +87,9 @@ def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
     return services.acceptance.accept(builds) if builds else []
 
 
-def pass_on_cancels(services: Services, delivery: Delivery) -> None:
-    """Have the delivery's cancels carried out: after its builds, which may yet be refused."""
-    for event in delivery.events:
-        if isinstance(event, CancelRequest):
-            services.cancels.take(event)
+def cancels_of(delivery: Delivery) -> list[CancelRequest]:
+    """Return the delivery's cancels."""
+    return [event for event in delivery.events if isinstance(event, CancelRequest)]
 
 
 def note_rejection(services: Services, refused: Refused) -> None:

@@ -197,6 +197,8 @@ def test_a_foreign_job_of_the_same_name_is_left_alone_and_told(
         body=patch,
         content_type="application/merge-patch+json",
     )
+    known = other.services.acceptance._job_of
+    wait_until(lambda: known(job.request) is None, "the watch to show it")
     other.post(1)
     result = other.wait_for(1, BuildState.DEAD)
     assert labels["build.notifi.network/event-hash"] != "0" * 32

@@ -1,28 +1,42 @@
-"""Cancel events are taken at once and carried out as soon as they can have an effect."""
+"""Cancel events are kept, or refused, and carried out as soon as they can have an effect."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from lambda_builder.builds import CancelRequest
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.kube.health import ApiHealth
 from lambda_builder.steering import cancels as cancel_events
 from lambda_builder.steering.cancels import CancelEvents
 from tests.waiting import WAIT_SECONDS, wait_until
 
 
-class Kubernetes:
-    """Refuses cancels by the code that is set for their event id."""
+class Builds:
+    """Refuses cancels by the code that is set for their event id; knows those in ``known``."""
 
     def __init__(self) -> None:
         self.refusals: dict[str, RefusalCode] = {}
+        self.known: set[str] = set()
         self.tried: list[str] = []
         self.cancelled: list[str] = []
+        self.let_go = threading.Event()
+        self.let_go.set()
 
-    def cancel(self, request: CancelRequest, *, accepted_before: float) -> None:
+    def knows(self, request: CancelRequest) -> bool:
+        return request.job_name in self.known
+
+    def needs_api(self, request: CancelRequest) -> bool:
+        return False
+
+    def cancel_by_event(self, request: CancelRequest, *, newest: int | None) -> None:
+        self.let_go.wait(WAIT_SECONDS)
         self.tried.append(request.event_id)
         if request.event_id == "bug":
             raise ZeroDivisionError
@@ -31,15 +45,29 @@ class Kubernetes:
         self.cancelled.append(request.event_id)
 
 
-def request(event_id: str) -> CancelRequest:
+def request(event_id: str, *, source: str = "s", job_name: str = "j") -> CancelRequest:
     return CancelRequest(
-        event_id=event_id, event_source="s", event_type="t", correlation_id=event_id, job_name="j"
+        event_id=event_id,
+        event_source=source,
+        event_type="t",
+        correlation_id=event_id,
+        job_name=job_name,
     )
 
 
+def made(builds: Builds, journal: Journal | NoJournal | None = None) -> CancelEvents:
+    health = ApiHealth(lambda: True)
+    return CancelEvents(builds, journal or NoJournal(), health, last_number=lambda: 0)
+
+
+def take(cancels: CancelEvents, *requests: CancelRequest) -> None:
+    with cancels.keeping(requests):
+        pass
+
+
 @contextmanager
-def started(kubernetes: Kubernetes) -> Iterator[CancelEvents]:
-    cancels = CancelEvents(kubernetes.cancel)
+def started(builds: Builds) -> Iterator[CancelEvents]:
+    cancels = made(builds)
     cancels.start()
     try:
         yield cancels
@@ -54,54 +82,139 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cancels_are_carried_out_in_the_order_they_came() -> None:
-    kubernetes = Kubernetes()
-    with started(kubernetes) as cancels:
+    builds = Builds()
+    with started(builds) as cancels:
         for number in range(20):
-            cancels.take(request(str(number)))
-    assert kubernetes.cancelled == [str(number) for number in range(20)]
+            take(cancels, request(str(number)))
+    assert builds.cancelled == [str(number) for number in range(20)]
 
 
 @pytest.mark.parametrize("code", [RefusalCode.KUBERNETES_UNAVAILABLE, RefusalCode.NOT_FOUND])
 def test_a_cancel_that_cannot_have_an_effect_yet_is_tried_again_and_holds_nobody_up(
     code: RefusalCode,
 ) -> None:
-    kubernetes = Kubernetes()
-    kubernetes.refusals["early"] = code
-    with started(kubernetes) as cancels:
-        cancels.take(request("early"))
-        cancels.take(request("other"))
-        wait_until(lambda: kubernetes.cancelled == ["other"], "the other cancel")
-        wait_until(lambda: kubernetes.tried.count("early") > 2, "the first to be tried again")
-        del kubernetes.refusals["early"]
-        wait_until(lambda: kubernetes.cancelled == ["other", "early"], "the first cancel")
+    builds = Builds()
+    builds.refusals["early"] = code
+    with started(builds) as cancels:
+        take(cancels, request("early"))
+        take(cancels, request("other"))
+        wait_until(lambda: builds.cancelled == ["other"], "the other cancel")
+        wait_until(lambda: builds.tried.count("early") > 2, "the first to be tried again")
+        del builds.refusals["early"]
+        wait_until(lambda: builds.cancelled == ["other", "early"], "the first cancel")
 
 
 @pytest.mark.parametrize("code", [RefusalCode.KUBERNETES_REFUSED, RefusalCode.AMBIGUOUS])
 def test_a_cancel_that_waiting_cannot_help_is_tried_once(code: RefusalCode) -> None:
-    kubernetes = Kubernetes()
-    kubernetes.refusals["poison"] = code
-    with started(kubernetes) as cancels:
+    builds = Builds()
+    builds.refusals["poison"] = code
+    with started(builds) as cancels:
         for event_id in ("poison", "bug", "good"):
-            cancels.take(request(event_id))
-        wait_until(lambda: kubernetes.cancelled == ["good"], "the good one")
-    assert kubernetes.tried == ["poison", "bug", "good"]
+            take(cancels, request(event_id))
+        wait_until(lambda: builds.cancelled == ["good"], "the good one")
+    assert builds.tried == ["poison", "bug", "good"]
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_with_an_unknown_build_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancel_events, "_PATIENCE_SECONDS", 0.1)
-    kubernetes = Kubernetes()
-    kubernetes.refusals["nobody"] = RefusalCode.NOT_FOUND
-    with started(kubernetes) as cancels:
-        cancels.take(request("nobody"))
-        wait_until(lambda: kubernetes.tried and not cancels._waiting, "it to be given up")
+    builds = Builds()
+    builds.refusals["nobody"] = RefusalCode.NOT_FOUND
+    with started(builds) as cancels:
+        take(cancels, request("nobody"))
+        wait_until(lambda: builds.tried and not cancels._kept, "it to be given up")
 
 
-def test_no_more_than_a_thousand_wait() -> None:
-    kubernetes = Kubernetes()
-    cancels = CancelEvents(kubernetes.cancel)
-    for number in range(1001):
-        cancels.take(request(str(number)))
+def test_patience_with_kubernetes_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel_events, "_PATIENCE_SECONDS", 0.0)
+    builds = Builds()
+    builds.refusals["away"] = RefusalCode.KUBERNETES_UNAVAILABLE
+    with started(builds) as cancels:
+        take(cancels, request("away"))
+        wait_until(lambda: builds.tried.count("away") > 2, "it to be tried again")
+        builds.refusals.clear()
+        wait_until(lambda: builds.cancelled == ["away"], "the cancel")
+
+
+def test_cancels_of_unknown_builds_crowd_out_neither_known_ones_nor_another_source() -> None:
+    builds = Builds()
+    builds.known.add("real")
+    cancels = made(builds)
+    kept = 0
+    with pytest.raises(Refused) as refused:  # noqa: PT012 - which one is the last is the point
+        for number in range(1100):
+            take(cancels, request(f"junk-{number}", job_name="nobody"))
+            kept += 1
+    assert (kept, refused.value.code) == (100, RefusalCode.TOO_MANY_WAITING)
+    take(cancels, request("real", job_name="real"))
+    take(cancels, request("else", source="another"))
+    take(cancels, request("junk-7", job_name="nobody"))  # sent again: it is kept already
     cancels.start()
-    wait_until(lambda: len(kubernetes.cancelled) == 1000, "the cancels")
+    wait_until(lambda: len(builds.cancelled) == 102, "what was kept")
     assert cancels.stop(WAIT_SECONDS) == []
-    assert kubernetes.cancelled[-1] == "999"
+
+
+def test_no_more_than_a_thousand_are_kept_and_none_is_dropped() -> None:
+    builds = Builds()
+    builds.known.add("j")
+    cancels = made(builds)
+    for number in range(1000):
+        take(cancels, request(str(number)))
+    with pytest.raises(Refused) as refused:
+        take(cancels, request("too many"))
+    assert refused.value.code is RefusalCode.TOO_MANY_WAITING
+    cancels.start()
+    wait_until(lambda: len(builds.cancelled) == 1000, "the cancels")
+    take(cancels, request("after"))
+    assert cancels.stop(WAIT_SECONDS) == []
+    assert builds.cancelled[-1] == "after"
+
+
+def test_cancels_whose_delivery_is_refused_are_not_carried_out() -> None:
+    builds = Builds()
+    with started(builds) as cancels:
+        with pytest.raises(ZeroDivisionError), cancels.keeping([request("no")]):
+            raise ZeroDivisionError
+        take(cancels, request("yes"))
+        wait_until(lambda: builds.cancelled, "the other one")
+    assert builds.cancelled == ["yes"]
+
+
+def open_journal(path: Path) -> Journal:
+    journal = Journal(path, keep_seconds=3600, keep_max=1000)
+    journal.open()
+    return journal
+
+
+def test_a_cancel_that_had_no_effect_yet_is_taken_up_after_a_restart(tmp_path: Path) -> None:
+    path, builds = tmp_path / "journal.sqlite3", Builds()
+    builds.refusals["early"] = RefusalCode.NOT_FOUND
+    journal = open_journal(path)
+    cancels = made(builds, journal)
+    cancels.start()
+    take(cancels, request("early"), request("done"))
+    wait_until(lambda: builds.cancelled == ["done"], "the other one")
+    assert cancels.stop(WAIT_SECONDS) == []
+    assert journal.close(WAIT_SECONDS)
+    journal = open_journal(path)
+    assert [kept.event_id for kept in journal.cancels()] == ["early"]
+    builds.refusals.clear()
+    cancels = made(builds, journal)
+    cancels.start()
+    wait_until(lambda: builds.cancelled == ["done", "early"], "the first cancel")
+    assert cancels.stop(WAIT_SECONDS) == []
+    assert journal.flush(WAIT_SECONDS)
+    assert journal.cancels() == []
+    assert journal.close(WAIT_SECONDS)
+
+
+def test_a_cancel_that_the_journal_cannot_keep_is_refused(tmp_path: Path) -> None:
+    builds = Builds()
+    journal = open_journal(tmp_path / "journal.sqlite3")
+    cancels = made(builds, journal)
+    assert journal.close(WAIT_SECONDS)
+    with pytest.raises(Refused) as refused:
+        take(cancels, request("1"))
+    assert refused.value.code is RefusalCode.JOURNAL_UNAVAILABLE
+    cancels.start()
+    assert cancels.stop(WAIT_SECONDS) == []
+    assert builds.tried == []

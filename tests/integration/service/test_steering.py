@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,7 +27,7 @@ def cancel_event(running: Running, **data: str) -> Any:
     return running.http.post(
         "/events",
         json=data,
-        headers={"Ce-Id": "cancel", "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
+        headers={"Ce-Id": uuid.uuid4().hex, "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
     )
 
 
@@ -158,3 +160,211 @@ def test_only_one_event_per_target_is_built_at_a_time_where_that_is_wanted(
     jobs = cluster.jobs()
     assert [job["metadata"]["name"] for job in jobs] == [first["job_name"]]
     assert jobs[0]["metadata"]["uid"] != uid
+
+
+# -- several events of one Job name ----------------------------------------------------------------
+
+
+def second_of_target(cluster: DevCluster, running: Running, **target: str) -> str:
+    """Let a first build of a target succeed and a second one run; returns their Job's name."""
+    name = str(running.post(1, **target).json["job_name"])
+    running.wait_for(1, *BUILT)
+    cluster.finish_job(name)
+    running.wait_for(1, BuildState.SUCCEEDED)
+    assert running.post(2, **target).json["job_name"] == name
+    running.wait_for(2, *BUILT)
+    return name
+
+
+TARGET = {"third_party_id": "acme", "parser_id": "p"}
+
+
+def test_a_cancel_by_job_name_means_the_newest_build_of_that_name(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(duplicate_policy="skip")
+    name = second_of_target(cluster, running, **TARGET)
+    answer = running.http.delete(f"/async-jobs/{name}")
+    assert (answer.status_code, answer.json["event"]["id"]) == (200, "2")
+    wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
+
+
+def test_a_cancel_event_by_job_name_means_the_newest_build_of_that_name(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(duplicate_policy="skip")
+    name = second_of_target(cluster, running, **TARGET)
+    assert cancel_event(running, job_name=name).status_code == 200
+    running.wait_for(2, BuildState.CANCELLED)
+    wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
+    assert running.wait_for(1, BuildState.SUCCEEDED)
+
+
+def test_a_retry_by_job_name_means_the_newest_build_of_that_name(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(duplicate_policy="skip")
+    name = str(running.post(1, **TARGET).json["job_name"])
+    running.wait_for(1, *BUILT)
+    cluster.finish_job(name, succeeded=False)
+    running.wait_for(1, BuildState.FAILED)
+    running.post(2, **TARGET)
+    running.wait_for(2, *BUILT)
+    assert running.http.post(f"/async-jobs/{name}/retry").json["code"] == "not_retryable"
+    cluster.finish_job(name, succeeded=False)
+    running.wait_for(2, BuildState.FAILED)
+    answer = running.http.post(f"/async-jobs/{name}/retry")
+    assert (answer.status_code, answer.json["event"]["id"]) == (200, "2")
+
+
+def test_a_job_name_means_the_build_of_another_replica_that_has_the_job_now(
+    cluster: DevCluster, start: Start
+) -> None:
+    first, second = start(duplicate_policy="skip"), start(duplicate_policy="skip")
+    name = str(first.post(1, **TARGET).json["job_name"])
+    first.wait_for(1, *BUILT)
+    cluster.finish_job(name)
+    first.wait_for(1, BuildState.SUCCEEDED)
+    wait_until(
+        lambda: second.post(2, **TARGET).json["status"] in ("queued", "duplicate"), "the second"
+    )
+    second.wait_for(2, *BUILT)
+    path = f"/async-jobs/{name}"
+    wait_until(lambda: first.http.get(path).json["event"]["id"] == "2", "the newest to be shown")
+    answer = first.http.delete(path)
+    assert (answer.status_code, answer.json["event"]["id"]) == (200, "2")
+    wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
+
+
+# -- cancelled without a worker --------------------------------------------------------------------
+
+
+def tried_once(cluster: DevCluster, start: Start, status: int) -> Running:
+    """Start a service that tried a build once, without success, and has no room for it any more."""
+    running = start(
+        max_active_jobs=1, worker_count=2, worker_count_max=2, retry_base_seconds=60,
+        retry_max_seconds=60,
+    )  # fmt: skip
+    fault = Fault("status", verb="create", resource="jobs", status=status, message="quota")
+    cluster.add_fault(fault)
+    running.post("tried")
+    running.wait_for("tried", BuildState.RETRYING)
+    cluster.clear_faults()
+    running.post("first")
+    running.wait_for("first", *BUILT)
+    return running
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_build_that_was_tried_is_cancelled_at_once_although_there_is_no_room(
+    cluster: DevCluster, start: Start, status: int
+) -> None:
+    running = tried_once(cluster, start, status)
+    begun = time.monotonic()
+    answer = running.http.delete("/async-jobs/tried")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+    assert time.monotonic() - begun < 3
+    assert running.stats()["cancelled_total"] == 1
+
+
+def test_a_build_that_can_have_no_job_is_cancelled_while_the_api_is_away(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = tried_once(cluster, start, 429)
+    cluster.outage()
+    answer = running.http.delete("/async-jobs/tried")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+
+
+def test_a_build_that_may_have_a_job_is_marked_while_the_api_is_away_and_cancelled_later(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = tried_once(cluster, start, 500)
+    cluster.outage()
+    answer = running.http.delete("/async-jobs/tried")
+    assert (answer.status_code, answer.json["code"]) == (503, "kubernetes_unavailable")
+    cluster.restore()
+    wait_until(
+        lambda: running.http.delete("/async-jobs/tried").status_code == 200, "the cancel", 20
+    )
+    running.wait_for("tried", BuildState.CANCELLED)
+
+
+# -- cancel events between replicas ----------------------------------------------------------------
+
+
+def test_a_cancel_event_hits_the_build_of_a_replica_whose_clock_is_ahead(
+    cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = start(), start()
+    now = time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr("lambda_builder.web.intake.time.time", lambda: now() + 3600)
+        name = first.post(1, **TARGET).json["job_name"]
+    first.wait_for(1, *BUILT)
+    wait_until(lambda: second.http.get(f"/async-jobs/{name}").status_code == 200, "the Job")
+    assert cancel_event(second, **TARGET).status_code == 200
+    wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
+
+
+def test_unknown_cancels_cost_no_call_of_the_api(cluster: DevCluster, start: Start) -> None:
+    running = start()
+    running.post(1)
+    running.wait_for(1, *BUILT)
+    wait_until(lambda: running.http.get("/health").status_code == 200, "the service")
+    before = len(cluster.requests())
+    statuses = []
+    for number in range(150):
+        answer = running.http.post(
+            "/events",
+            json={"job_name": f"build-nobody-{number}"},
+            headers={"Ce-Id": f"junk-{number}", "Ce-Source": "junk", "Ce-Type": CANCEL_TYPE},
+        )
+        statuses.append((answer.status_code, (answer.json or {}).get("code")))
+    assert statuses == [(200, None)] * 100 + [(503, "too_many_waiting")] * 50
+    assert cancel_event(running, correlation_id="1").status_code == 200
+    wait_until(lambda: cluster.jobs() == [], "the Job to be gone")
+    assert len(cluster.requests()) - before < 20
+
+
+# -- redelivery ------------------------------------------------------------------------------------
+
+
+def test_a_redelivery_to_a_replica_that_knows_only_the_job_is_a_duplicate_with_its_state(
+    cluster: DevCluster, start: Start
+) -> None:
+    first, second = start(), start()
+    name = first.post(1).json["job_name"]
+    first.wait_for(1, BuildState.RUNNING)
+    made = first.result(1)
+    assert made is not None
+    known = second.services.acceptance._job_of
+
+    def state() -> BuildState | None:
+        result = known(made.request)
+        return None if result is None else result.state
+
+    wait_until(lambda: state() is BuildState.RUNNING, "the watch to show it")
+    answer = second.post(1).json
+    assert (answer["status"], answer["state"], answer["job_name"]) == ("duplicate", "running", name)
+    assert second.stats()["accepted_total"] == 0
+    assert second.metric("async_job_duplicates_total") == 1
+
+
+def test_a_build_accepted_after_a_cancel_that_found_nothing_is_not_meant_by_it(
+    cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_builder.steering.cancels._FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("lambda_builder.steering.cancels._LONGEST_PAUSE_SECONDS", 0.02)
+    running = start()
+
+    def tries() -> int:
+        return next(kept.tries for kept in running.services.cancels._kept.values())
+
+    assert cancel_event(running, correlation_id="1").status_code == 200
+    wait_until(lambda: tries() > 1, "the cancel to find nothing")
+    running.post(1)
+    running.wait_for(1, BuildState.RUNNING)
+    before = tries()
+    wait_until(lambda: tries() > before + 3, "more tries")
+    running.wait_for(1, BuildState.RUNNING)

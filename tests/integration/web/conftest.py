@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -140,8 +141,10 @@ class FakeCancels:
     def __init__(self, directory: FakeDirectory) -> None:
         self._directory = directory
 
-    def take(self, request: CancelRequest) -> None:
-        self._directory.asked.append(("cancel_by_event", request))
+    @contextmanager
+    def keeping(self, requests: list[CancelRequest]) -> Iterator[None]:
+        yield
+        self._directory.asked += [("cancel_by_event", request) for request in requests]
 
 
 @dataclasses.dataclass

@@ -29,6 +29,7 @@ def job(state, uid="uid-1", created_at=100.0, **fields):
         uid=uid,
         event_hash=bytes.fromhex("ab" * 16),
         target=b"",
+        correlation=b"",
         state=state,
         created_at=created_at,
         **fields,

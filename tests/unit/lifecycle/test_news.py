@@ -17,6 +17,7 @@ def job(state, **fields):
         uid="uid-1",
         event_hash=b"",
         target=b"",
+        correlation=b"",
         state=BuildState(state),
         created_at=100.0,
         **fields,

@@ -148,22 +148,28 @@ def test_what_a_worker_gives_back_is_taken_even_when_the_queue_is_full() -> None
     assert drained(build_queue) == ["a", "b", "c"]
 
 
-def test_a_delayed_entry_can_be_hurried_and_leaves_once() -> None:
+def test_a_delayed_entry_that_is_taken_out_of_turn_and_given_back_leaves_once() -> None:
     clock = Clock()
     build_queue: BuildQueue[str] = BuildQueue(10, clock=clock)
     for key in "ab":
         build_queue.put(entry(key))
     build_queue.give_back(build_queue.get(block=False), delay=60.0)
-    assert build_queue.hurry("a")
-    assert not build_queue.hurry("nobody")
+    taken = build_queue.remove("a")
+    assert taken is not None
+    assert build_queue.snapshot().held == 1
+    build_queue.give_back(taken)
+    assert build_queue.remove("nobody") is None
     assert drained(build_queue) == ["a", "b"]
     clock.now += 100
     assert drained(build_queue) == []
 
 
-def test_an_entry_that_is_due_already_can_be_hurried_all_the_same() -> None:
+def test_an_entry_that_is_taken_out_of_turn_and_given_back_keeps_its_place() -> None:
     build_queue = filled("a", "b")
-    assert build_queue.hurry("a")
+    for _ in range(3):
+        taken = build_queue.remove("a")
+        assert taken is not None
+        build_queue.give_back(taken)
     assert drained(build_queue) == ["a", "b"]
 
 
@@ -198,8 +204,6 @@ def test_a_removed_entry_never_leaves_by_turn() -> None:
     assert build_queue.remove("b") is None
     build_queue.finish(removed, "cancelled")
     assert drained(build_queue) == ["a", "c"]
-    with pytest.raises(ValueError, match="only be finished"):
-        build_queue.give_back(removed)
 
 
 def test_cancelling_for_ever_costs_no_memory() -> None:
@@ -401,9 +405,10 @@ class QueueMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         item = data.draw(st.sampled_from(self.waiting))
         self.waiting.remove(item)
-        assert self.queue.remove(item[3].key) is item[3]
-        self.queue.finish(item[3], "cancelled")
-        self.finished += 1
+        taken = self.queue.remove(item[3].key)
+        assert taken is not None
+        assert (taken.key, taken.order) == (item[3].key, item[3].order)
+        self.held.append((*item[:2], taken))
 
     @rule(seconds=st.sampled_from([0.5, 10.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
@@ -459,11 +464,13 @@ def test_an_entry_larger_than_all_room_is_taken_while_nothing_waits() -> None:
         waiting.put(Entry("2", 2, size=1), timeout=0)
 
 
-def test_a_hurried_entry_is_counted_once() -> None:
+def test_an_entry_that_is_taken_out_and_given_back_is_counted_once() -> None:
     waiting: BuildQueue[int] = BuildQueue(10, max_bytes=100)
     waiting.put(Entry("1", 1, size=60))
     waiting.give_back(waiting.get(timeout=0), delay=60)
-    assert waiting.hurry("1")
+    taken = waiting.remove("1")
+    assert taken is not None
+    waiting.give_back(taken)
     waiting.reserve(1, 40)
     with pytest.raises(queue.Full):
         waiting.reserve(1, 1)
