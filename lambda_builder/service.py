@@ -1,6 +1,7 @@
 """Service: the running whole: what starts, in which order, and what a shutdown does.
 
-Shutdown order: intake, workers, deliveries, journal, telemetry; one deadline for all of it.
+Shutdown order: intake, workers, hand-off and dead letters, the other deliveries, journal,
+telemetry; one deadline for all of it, and what one does not need is there for the next.
 """
 
 from __future__ import annotations
@@ -25,8 +26,15 @@ from lambda_builder.telemetry.tracing import Exporter
 
 _JOURNAL_SECONDS = 0.5
 """What the journal has of the time after the drain, at least."""
+_PARTS_SECONDS = 0.3
+"""What all else has, at least, before the journal."""
 _CALL_MARGIN_SECONDS = 0.5
 """API calls end this long before the drain does, so that their builds can be put away."""
+_LEAST_CALL_SECONDS = 0.1
+"""Nothing is given out any more when a call could not have so long."""
+_DEAD_LETTERS_SHARE = 1 / 3
+"""Of the time that is left after the drain, where nothing else remembers a build."""
+_LOOK_SECONDS = 0.05
 
 
 class Part(Protocol):
@@ -56,6 +64,7 @@ class Service:
         parts: Sequence[Part],
         at_once: Sequence[Callable[[], None]],
         handoff_url: str,
+        dead_letter_url: str,
         drain_seconds: float,
         closing_seconds: float,
         exporter: Exporter | None,
@@ -73,6 +82,7 @@ class Service:
         self._at_once = at_once
         self._durable = isinstance(journal, Journal)
         self._handoff_url = handoff_url
+        self._dead_letters = bool(dead_letter_url) and not self._durable
         self._drain_seconds = drain_seconds
         self._closing_seconds = closing_seconds
         self._exporter = exporter
@@ -117,10 +127,13 @@ class Service:
         self._try(self.creator.close_intake)
         for step in self._at_once:
             self._try(step)
-        self._client.set_deadline(drained_by - _CALL_MARGIN_SECONDS)
+        last_call = drained_by - _CALL_MARGIN_SECONDS
+        self._client.set_deadline(last_call)
         left: list[Build] = []
-        self._try(lambda: left.extend(self.creator.drain(drained_by)))
-        self._close(left, time.monotonic() + self._closing_seconds)
+        self._try(lambda: left.extend(self.creator.drain(last_call - _LEAST_CALL_SECONDS)))
+        ends_by = drained_by + self._closing_seconds
+        self._try(lambda: self._put_away(left, ends_by - _PARTS_SECONDS - _JOURNAL_SECONDS))
+        self._close(min(ends_by, time.monotonic() + self._closing_seconds))
         log.info("shutdown_finished", left=len(left), seconds=round(time.monotonic() - begun, 2))
 
     def _try(self, step: Callable[[], object]) -> None:
@@ -130,9 +143,8 @@ class Service:
         except Exception:  # noqa: BLE001 - the process ends in any case; it must say why
             structlog.get_logger().exception("shutdown_step_failed")
 
-    def _close(self, left: Sequence[Build], deadline: float) -> None:
+    def _close(self, deadline: float) -> None:
         alive: list[str] = []
-        self._try(lambda: self._put_away(left, deadline - _JOURNAL_SECONDS))
         for part in (*self._parts, self._sink):
             wait = max(0.1, _until(deadline - _JOURNAL_SECONDS))
             self._try(lambda part=part, wait=wait: alive.extend(part.stop(wait)))  # type: ignore[misc]
@@ -150,20 +162,27 @@ class Service:
 
     def _put_away(self, left: Sequence[Build], deadline: float) -> None:
         """Say what becomes of the builds that the drain could not finish, one by one."""
-        handed_off = self._hand_off(left, deadline)
+        share = _DEAD_LETTERS_SHARE * _until(deadline) if self._dead_letters else 0.0
+        handed_off = self._hand_off(left, deadline - share)
         for build in left:
             gone = build.request.event_hash in handed_off
             structlog.get_logger().warning(
                 "build_left",
                 handed_off=gone,
                 in_journal=self._durable,
-                cloudevent=None if gone or self._durable else _text(build.request.event),
                 **build.request.log_fields(),
             )
             if gone:
                 self._ledger.handed_off(build.request)
             elif not self._durable:
                 self._ledger.abandoned(build)
+        if left and self._dead_letters:
+            self._deliver_dead_letters(deadline)
+
+    def _deliver_dead_letters(self, deadline: float) -> None:
+        pause = threading.Event()
+        while self._journal.outbox.pending("dead_letter") and time.monotonic() < deadline:
+            pause.wait(_LOOK_SECONDS)
 
     def _hand_off(self, left: Sequence[Build], deadline: float) -> set[str]:
         """Send back what is left, and what was never queued; returns what was taken, by event."""
@@ -183,10 +202,6 @@ class Service:
             "handed_off", taken=len(taken), not_taken=len(messages) - len(taken)
         )
         return taken
-
-
-def _text(event: bytes) -> str:
-    return event.decode("utf-8", "replace")
 
 
 def _until(deadline: float) -> float:

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     """Seconds that queued builds get after SIGTERM."""
     namespace: str = Field("knative-lambda", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
     """Namespace of the build Jobs."""
-    kube_api_timeout_seconds: _Seconds = 10
-    """Longest wait for one answer of the Kubernetes API."""
+    kube_api_timeout_seconds: float = Field(10, ge=1, le=86400, allow_inf_nan=False)
+    """Longest wait for one answer of the Kubernetes API; at least 1."""
     journal_path: Path | None = None
     """SQLite file that accepted builds are recorded in; empty keeps them in memory only."""
     job_template: Path | None = None

@@ -30,6 +30,7 @@ from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.collector import PipelineCollector
 from lambda_builder.pipeline.creator import AsyncJobCreator, JobCounts
 from lambda_builder.pipeline.ledger import Ledger
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> Flask:
         parts=[trial, cancels, *watched.parts],
         at_once=[logs.shutdown, *watched.at_once],
         handoff_url=settings.handoff_url,
+        dead_letter_url=settings.dead_letter_url,
         drain_seconds=settings.drain_seconds,
         closing_seconds=CLOSING_SECONDS,
         exporter=_trace(app),
@@ -133,6 +135,7 @@ class _Base:
     metrics: Metrics
     client: KubeClient
     health: ApiHealth
+    capacity: Capacity
     jobs: JobManager
     pods: PodReader
     template: JobTemplate
@@ -168,6 +171,7 @@ class _Base:
             metrics=metrics,
             client=client,
             health=ApiHealth(client.probe),
+            capacity=Capacity(),
             jobs=jobs,
             pods=PodReader(client, settings.namespace),
             template=template,
@@ -185,6 +189,9 @@ class _Base:
 
     def api_is_available(self) -> bool:
         return self.health.available
+
+    def is_stalled(self) -> bool:
+        return self.capacity.blocked or not self.health.available
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +230,7 @@ def _watch(base: _Base) -> _Watched:
     watcher.listen(lifecycle.job_changed)
     watcher.listen_to_lists(lifecycle.list_begins, lifecycle.list_ends)
     watcher.listen(cap.job_changed)
+    watcher.listen(lambda change: base.capacity.room_made() if change.made_room else None)
     outbox = base.journal.outbox
     if not tells:
         return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher], [])
@@ -259,6 +267,7 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         settings.queue_size,
         max_bytes=settings.queue_max_bytes,
         fair=settings.queue_discipline == "fair",
+        stalled=base.is_stalled,
     )
     attempts = Attempts(
         build_queue,
@@ -267,6 +276,7 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         base.journal,
         base.runner,
         base.health,
+        base.capacity,
         base.metrics,
         counts,
         max_attempts=1 + settings.max_retries,
@@ -281,7 +291,9 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         minimum=settings.worker_count,
         maximum=settings.worker_count_max,
         may_take=lambda stopping: (
-            watched.cap.may_take(stopping) and base.health.wait_turn(stopping)
+            watched.cap.may_take(stopping)
+            and base.capacity.may_take(stopping)
+            and base.health.wait_turn(stopping)
         ),
     )
     acceptance = Acceptance(
@@ -302,6 +314,7 @@ def _pipeline(base: _Base, watched: _Watched) -> _Pipeline:
         journal=base.journal,
         results=base.results,
         health=base.health,
+        capacity=base.capacity,
         counts=counts,
         job_counts=watched.job_counts,
     )

@@ -44,6 +44,11 @@ class JobChange:
         was_active = self.previous is None or self.previous.active
         return was_active and not self.record.active
 
+    @property
+    def made_room(self) -> bool:
+        """Whether a quota may have room now for another Job, or for what a Job needs."""
+        return self.ended or self.kind == "gone"
+
 
 Listener = Callable[[JobChange], None]
 

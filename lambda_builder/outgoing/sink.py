@@ -19,6 +19,9 @@ from lambda_builder.outgoing.exchange import Poster
 from lambda_builder.outgoing.messages import HTTPMessage
 from lambda_builder.threads import join_all, stop_all
 
+_HAND_OFF_CONCURRENCY = 16
+"""Nothing else goes on by then, and there is little time."""
+
 
 def _always(message_id: str) -> bool:
     del message_id
@@ -46,7 +49,7 @@ class Sink:
         ``may_send`` is asked about the ``id`` of each message at the last moment, and
         ``on_delivered`` told of it once it was taken; both have to be quick.
         """
-        self._poster = Poster(connections=2 * SLOTS)
+        self._poster = Poster(connections=max(2 * SLOTS, _HAND_OFF_CONCURRENCY))
         self._deliveries = [
             Delivery(
                 destination,
@@ -103,7 +106,7 @@ class Sink:
 
         threads = [
             threading.Thread(target=send, name=f"hand-off-{number}", daemon=True)
-            for number in range(min(SLOTS, len(messages)))
+            for number in range(min(_HAND_OFF_CONCURRENCY, len(messages)))
         ]
         for thread in threads:
             thread.start()

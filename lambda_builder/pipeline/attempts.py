@@ -7,6 +7,7 @@ attempt is recorded before the work, so that a build which kills the process run
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,7 @@ from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.manifest.template import Manifest
+from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
@@ -39,10 +41,16 @@ from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.threads import Backoff
 
 _JOURNAL_RETRY_SECONDS = 1.0
+_NOT_SENT_SECONDS = 1.0
 _AMBIGUOUS = frozenset(
     {FailureReason.TIMEOUT, FailureReason.CONNECTION, FailureReason.SERVER_ERROR}
 )
 """Failures after which the Job may exist all the same."""
+_NO_ROOM = frozenset({FailureReason.RATE_LIMITED, FailureReason.QUOTA_EXCEEDED})
+"""The API is well and says that it is too much at this moment: no fault of the build."""
+_QUOTA_NAME = re.compile(r"exceeded quota: ([^\s,]+)")
+_Before = tuple[int, bool]
+"""A build's attempts, and whether it was tried, before the present attempt."""
 
 
 class Attempts:
@@ -56,6 +64,7 @@ class Attempts:
         journal: Journal | NoJournal,
         runner: BuildRunner,
         health: ApiHealth,
+        capacity: Capacity,
         metrics: Metrics,
         counts: Counts,
         *,
@@ -72,6 +81,7 @@ class Attempts:
         self._journal = journal
         self._runner = runner
         self._health = health
+        self._capacity = capacity
         self._metrics = metrics
         self._counts = counts
         self._max_attempts = max_attempts
@@ -84,7 +94,7 @@ class Attempts:
         Returns whether the API did what was asked.
         """
         build = entry.item
-        started, before = time.monotonic(), build.attempts
+        started, before = time.monotonic(), (build.attempts, build.tried)
         try:
             if build.cancelled:
                 self._take_back(entry)
@@ -96,9 +106,10 @@ class Attempts:
         except Unreachable as error:
             self._unreachable(entry, error, before)
         except Transient as error:
-            if error.reason is FailureReason.RATE_LIMITED:
-                self._health.report_throttled(error.retry_after)
-            self._again_or_dead(entry, error)
+            if error.reason in _NO_ROOM:
+                self._no_room(entry, error, before)
+            else:
+                self._again_or_dead(entry, error)
         except Permanent as error:
             self._metrics.worker_errors.labels(error.reason.value).inc()
             self._refused(entry, error)
@@ -153,6 +164,7 @@ class Attempts:
                 self._queue.finish(entry, "skipped")
                 return
         self._health.report_success()
+        self._capacity.admitted()
         if self._ledger.created(build, job):
             self._queue.finish(entry, "created")
             self._tell_created(job)
@@ -199,17 +211,38 @@ class Attempts:
 
     # -- how it went ---------------------------------------------------------------------------
 
-    def _unreachable(self, entry: Entry[Build], error: Unreachable, before: int) -> None:
-        if not isinstance(error, NotSent) and self._health.report_unreachable():
+    def _unreachable(self, entry: Entry[Build], error: Unreachable, before: _Before) -> None:
+        if isinstance(error, NotSent):  # there is no time left for any call
+            self._undo(entry.item, (before[0], True))
+            self._retry(entry, error.reason, str(error), _NOT_SENT_SECONDS)
+        elif self._health.report_unreachable():
             self._again_or_dead(entry, error)
+        else:
+            # The API is away: that costs the build none of its attempts. It needs no delay, for no
+            # worker takes it before the API is back.
+            self._undo(entry.item, (before[0], True))
+            self._retry(entry, error.reason, str(error), 0.0)
+
+    def _no_room(self, entry: Entry[Build], error: Transient, before: _Before) -> None:
+        self._metrics.worker_errors.labels(error.reason.value).inc()
+        if error.reason is FailureReason.RATE_LIMITED:
+            self._undo(entry.item, (before[0], True))
+            self._health.report_throttled(error.retry_after)
+            delay = self._backoff.pause(before[0]) + (error.retry_after or 0.0)
+            self._retry(entry, error.reason, str(error), delay)
             return
-        # The API is away, or this process is ending: that costs the build none of its attempts.
-        build = entry.item
-        if build.attempts != before:
-            build.attempts = before
-            with suppress(Refused):
-                self._journal.attempt(build.request.event_hash, before)
+        self._undo(entry.item, before)
+        name = _QUOTA_NAME.search(str(error))
+        self._capacity.refused(name[1] if name else "")
         self._retry(entry, error.reason, str(error), 0.0)
+
+    def _undo(self, build: Build, before: _Before) -> None:
+        """Let the attempt be none."""
+        attempts, build.tried = before
+        if build.attempts != attempts:
+            build.attempts = attempts
+            with suppress(Refused):
+                self._journal.attempt(build.request.event_hash, attempts)
 
     def _refused(self, entry: Entry[Build], error: Permanent) -> None:
         build = entry.item

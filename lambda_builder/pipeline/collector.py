@@ -29,6 +29,10 @@ _GAUGES = {
         "api_available",
         "1 while the Kubernetes API answers, 0 while it is away.",
     ),
+    "async_job_capacity_blocked": (
+        "capacity_blocked",
+        "Builds that wait because a quota of the build namespace is full.",
+    ),
     "build_jobs_active": ("active_jobs", "Unfinished build Jobs in the namespace."),
 }
 _COUNTERS = {

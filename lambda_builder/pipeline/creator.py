@@ -14,6 +14,7 @@ import structlog
 
 from lambda_builder.journal import Journal, NoJournal, OpenReport
 from lambda_builder.kube.health import ApiHealth
+from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue
@@ -23,6 +24,10 @@ from lambda_builder.pipeline.stats import Counts, Stats
 from lambda_builder.threads import repeating
 
 _SWEEP_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+"""How often a drain looks whether the API is still there."""
+_LET_GO_SECONDS = 1.0
+"""What workers get, once nothing more is given out, to put away what they hold."""
 _REMEMBERED = ("dead", "cancelled")
 """Outcomes that nothing but the journal knows after a restart: these builds have no Job."""
 _REMEMBERED_MAX = 10_000
@@ -50,6 +55,7 @@ class AsyncJobCreator:
         journal: Journal | NoJournal,
         results: ResultStore,
         health: ApiHealth,
+        capacity: Capacity,
         counts: Counts,
         job_counts: Callable[[], JobCounts],
     ) -> None:
@@ -59,6 +65,7 @@ class AsyncJobCreator:
         self._journal = journal
         self._results = results
         self._health = health
+        self._capacity = capacity
         self._counts = counts
         self._job_counts = job_counts
         self._closing = threading.Event()
@@ -103,13 +110,17 @@ class AsyncJobCreator:
     def drain(self, deadline: float) -> list[Build]:
         """Work off the queue until ``deadline`` (monotonic), then stop the workers.
 
+        An API that is known to be away ends it at once: the time is worth more to whoever has to
+        be told.
         Returns the builds that are left, in their order, those included that a worker holds in
         a call that does not end: their Jobs' names make it harmless to build them again.
         """
         self.close_intake()
-        self._queue.wait_finished(max(0.0, deadline - time.monotonic()))
+        while self._health.available and (left := deadline - time.monotonic()) > 0:
+            if self._queue.wait_finished(min(left, _LOOK_SECONDS)):
+                break
         self._queue.halt()
-        alive = self._pool.stop(max(1.0, deadline - time.monotonic()))
+        alive = self._pool.stop(_LET_GO_SECONDS)
         alive += self._sweeper.stop(1.0)
         alive += self._replay.stop(1.0)
         if alive:
@@ -144,6 +155,7 @@ class AsyncJobCreator:
             queue_size=queue.depth,
             max_queue_size=queue.capacity,
             delayed=queue.delayed,
+            capacity_blocked=queue.depth if self._capacity.blocked else 0,
             oldest_queued_seconds=round(queue.oldest_queued_seconds, 3),
             results_count=ended,
             active_jobs=jobs.active,

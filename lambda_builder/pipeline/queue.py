@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from lambda_builder.pipeline.accounts import Accounts, QueueSnapshot
+from lambda_builder.pipeline.accounts import MAX_RETRY_AFTER, Accounts, QueueSnapshot
 from lambda_builder.pipeline.ordering import Entry, Ordering
 
 T = TypeVar("T")
@@ -42,11 +42,14 @@ class BuildQueue(queue.Queue[Entry[T]]):
         *,
         max_bytes: int = sys.maxsize,
         fair: bool = False,
+        stalled: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``stalled`` says whether it is known that nothing can be finished now; must be quick."""
         super().__init__(maxsize)
         self._max_bytes = max_bytes
         self._reserved_bytes = 0
+        self._stalled = stalled
         self._clock = clock
         self._waiting: Ordering[T] = Ordering(fair=fair)
         self._accounts: Accounts[T] = Accounts()
@@ -252,7 +255,12 @@ class BuildQueue(queue.Queue[Entry[T]]):
             return snapshot
 
     def retry_after(self) -> int:
-        """Return the seconds (1 to 60) in which what waits drains at the measured rate."""
+        """Return the seconds (1 to 60) in which what waits drains at the measured rate.
+
+        60 while nothing can be finished, whatever the rate was before.
+        """
+        if self._stalled is not None and self._stalled():
+            return MAX_RETRY_AFTER
         with self.mutex:
             return self._accounts.seconds_for(self._occupied(), self._clock())
 

@@ -35,6 +35,8 @@ class Stats(BaseModel):
     max_queue_size: _Count = 0
     delayed: _Count = 0
     """Builds that wait for their next attempt."""
+    capacity_blocked: _Count = 0
+    """Builds that wait because a quota of the build namespace is full."""
     oldest_queued_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Age of the oldest build that waits."""
     results_count: _Count = 0

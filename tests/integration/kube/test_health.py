@@ -222,7 +222,7 @@ def test_an_outage_costs_few_probes_and_the_backlog_flows_soon_and_slowly(
 
 
 def test_a_hanging_api_is_away_and_a_slow_one_is_not(cluster, connect):
-    client = connect(kube_api_timeout_seconds=0.3)
+    client = connect(kube_api_timeout_seconds=1)
     health = ApiHealth(lambda: client.probe(0.3))
     cluster.add_fault(Fault("hang", verb="create"))
     assert health.report_unreachable()

@@ -44,7 +44,7 @@ def test_an_answer_that_was_cut_off_leads_to_the_job_that_was_made(cluster, jobs
 
 
 def test_an_answer_that_never_came_leads_to_the_job_that_was_made(cluster, connect, manifest):
-    jobs = JobManager(connect(kube_api_timeout_seconds=0.3), "knative-lambda")
+    jobs = JobManager(connect(kube_api_timeout_seconds=1), "knative-lambda")
     cluster.add_fault(create_fault("hang_after"))
     with pytest.raises(Unreachable) as caught:
         jobs.create_job(manifest())

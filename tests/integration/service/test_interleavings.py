@@ -17,6 +17,7 @@ from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal
+from lambda_builder.kube.lease import Leadership
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.runner import BuildRunner
@@ -148,7 +149,7 @@ def test_two_retries_at_once_let_a_build_go_again_once(cluster: DevCluster, star
 def test_a_retry_that_cannot_clear_the_old_job_leaves_the_build_as_it_was(
     cluster: DevCluster, start: Start
 ) -> None:
-    running = start(kube_api_timeout_seconds=0.5)
+    running = start(kube_api_timeout_seconds=1)
     refuse_jobs(cluster)
     running.post(1)
     running.wait_for(1, BuildState.DEAD)
@@ -479,6 +480,61 @@ def test_a_slow_broker_gets_what_is_left_several_at_a_time(
         assert running.post(number).status_code == 200
     running.service.shutdown()
     assert len(sink.events) == 100
+
+
+def test_a_shutdown_with_the_api_away_drains_nothing_and_has_all_the_time_for_the_hand_off(
+    cluster: DevCluster, start: Start, sink: HttpSink
+) -> None:
+    running = start(handoff_url=sink.url, drain_seconds=15)
+    sink.delay = 1.0
+    cluster.outage()
+    for number in range(98):
+        assert running.post(number).status_code == 200
+    wait_until(lambda: not running.stats()["api_available"], "the outage to be seen")
+    begun = time.monotonic()
+    running.service.shutdown()
+    assert len(sink.events) == 98
+    assert time.monotonic() - begun < 14
+
+
+def test_what_a_slow_hand_off_does_not_take_in_time_reaches_the_dead_letters(
+    cluster: DevCluster, start: Start, sink: HttpSink
+) -> None:
+    broker = HttpSink()
+    broker.hang()
+    running = start(handoff_url=broker.url, dead_letter_url=sink.url, drain_seconds=6)
+    sink.delay = 0.1
+    cluster.outage()
+    for number in range(90):
+        assert running.post(number).status_code == 200
+    wait_until(lambda: not running.stats()["api_available"], "the outage to be seen")
+    running.service.shutdown()
+    assert len(sink.events) == 90
+    broker.close()
+
+
+def test_a_shutdown_ends_open_logs_and_the_leadership_before_it_drains(
+    cluster: DevCluster, start: Start, sink: HttpSink
+) -> None:
+    running = start(sink_url=sink.url, drain_seconds=10)
+    running.post(1)
+    running.wait_for(1, *BUILT)
+    leadership = next(p for p in running.service._parts if isinstance(p, Leadership))
+    wait_until(lambda: leadership.is_leader, "the leadership")
+    cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
+    running.post(2)
+    wait_until(lambda: running.stats()["busy_workers"] == 1, "a call to hang")
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        build = running.result(1)
+        assert build is not None
+        log = pool.submit(list, running.services.logs.open(build, follow=True))
+        running.service.begin_shutdown()
+        log.result(5)
+        wait_until(lambda: not leadership.is_leader, "the leadership to be given up")
+    assert running.stats()["busy_workers"] == 1, "the drain goes on"
+    assert time.monotonic() - begun < 8
+    cluster.clear_faults()
 
 
 @pytest.mark.parametrize("url", ["http://broker..svc/", "http://127.0.0.1:9/"])

@@ -173,6 +173,16 @@ def test_an_entry_that_is_taken_out_of_turn_and_given_back_keeps_its_place() -> 
     assert drained(build_queue) == ["a", "b"]
 
 
+@pytest.mark.parametrize("delay", [0.0, 60.0])
+def test_an_entry_can_be_hurried_however_often_and_leaves_once(delay: float) -> None:
+    build_queue: BuildQueue[str] = BuildQueue(10, clock=Clock())
+    build_queue.put(entry("a"))
+    build_queue.give_back(build_queue.get(block=False), delay)
+    for _ in range(3):
+        assert build_queue.hurry("a")
+    assert drained(build_queue) == ["a"]
+
+
 def test_a_key_can_come_again_while_its_last_entry_is_put_away() -> None:
     build_queue = filled("a")
     first = build_queue.get(block=False)
@@ -266,6 +276,17 @@ def test_retry_after_follows_the_measured_drain_rate() -> None:
     # 20 in just under 10 s, 80 still wait.
     assert build_queue.retry_after() == pytest.approx(40, abs=3)
     clock.now += 31
+    assert build_queue.retry_after() == 60
+
+
+def test_retry_after_is_a_minute_while_it_is_known_that_nothing_can_drain() -> None:
+    stalled = False
+    build_queue: BuildQueue[str] = BuildQueue(10, stalled=lambda: stalled)
+    for key in "ab":
+        build_queue.put(entry(key))
+    build_queue.finish(build_queue.get(block=False), "created")
+    assert build_queue.retry_after() == 1
+    stalled = True
     assert build_queue.retry_after() == 60
 
 
