@@ -173,16 +173,6 @@ def test_an_entry_that_is_taken_out_of_turn_and_given_back_keeps_its_place() -> 
     assert drained(build_queue) == ["a", "b"]
 
 
-@pytest.mark.parametrize("delay", [0.0, 60.0])
-def test_an_entry_can_be_hurried_however_often_and_leaves_once(delay: float) -> None:
-    build_queue: BuildQueue[str] = BuildQueue(10, clock=Clock())
-    build_queue.put(entry("a"))
-    build_queue.give_back(build_queue.get(block=False), delay)
-    for _ in range(3):
-        assert build_queue.hurry("a")
-    assert drained(build_queue) == ["a"]
-
-
 def test_a_key_can_come_again_while_its_last_entry_is_put_away() -> None:
     build_queue = filled("a")
     first = build_queue.get(block=False)
@@ -495,12 +485,3 @@ def test_an_entry_that_is_taken_out_and_given_back_is_counted_once() -> None:
     waiting.reserve(1, 40)
     with pytest.raises(queue.Full):
         waiting.reserve(1, 1)
-
-
-def test_an_entry_that_is_due_already_can_be_hurried_again_and_again() -> None:
-    waiting: BuildQueue[int] = BuildQueue(10, clock=lambda: 1.0)
-    waiting.put(Entry("1", 1))
-    for _ in range(3):
-        assert waiting.hurry("1")
-    assert waiting.get(timeout=0).item == 1
-    assert waiting.qsize() == 0
