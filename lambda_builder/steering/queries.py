@@ -137,7 +137,7 @@ class BuildFinder:
     ) -> Results:
         """Return ``own`` builds and those of other replicas' Jobs, one for each Job name.
 
-        Of events that share a name, what waits here is newest, then whoever has the Job.
+        Of events that share a name, what has not ended is newest, then whoever has the Job.
         """
         known = {digest_bytes(result.request.event_hash) for result in own}
         others: Results = []
@@ -158,7 +158,7 @@ class BuildFinder:
         return sorted(found, key=_age) if others else found
 
     def _rank(self, result: BuildResult) -> int:
-        if result.state.waits:
+        if not result.state.final:
             return 0
         record = self._watcher.by_name(result.request.job_name)
         has_job = record is not None and record.event_hash == digest_bytes(
