@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
+from lambda_builder.journal import Journal
 from lambda_builder.pipeline.runner import BuildRunner
 from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
@@ -47,6 +50,115 @@ def test_a_transient_failure_is_tried_again_until_the_job_is_made(
     assert result.error is None
     assert running.stats()["retried_total"] == 2
     assert len(cluster.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault("status", verb="create", resource="jobs", times=5, status=429), "rate_limited"),
+        (
+            Fault(
+                "status",
+                verb="create",
+                resource="jobs",
+                times=5,
+                status=403,
+                message='jobs.batch "x" is forbidden: exceeded quota: builds, requested: 1',
+            ),
+            "quota_exceeded",
+        ),
+    ],
+)
+def test_too_much_at_this_moment_costs_a_build_none_of_its_attempts(
+    cluster: DevCluster, start: Start, fault: Fault, code: str
+) -> None:
+    running = start(max_retries=1)
+    cluster.add_fault(fault)
+    running.post(1)
+    result = running.wait_for(1, *BUILT, timeout=30)
+    assert result.attempts == 1
+    assert running.stats()["retried_by_reason"] == {code: 5}
+    assert creations(cluster) == 6
+
+
+def test_a_full_quota_is_waited_for_in_order_with_few_calls_and_everybody_is_told(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(max_retries=0, queue_size=20)
+    message = 'jobs.batch "x" is forbidden: exceeded quota: builds, requested: 1, used: 5'
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message=message))
+    for number in range(20):
+        assert running.post(number).status_code == 200
+    wait_until(lambda: creations(cluster) >= 7, "some probes")
+    assert running.stats()["capacity_blocked"] >= 19
+    assert running.metric("async_job_capacity_blocked") >= 19
+    answer = running.http.get("/async-jobs/0").json
+    assert (answer["state"], answer["attempts"]) == ("retrying", 0)
+    assert answer["error"]["code"] == "quota_exceeded"
+    assert running.http.delete("/async-jobs/19").json["state"] == "cancelled"
+    running.post("fills")
+    refused = running.post("refused")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+    assert creations(cluster) < 15
+    cluster.clear_faults()
+    wait_until(lambda: len(cluster.jobs()) == 20, "all of them", 40)
+    assert running.stats()["dead_total"] == 0
+    assert [running.result(n).attempts for n in range(19)] == [1] * 19  # type: ignore[union-attr]
+
+
+def test_an_attempt_is_put_off_as_long_as_the_api_asks(cluster: DevCluster, start: Start) -> None:
+    running = start()
+    cluster.add_fault(
+        Fault("status", verb="create", resource="jobs", times=1, status=500, retry_after=2)
+    )
+    begun = time.monotonic()
+    running.post(1)
+    running.wait_for(1, *BUILT)
+    assert time.monotonic() - begun >= 2
+
+
+def test_a_call_that_there_is_no_time_for_is_not_tried_again_at_once(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start()
+    running.service._client.set_deadline(time.monotonic() - 1)
+    for number in range(3):
+        running.post(number)
+    wait_until(lambda: running.stats()["delayed"] == 3, "all to be put off")
+    assert running.stats()["retried_total"] <= 6
+    assert creations(cluster) == 0
+
+
+def test_a_build_that_used_up_its_attempts_in_killed_processes_is_not_dead_if_its_job_exists(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    first = start()
+    first.post(1)
+    request = first.wait_for(1, *BUILT).request
+    first.service.shutdown()
+    path = tmp_path / "journal.sqlite3"
+    journal = Journal(path, keep_seconds=60, keep_max=100)
+    journal.open()
+    journal.record([request])
+    journal.attempt(request.event_hash, 4)
+    assert journal.close(5)
+    second = start(journal_path=path)
+    assert second.wait_for(1, *BUILT, BuildState.DEAD).state in BUILT
+    assert len(cluster.jobs()) == 1
+
+
+def test_while_the_api_is_known_to_be_away_a_full_queue_says_to_come_back_in_a_minute(
+    cluster: DevCluster, start: Start
+) -> None:
+    running = start(queue_size=2, worker_count=1, worker_count_max=1)
+    for number in range(20):
+        wait_until(lambda n=number: running.post(n).status_code == 200)  # type: ignore[misc]
+    wait_until(lambda: running.stats()["created_total"] == 20, "a good rate")
+    cluster.outage()
+    running.post("a")
+    wait_until(lambda: not running.stats()["api_available"], "the outage to be seen")
+    wait_until(lambda: running.post(f"more-{time.monotonic()}").status_code == 503)
+    assert running.post("refused").headers["Retry-After"] == "60"
 
 
 def test_a_build_whose_failures_do_not_end_is_dead_after_its_attempts(
