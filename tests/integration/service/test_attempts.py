@@ -103,7 +103,7 @@ def test_a_full_quota_is_waited_for_in_order_with_few_calls_and_everybody_is_tol
     cluster.clear_faults()
     wait_until(lambda: len(cluster.jobs()) == 20, "all of them", 40)
     assert running.stats()["dead_total"] == 0
-    assert [running.result(n).attempts for n in range(19)] == [1] * 19  # type: ignore[union-attr]
+    assert [running.result(n).attempts for n in range(19)] == [1] * 19
 
 
 def test_an_attempt_is_put_off_as_long_as_the_api_asks(cluster: DevCluster, start: Start) -> None:
