@@ -39,10 +39,6 @@ class Entry(Generic[T]):
     holder: threading.Thread | None = None
     removed: bool = False
 
-    def __lt__(self, other: Entry[T]) -> bool:
-        """A removed entry may stand in a heap beside the one that took its place."""
-        return self.order < other.order
-
 
 _Place = tuple[float, int, int, Entry[T]]
 """An entry with what it is sorted by: a time, its order, and a number of its own: an entry that was
