@@ -21,6 +21,7 @@ HOW_TO_GET = {
     "kubectl": "apt-get install kubernetes-client",
     "make": "apt-get install make",
     "promtool": "apt-get install prometheus",
+    "strace": "apt-get install strace",
 }
 
 
