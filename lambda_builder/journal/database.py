@@ -19,6 +19,8 @@ from lambda_builder.journal.rebuild import finish_rebuild, rebuild, sync_directo
 from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
 from lambda_builder.journal.sqlite_errors import is_damage
 
+_READ_BYTES = 1024 * 1024
+
 
 class Database:
     """One SQLite file in WAL mode and the connections to it."""
@@ -47,6 +49,13 @@ class Database:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         sync_directory(self.path.parent)
         damage = self._damage()
+        if damage is not None:
+            # SQLite calls some reads damage that the disk refused: the file must be readable, and
+            # the damage still there.
+            self.drop_writer()
+            _read_through(self.path)
+            _read_through(self._log)
+            damage = self._damage()
         if damage is not None:
             self.drop_writer()
             rebuild(self.path, damage)
@@ -136,6 +145,19 @@ class Database:
                 return str(error)
             raise
         return None if verdict == "ok" else str(verdict)
+
+
+def _read_through(path: Path) -> None:
+    """Raises ``OSError`` where a part of the file cannot be read."""
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        offset = 0
+        while part := os.pread(descriptor, _READ_BYTES, offset):
+            offset += len(part)
+    finally:
+        os.close(descriptor)
 
 
 def _size(path: Path) -> int:

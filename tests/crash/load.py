@@ -6,12 +6,14 @@ JSON: ``[operation, argument, ...]`` before a call, and ``["done"|"refused", thr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import random
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -45,27 +47,29 @@ class Client(threading.Thread):
         self._choices = random.Random(seed)
         self._mine: list[int] = []
         self._messages: dict[str, int] = {}
+        self._waiting: int | None = None
 
     def run(self) -> None:
         for _ in range(self._steps):
             step = self._choices.choices(
                 (self.record, self.record_again, self.attempt, self.finish, self.forget)
-                + (self.reopen, self.put, self.deliver, self.fail),
-                (30, 6, 15, 25, 4, 6, 5, 12, 4),
+                + (self.reopen, self.put, self.deliver, self.fail, self.look),
+                (30, 6, 15, 25, 4, 6, 5, 12, 4, 5),
             )[0]
             if not self._mine:
                 step = self.record
             step()
 
-    def _ask(self, call, *words) -> None:
+    def _ask(self, call: Callable[[], None], *words: object) -> bool:
         thread = threading.get_ident()
         say(*words, thread)
         try:
             call()
         except Refused:
             say("refused", thread)
-        else:
-            say("done", thread)
+            return False
+        say("done", thread)
+        return True
 
     def record(self) -> None:
         """Take in one build, or a batch."""
@@ -77,7 +81,8 @@ class Client(threading.Thread):
         requests = [
             make_request(n, event="x" * self._choices.choice((0, 0, 300, 5000))) for n in numbers
         ]
-        self._ask(lambda: self._journal.record(requests), "record", numbers)
+        recorded = self._ask(lambda: self._journal.record(requests), "record", numbers)
+        self._waiting = numbers[0] if recorded else None
 
     def record_again(self) -> None:
         """A duplicate of one that waits, or a new life of one that ended."""
@@ -94,6 +99,7 @@ class Client(threading.Thread):
     def finish(self) -> None:
         """An outcome or a cancel, with what is told of it."""
         number, state = self._any(), self._choices.choice(_ENDS)
+        self._waiting = None  # once it has an outcome it may be trimmed
         messages = self._new_messages(number, self._choices.choice((0, 1, 2)))
         result = make_result(number, state, attempts=2)
         ids = [message.id for message in messages]
@@ -101,7 +107,7 @@ class Client(threading.Thread):
         self._journal.finish(result, messages)
 
     def forget(self) -> None:
-        number = self._any()
+        number, self._waiting = self._any(), None
         say("forget", number, threading.get_ident())
         self._journal.forget(make_request(number).event_hash)
 
@@ -127,6 +133,13 @@ class Client(threading.Thread):
         if self._messages:
             self._journal.outbox.failed(self._choices.choice(list(self._messages)), 1e9)
 
+    def look(self) -> None:
+        """A build that was recorded is found, unless the disk cannot be read."""
+        if self._waiting is not None:
+            with contextlib.suppress(Refused):
+                found = self._journal.find(make_request(self._waiting).event_hash)
+                assert found is not None, self._waiting
+
     def _any(self) -> int:
         return self._choices.choice(self._mine[-8:])
 
@@ -146,14 +159,24 @@ class Client(threading.Thread):
         return messages
 
 
+def opened(path: Path) -> Journal:
+    """Open the journal; one that is refused is tried once more, as a pod is started again."""
+    for last in (False, True):
+        journal = Journal(path, keep_seconds=3600, keep_max=15)
+        try:
+            journal.open()
+        except BootError as error:
+            say("boot_refused", str(error))
+            if last:
+                os._exit(0)
+        else:
+            break
+    return journal
+
+
 def live(path: Path, seed: int, life: int, steps: int) -> None:
     """Open the journal, load it, keep house; even lives end by a kill."""
-    journal = Journal(path, keep_seconds=3600, keep_max=15)
-    try:
-        journal.open()
-    except BootError as error:
-        say("boot_refused", str(error))
-        journal.open()
+    journal = opened(path)
     house = journal._housekeeping
     house._log_bytes = 1 << 18
     house.short = life % 2 == 1  # free pages go at once
@@ -168,7 +191,7 @@ def live(path: Path, seed: int, life: int, steps: int) -> None:
     for client in clients:
         client.join()
     if life % 2:
-        journal.close(10.0)
+        journal.close(1.0)
 
 
 def main(path: str, seed: str, lives: str, steps: str, *flags: str) -> None:
@@ -183,7 +206,7 @@ def main(path: str, seed: str, lives: str, steps: str, *flags: str) -> None:
     for life in range(int(lives)):
         child = os.fork()
         if not child:
-            if life >= 2:
+            if life == int(lives) - 1:
                 schema.MIGRATIONS += (NEXT_MIGRATION,)
             live(Path(path), int(seed), life, int(steps))
             os._exit(0)

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from lambda_builder.builds import BuildState
 from lambda_builder.journal import Journal
 from tests.crash.disk import Files
@@ -22,7 +24,8 @@ def faults(files: Files, promises: Promises, place: Path) -> list[str]:
     for name, content in files.items():
         (place / name).write_bytes(content)
     try:
-        return list(_faults(place / NAME, promises))
+        with capture_logs():
+            return list(_faults(place / NAME, promises))
     finally:
         shutil.rmtree(place)
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CHANGES = (
+_CALLS = (
     "openat,open,creat,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,"
     "rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,sync_file_range,"
-    "copy_file_range,sendfile"
+    "copy_file_range,sendfile,pread64,read"
 )
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _LINE = re.compile(
@@ -94,18 +94,23 @@ class Recording:
 
     before: dict[str, bytes]
     steps: list[Step]
+    injected: int = 0
+    """How many calls strace had fail."""
 
 
 def record(
     command: Sequence[str], directory: Path, trace: Path, *options: str, timeout: float = 100
 ) -> Recording:
-    """Run ``command`` under strace with ``options``; raises where the recorder knows a call not."""
+    """Run ``command`` under strace with ``options``.
+
+    Fails where the program does, or changes a file in a way that is not known here.
+    """
     before = contents(directory)
     done = subprocess.run(
         [
             *("strace", "--follow-forks", "--seccomp-bpf", "--decode-fds=path", "-xx"),
             *("--string-limit=1000000", "--signal=none", "--quiet=all", "-o", str(trace)),
-            *(f"--trace={_CHANGES}", *options, *command),
+            *(f"--trace={_CALLS}", *options, *command),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -113,7 +118,8 @@ def record(
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return Recording(before, list(_Reader(directory, before).steps(trace)))
+    steps = list(_Reader(directory, before).steps(trace))
+    return Recording(before, steps, trace.read_text().count("(INJECTED)"))
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -187,7 +193,7 @@ class _Reader:
             if gone is not None:
                 del self._names[gone]
                 yield Unlink(gone)
-        else:
+        elif name not in ("read", "pread64"):
             assert self._file(arguments) is None, f"the recorder does not know {name}"
 
     def _opened(self, arguments: str, rest: str) -> Iterator[Step]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lambda_builder.builds import BuildState, CancelRequest
-from lambda_builder.errors import Refused
-from lambda_builder.journal import Journal, OpenReport
+from lambda_builder.errors import BootError, Refused
+from lambda_builder.journal import Journal, OpenReport, database
 from lambda_builder.journal.rebuild import rebuild
-from lambda_builder.journal.schema import PAGE_SIZE
+from lambda_builder.journal.schema import PAGE_SIZE, TablesMissing, connect_writer
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.waiting import wait_until
 
@@ -323,6 +326,45 @@ def test_a_lookup_that_finds_damage_where_there_is_none_moves_nothing_aside(path
 
         assert journal.stats()["moved_aside"] == 0
         assert "id-5000" in open_ids(journal)
+
+
+@pytest.fixture
+def misread(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has SQLite call the file damaged so many times, as it does where the disk refuses reads."""
+
+    def misread(times: int) -> None:
+        left = iter(range(times))
+
+        def connect(path: Path) -> sqlite3.Connection:
+            if next(left, None) is not None:
+                raise TablesMissing("database disk image is malformed")
+            return connect_writer(path)
+
+        monkeypatch.setattr(database, "connect_writer", connect)
+
+    return misread
+
+
+def test_a_read_that_failed_once_is_no_damage(path, misread, open_and_report):
+    misread(1)
+
+    _, report = open_and_report(path)
+
+    assert not moved_aside(path)
+    assert report.open_rows == BUILDS * 3 // 4
+
+
+def test_a_file_that_the_disk_does_not_give_is_left_alone(path, misread, monkeypatch):
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    misread(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse)
+        with pytest.raises(BootError, match="cannot be opened: Input/output error"):
+            Journal(path, keep_seconds=3600.0, keep_max=1000).open()
+
+    assert not moved_aside(path)
 
 
 class Killed(BaseException):

@@ -1,0 +1,68 @@
+"""Records the load, and looks through images of what it left on the disk."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.crash.images import images
+from tests.crash.opening import NAME, faults
+from tests.crash.promises import Promises
+from tests.crash.recording import Recording, Told, record
+
+_LOAD = Path(__file__).with_name("load.py")
+_REPLAYED = os.environ.get("CRASH_RECORDING")
+"""A file that a failed test has kept: threads never run the same way twice."""
+
+_PARTS = ("", "-journal", "-wal", "-shm", ".lock", ".rebuilt", ".rebuilding", ".rebuilding-journal")
+"""The files that the journal writes, by what their names have behind its own."""
+
+
+def record_load(
+    place: Path, seed: int, *flags: str, lives: int = 4, steps: int = 15, strace: tuple[str, ...] = ()
+) -> Recording:
+    """Record processes that work on one journal, one after the other."""
+    if _REPLAYED:
+        recording: Recording = pickle.loads(Path(_REPLAYED).read_bytes())
+        return recording
+    directory = Path(tempfile.mkdtemp(dir=place))
+    words = (str(directory / NAME), str(seed), str(lives), str(steps), *flags)
+    paths = (directory, *(directory / f"{NAME}{part}" for part in _PARTS), Path(os.devnull))
+    only = [f"--trace-path={path}" for path in paths]
+    command = [sys.executable, str(_LOAD), *words]
+    return record(command, directory, place / "trace", *only, *strace)
+
+
+
+
+def losses(recording: Recording, place: Path, count: int, seed: int) -> tuple[int, list[str]]:
+    """Open some ``count`` images; returns how many there were, and what is wrong with which."""
+    opened, wrong, followed = 0, [], 0
+    promises = Promises()
+    for image in images(recording, count, seed):
+        for step in recording.steps[followed : image.steps]:
+            if isinstance(step, Told):
+                promises.follow(step.words)
+        followed = image.steps
+        opened += 1
+        wrong += [f"{image}: {what}" for what in faults(image.files, promises, place / "image")]
+    return opened, wrong
+
+
+def assert_nothing_lost(recording: Recording, place: Path, count: int, seed: int) -> int:
+    """Fail where an image is not as it must be; returns how many there were."""
+    opened, wrong = losses(recording, place, count, seed)
+    if wrong:
+        kept = Path(tempfile.gettempdir(), f"crash-recording-{seed}")
+        kept.write_bytes(pickle.dumps(recording))
+        shown = "\n".join(wrong[:5])
+        pytest.fail(
+            f"seed {seed}: {len(wrong)} faults in {opened} images; the same ones again with "
+            f"CRASH_RECORDING={kept}\n{shown}"
+        )
+    return opened
