@@ -71,9 +71,10 @@ def _choose(
                 spot = (steps, "all but change", place)
                 (entries if isinstance(change, Create | Rename | Unlink) else holes).append(spot)
         disk.follow(step)
+    entries.append((len(recording.steps), "all that was written", 0))
     share = count // 4
     cuts = [spot[0] for spot in written]
-    parts = [(lots.choice(cuts), "part", lots.getrandbits(32)) for _ in range(share)]
+    parts = [(lots.choice(cuts), "part", lots.getrandbits(32)) for _ in range(share if cuts else 0)]
     chosen: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for spots in (synced, written, holes):
         for steps, kind, number in lots.sample(spots, min(share, len(spots))):
@@ -81,5 +82,3 @@ def _choose(
     for steps, kind, number in (*parts, *entries):
         chosen[steps].append((kind, number))
     return chosen
-
-

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,19 @@ from tests.crash.schema import NEXT_MIGRATION
 from tests.journals import make_message, make_request, make_result
 
 THREADS = 3
+_WEIGHTS = {
+    "record": 30,
+    "record_again": 6,
+    "attempt": 15,
+    "finish": 25,
+    "forget": 4,
+    "reopen": 6,
+    "put": 5,
+    "deliver": 12,
+    "fail": 4,
+    "look": 5,
+}
+"""How often a client takes which step."""
 _ENDS = (BuildState.CREATED, BuildState.DEAD, BuildState.CANCELLED)
 
 
@@ -51,14 +65,8 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         for _ in range(self._steps):
-            step = self._choices.choices(
-                (self.record, self.record_again, self.attempt, self.finish, self.forget)
-                + (self.reopen, self.put, self.deliver, self.fail, self.look),
-                (30, 6, 15, 25, 4, 6, 5, 12, 4, 5),
-            )[0]
-            if not self._mine:
-                step = self.record
-            step()
+            (step,) = self._choices.choices([*_WEIGHTS], [*_WEIGHTS.values()])
+            getattr(self, step if self._mine else "record")()
 
     def _ask(self, call: Callable[[], None], *words: object) -> bool:
         thread = threading.get_ident()
@@ -92,9 +100,7 @@ class Client(threading.Thread):
     def attempt(self) -> None:
         number, attempts = self._any(), self._choices.randint(1, 4)
         event_hash = make_request(number).event_hash
-        self._ask(
-            lambda: self._journal.attempt(event_hash, attempts), "attempt", number, attempts
-        )
+        self._ask(lambda: self._journal.attempt(event_hash, attempts), "attempt", number, attempts)
 
     def finish(self) -> None:
         """An outcome or a cancel, with what is told of it."""
@@ -202,7 +208,11 @@ def main(path: str, seed: str, lives: str, steps: str, *flags: str) -> None:
     )
     if "lazy" in flags:
         writer = Database.writer
-        Database.writer = lambda self, *, durable: writer(self, durable=False)
+
+        def lazy(database: Database, *, durable: bool) -> sqlite3.Connection:
+            return writer(database, durable=False)
+
+        Database.writer = lazy  # type: ignore[assignment,method-assign]
     for life in range(int(lives)):
         child = os.fork()
         if not child:

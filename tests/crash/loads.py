@@ -24,20 +24,26 @@ _PARTS = ("", "-journal", "-wal", "-shm", ".lock", ".rebuilt", ".rebuilding", ".
 
 
 def record_load(
-    place: Path, seed: int, *flags: str, lives: int = 4, steps: int = 15, strace: tuple[str, ...] = ()
+    place: Path,
+    seed: int,
+    *flags: str,
+    lives: int = 4,
+    steps: int = 15,
+    strace: tuple[str, ...] = (),
 ) -> Recording:
-    """Record processes that work on one journal, one after the other."""
+    """Record processes that work on one journal, one after the other.
+
+    Of the other files that Python opens nothing is recorded, nor made to fail by ``strace``.
+    """
     if _REPLAYED:
-        recording: Recording = pickle.loads(Path(_REPLAYED).read_bytes())
-        return recording
+        kept: Recording = pickle.loads(Path(_REPLAYED).read_bytes())  # noqa: S301 - our own
+        return kept
     directory = Path(tempfile.mkdtemp(dir=place))
     words = (str(directory / NAME), str(seed), str(lives), str(steps), *flags)
     paths = (directory, *(directory / f"{NAME}{part}" for part in _PARTS), Path(os.devnull))
     only = [f"--trace-path={path}" for path in paths]
     command = [sys.executable, str(_LOAD), *words]
     return record(command, directory, place / "trace", *only, *strace)
-
-
 
 
 def losses(recording: Recording, place: Path, count: int, seed: int) -> tuple[int, list[str]]:

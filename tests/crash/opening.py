@@ -57,8 +57,8 @@ def read(journal: Journal) -> tuple[dict[str, Kept], list[str]]:
         builds[order[-1]] = (BuildState.QUEUED.value, build.attempts)
     for result in journal.finished(states=_ENDED, limit=1_000_000):
         builds[result.request.event_hash] = (result.state.value, result.attempts)
-    found = {
-        event_hash: Kept(*builds.get(event_hash, (None, 0)), frozenset(messages.get(event_hash, ())))
-        for event_hash in builds.keys() | messages.keys()
-    }
+    found = {}
+    for event_hash in builds.keys() | messages.keys():
+        state, attempts = builds.get(event_hash, (None, 0))
+        found[event_hash] = Kept(state, attempts, frozenset(messages.get(event_hash, ())))
     return found, order

@@ -1,4 +1,4 @@
-"""The power goes at any instant: what was acknowledged is there, once, in order, in a whole file."""
+"""The power goes at any instant: what was acknowledged is there, once, in order, the file whole."""
 
 from __future__ import annotations
 
