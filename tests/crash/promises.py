@@ -143,8 +143,8 @@ class Promises:
         """One that was acknowledged before the other was sent comes before it."""
         latest = 0
         for event_hash in open_hashes:
-            build = self._builds[event_hash]
-            if build.moved:
+            build = self._builds.get(event_hash)
+            if build is None or build.moved:
                 continue
             if build.acknowledged_at is not None and build.acknowledged_at < latest:
                 yield f"{event_hash} is behind one that was sent after it was acknowledged"
