@@ -30,6 +30,8 @@ class Connection:
         """Whether another request may follow the present answer."""
         self.is_idle = True
         """Whether nothing of a request has come since the last answer."""
+        self.comes_last = False
+        """Whether what it does next may take long, so that others go first."""
         self.deadline = 0.0
         self.watched_for = 0
         self.ready: Callable[[Connection], None] = _nobody_waits
@@ -51,12 +53,13 @@ def _nobody_waits(connection: Connection) -> None:
 class WaitingRoom:
     """The connections that wait for their clients, those that have waited for longest first.
 
-    Used by the worker's loop only.
+    Those whose clients have done their part are served in turns. Used by the worker's loop only.
     """
 
     def __init__(self, poller: selectors.BaseSelector) -> None:
         self._poller = poller
         self._waiting: dict[Connection, None] = {}
+        self._lines: tuple[dict[Connection, None], dict[Connection, None]] = ({}, {})
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._waiting))
@@ -72,7 +75,7 @@ class WaitingRoom:
         expired: Callable[[Connection], None],
         seconds: float,
     ) -> None:
-        """Call ``ready`` whenever the client has done its part, until the connection leaves.
+        """Call ``ready``, by ``serve``, when the client has done its part, until it leaves.
 
         ``expired`` is called when that takes longer than ``seconds``.
         """
@@ -82,6 +85,26 @@ class WaitingRoom:
             connection.watched_for = events
         connection.ready, connection.expired = ready, expired
         self.extend(connection, seconds)
+
+    def call(self, connection: Connection) -> None:
+        """Have the connection served in its turn, as if its client had done something."""
+        self._lines[connection.comes_last][connection] = None
+
+    @property
+    def is_anybody_called(self) -> bool:
+        """Whether there is something to serve."""
+        return any(self._lines)
+
+    def serve(self, seconds: float) -> None:
+        """Serve who was called, in order, until ``seconds`` are over; of each line at least one."""
+        until = time.monotonic() + seconds
+        for line in self._lines:
+            for connection in tuple(line):
+                line.pop(connection, None)
+                if connection in self._waiting:
+                    connection.ready(connection)
+                    if time.monotonic() > until:
+                        break
 
     def extend(self, connection: Connection, seconds: float) -> None:
         """Count the connection's wait from now."""
@@ -99,6 +122,8 @@ class WaitingRoom:
     def close(self, connection: Connection) -> None:
         """End the connection itself."""
         self.leave(connection)
+        for line in self._lines:
+            line.pop(connection, None)
         self._forget(connection)
         connection.close()
 
@@ -108,7 +133,7 @@ class WaitingRoom:
 
     def _on_event(self, connection: Connection, _: Any) -> None:
         if connection in self._waiting:
-            connection.ready(connection)
+            self.call(connection)
         else:
             self._forget(connection)
 

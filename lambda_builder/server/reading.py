@@ -15,20 +15,13 @@ from urllib.parse import urlsplit
 from greenlet import getcurrent, greenlet
 from gunicorn import http
 from gunicorn.http import errors as http_errors
+from gunicorn.http.body import Body
 
+from lambda_builder.server.chunks import BoundedChunks
 from lambda_builder.server.client import ClientSocket
 
 HEAD_BYTES = 131_072
 """Largest head of a request, all its lines together."""
-_LINE_BYTES = 8192
-"""Most that gunicorn asks for where it does not know how much follows."""
-_CHUNK_LINE_BYTES = 1024
-"""Most of that in one turn of the loop, in a chunked body."""
-_HEAD_STEP_BYTES = 2048
-"""The same in a head, behind which the first chunks come along."""
-_CHUNK_ROOM_BYTES = 8192
-"""What the sizes of chunks and the trailer may take beyond as much as the content: tiny chunks cost
-so much time that a few senders of them would silence the loop."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
@@ -41,13 +34,6 @@ class Truncated(http_errors.ParseException):  # type: ignore[misc]  # gunicorn h
 
     def __str__(self) -> str:
         return "the connection ended before the request did"
-
-
-class Padded(http_errors.ParseException):  # type: ignore[misc]
-    """A chunked body's framing takes more room than its content may."""
-
-    def __str__(self) -> str:
-        return "the chunks of the body are too small"
 
 
 class ConnectionOver(Exception):
@@ -64,19 +50,23 @@ class RequestReader:
         self._loop = getcurrent()
         self._greenlet = greenlet(self._run)
         self._readable = False
-        self._chunked: Any = None
-        self._chunked_from = 0
         self._in_head = True
         self.received = 0
         """Bytes that have come of the present request."""
+        self.in_chunks = False
+        """Whether a body in chunks is under way, which takes more time than other bytes do."""
+        self.is_paused = False
+        """Whether it can go on without another byte, and has let others go first."""
 
     def advance(self, *, readable: bool) -> Any:
         """Go on with what is there; returns a whole gunicorn request, or None: it is not yet.
 
-        ``readable`` allows one read of the connection. Raises gunicorn's ``ParseException`` for
-        what is no request, ``ConnectionOver`` at the connection's end, ``OSError`` as it comes.
+        ``readable`` allows one read of the connection, unless the reader has paused. Raises
+        gunicorn's ``ParseException`` for what is no request, ``ConnectionOver`` at the connection's
+        end, ``OSError`` as it comes.
         """
-        self._readable = readable
+        self._readable = readable and not self.is_paused
+        self.is_paused = False
         return self._greenlet.switch()
 
     def close(self) -> None:
@@ -87,16 +77,8 @@ class RequestReader:
 
     def recv(self, size: int) -> bytes:
         """Return bytes for gunicorn's parser, once there are any; nothing at the end."""
-        if self._in_head:
-            if self.received > HEAD_BYTES:
-                raise http_errors.LimitRequestHeaders("head too large")
-            size = _HEAD_STEP_BYTES
-        if self._chunked is not None:
-            content = self._chunked.buf.tell() + self._chunked.reader.buf.tell()
-            if self.received - self._chunked_from > _CHUNK_ROOM_BYTES + 2 * content:
-                raise Padded
-            if size <= _LINE_BYTES:
-                size = _CHUNK_LINE_BYTES
+        if self._in_head and self.received > HEAD_BYTES:
+            raise http_errors.LimitRequestHeaders("head too large")
         while True:
             while not self._readable:
                 self._loop.switch(None)
@@ -108,6 +90,10 @@ class RequestReader:
             self.received += len(data)
             return data
 
+    def _pause(self) -> None:
+        self.is_paused = True
+        self._loop.switch(None)
+
     def _run(self) -> Any:
         try:
             for request in self._parser:
@@ -115,7 +101,7 @@ class RequestReader:
                 self._loop.switch(request)
                 request.body = BytesIO()  # the parser keeps its last request
                 self.received = len(self._parser.unreader.buf.getvalue())
-                self._in_head, self._chunked = True, None
+                self._in_head = True
         except http_errors.NoMoreData:
             raise Truncated from None
         raise ConnectionOver
@@ -137,13 +123,23 @@ class RequestReader:
                 self._client.send(_CONTINUE)
         self._in_head = False
         if length is None:
-            self._chunked, self._chunked_from = request.body, self.received
-        body = request.body.read(limit + 1 if length is None else length)
-        if length is not None and len(body) < length:
-            raise Truncated
+            body = self._chunked_body(request)
+        else:
+            body = request.body.read(length)
+            if len(body) < length:
+                raise Truncated
         if len(body) > limit:
             request.force_close()
         request.body = BytesIO(body)
+
+    def _chunked_body(self, request: Any) -> bytes:
+        """Read up to one byte beyond the limit."""
+        self.in_chunks = True
+        chunks = BoundedChunks(request, self._parser.unreader, lambda: self.received, self._pause)
+        request.body = Body(chunks)
+        body: bytes = request.body.read(self._max_body_bytes + 1)
+        self.in_chunks = False
+        return body
 
 
 def check_host(request: Any) -> None:

@@ -13,8 +13,9 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http import errors as http_errors
 
+from lambda_builder.server.chunks import CHUNKS_AT_A_TIME, Padded
 from lambda_builder.server.client import ClientSocket
-from lambda_builder.server.reading import HEAD_BYTES, ConnectionOver, Padded, RequestReader
+from lambda_builder.server.reading import HEAD_BYTES, ConnectionOver, RequestReader
 from tests.hostile import generate
 
 MOST = 65_536
@@ -61,10 +62,18 @@ def outcome(parts: list[bytes]) -> list[Any]:
 def read_all(reader: RequestReader, size: int) -> Iterator[Any]:
     """Advance as often as ``size`` bytes can be there to be read; yield each whole request."""
     for _ in range(size // 1024 + 3):
-        request = reader.advance(readable=True)
+        request = advance(reader)
         while request is not None:
             yield request.method, request.uri, sorted(request.headers), request.body.read()
-            request = reader.advance(readable=False)
+            request = advance(reader, readable=False)
+
+
+def advance(reader: RequestReader, *, readable: bool = True) -> Any:
+    """Advance until the reader waits for its client."""
+    request = reader.advance(readable=readable)
+    while request is None and reader.is_paused:
+        request = reader.advance(readable=True)
+    return request
 
 
 @pytest.mark.parametrize("raw", [GET, POST, CHUNKED, GET + POST + CHUNKED + GET])
@@ -118,9 +127,9 @@ def test_of_a_chunked_body_no_more_is_read_than_shows_that_it_is_too_large() -> 
         for _ in range(MOST // 4096):
             theirs.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
             for _ in range(8):
-                assert reader.advance(readable=True) is None
+                assert advance(reader) is None
         theirs.sendall(b"1000\r\nx")
-        request = reader.advance(readable=True)
+        request = advance(reader)
         assert request.should_close()
         assert len(request.body.read()) == MOST + 1
 
@@ -148,11 +157,46 @@ def test_what_is_no_content_is_bounded(begin: bytes, more: bytes, refused: type[
         def send_on() -> None:
             for _ in range(3 * HEAD_BYTES // len(more)):
                 theirs.sendall(more)
-                assert reader.advance(readable=True) is None
+                assert advance(reader) is None
 
         theirs.sendall(begin)
         with pytest.raises(refused):
             send_on()
+
+
+def chunked(*lines: bytes) -> bytes:
+    return (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"".join(lines)
+        + b"0\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[b"1\r\nx\r\n"] * 2046, [b"2;" + b"a" * 2042 + b"\r\nxx\r\n"] * 4],
+    ids=["chunks", "extensions"],
+)
+def test_the_bound_on_framing_is_the_same_however_the_bytes_are_cut(lines: list[bytes]) -> None:
+    rng = random.Random(1)
+    for raw, accepted in ((chunked(*lines), True), (chunked(*lines, lines[0]), False)):
+        for _ in range(20):
+            places = sorted(rng.randrange(len(raw) + 1) for _ in range(rng.choice([0, 1, 3, 20])))
+            parts = [raw[a:b] for a, b in zip([0, *places], [*places, len(raw)], strict=True)]
+            assert outcome(parts)[-1] == ("over" if accepted else "Padded"), places
+
+
+def test_a_reader_of_many_chunks_lets_others_go_first_every_few_of_them() -> None:
+    lines = [b"10\r\n" + b"x" * 16 + b"\r\n"] * 20 * CHUNKS_AT_A_TIME
+    with reading() as (reader, theirs):
+        theirs.sendall(chunked(*lines))
+        pauses = 0
+        while (request := reader.advance(readable=True)) is None:
+            assert reader.in_chunks
+            pauses += reader.is_paused
+        assert pauses == 21
+        assert not reader.in_chunks
+        assert len(request.body.read()) == 16 * len(lines)
 
 
 def test_a_body_is_asked_for_once_its_head_is_known_to_be_good() -> None:
