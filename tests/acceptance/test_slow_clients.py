@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import select
+import selectors
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +25,9 @@ AT_ONCE = 1.0
 REQUEST_SECONDS = 5.0
 OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 """A request with a large answer."""
+CHUNKED_HEAD = b"POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOOD_SECONDS = 30.0
+"""A flood ends after that, whatever comes of the test."""
 
 
 @pytest.fixture
@@ -71,6 +76,61 @@ class Clients:
         for client in made:
             assert client.recv(1, socket.MSG_PEEK)
         return made
+
+
+class Flood:
+    """Connections that send on as fast as they can, and are made again when they end."""
+
+    def __init__(self, port: int, begin: bytes, more: bytes, *, count: int) -> None:
+        self._address = "127.0.0.1", port
+        self._begin, self._more = begin, more
+        self._stopped = threading.Event()
+        self._sent = 0
+        self._thread = threading.Thread(target=self._run, args=(count,))
+
+    def __enter__(self) -> Flood:
+        self._thread.start()
+        wait_until(self.is_under_way, "the flood")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def is_under_way(self) -> bool:
+        """Whether something was sent since this was last asked."""
+        sent, self._sent = self._sent, 0
+        return sent > 0
+
+    def _run(self, count: int) -> None:
+        until = time.monotonic() + FLOOD_SECONDS
+        with selectors.DefaultSelector() as selector:
+            for _ in range(count):
+                self._connect(selector)
+            while not self._stopped.is_set() and time.monotonic() < until:
+                for key, _ in selector.select(0.1):
+                    self._send(selector, key)
+            for key in tuple(selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+
+    def _connect(self, selector: selectors.BaseSelector) -> None:
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(self._address)
+        selector.register(client, selectors.EVENT_WRITE, self._begin)
+
+    def _send(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        client = key.fileobj
+        assert isinstance(client, socket.socket)
+        try:
+            self._sent += client.send(key.data)
+            selector.modify(client, selectors.EVENT_WRITE, self._more)
+        except BlockingIOError:
+            return
+        except OSError:
+            selector.unregister(client)
+            client.close()
+            self._connect(selector)
 
 
 def seconds_for_a_probe(service: ServiceProcess) -> float:
@@ -136,23 +196,41 @@ def test_a_client_that_reads_little_by_little_gets_every_answer_whole(
     assert got.count(b"HTTP/1.1 200 OK\r\n") == count
 
 
+def events_p99(service: ServiceProcess, run: str) -> float:
+    with requests.Session() as session:
+        taken = [
+            seconds(lambda n=n: service.post(f"{run}-{n}", session=session))  # type: ignore[misc]
+            for n in range(100)
+        ]
+    return sorted(taken)[-2]
+
+
+def probes(service: ServiceProcess) -> float:
+    return statistics.median(seconds_for_a_probe(service) for _ in range(20))
+
+
 def test_hundreds_of_slow_clients_do_not_slow_down_events_and_probes(
     service: ServiceProcess, clients: Clients
 ) -> None:
-    def events_p99() -> float:
-        with requests.Session() as session:
-            taken = [seconds(lambda n=n: service.post(n, session=session)) for n in range(100)]  # type: ignore[misc]
-        return sorted(taken)[-2]
-
-    def probes() -> float:
-        return statistics.median(seconds_for_a_probe(service) for _ in range(20))
-
-    alone = events_p99(), probes()
+    alone = events_p99(service, "alone"), probes(service)
     clients.that_do_not_read(50)
     clients.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", 200)
     clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", 200)
-    assert events_p99() < max(0.2, 4 * alone[0])
-    assert probes() < max(0.05, 4 * alone[1])
+    assert events_p99(service, "slow") < max(0.2, 4 * alone[0])
+    assert probes(service) < max(0.05, 4 * alone[1])
+
+
+@pytest.mark.parametrize("content", [1, 8], ids=["refused", "within the bounds"])
+def test_a_flood_of_tiny_chunks_does_not_silence_events_and_probes(
+    service: ServiceProcess, content: int
+) -> None:
+    alone = seconds(lambda: service.post("alone")), probes(service)
+    chunks = b"%x\r\n%b\r\n" % (content, b"x" * content) * 600
+    with Flood(service.port, CHUNKED_HEAD + chunks, chunks, count=400) as flood:
+        for number in range(10):
+            assert seconds(lambda n=number: service.post(n)) < max(2.0, 20 * alone[0])  # type: ignore[misc]
+        assert probes(service) < max(0.5, 20 * alone[1])
+        assert flood.is_under_way()
 
 
 def test_where_all_connections_are_taken_who_waited_for_longest_makes_room(
