@@ -26,7 +26,7 @@ from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal import Journal, OutboxMessage, schema
 from lambda_builder.journal.database import Database
 from tests.crash.schema import NEXT_MIGRATION
-from tests.journals import make_message, make_request, make_result
+from tests.journals import make_message, make_request, make_result, raw
 
 THREADS = 3
 _WEIGHTS = {
@@ -201,7 +201,11 @@ def live(path: Path, seed: int, life: int, steps: int) -> None:
 
 
 def main(path: str, seed: str, lives: str, steps: str, *flags: str) -> None:
-    """Work through the lives; with ``lazy`` nothing is synced, so that there is a loss to find."""
+    """Work through the lives.
+
+    With ``lazy`` no commit is synced, so that there is a loss to find; with ``damaged`` the file
+    lacks a table when the second life begins, and all its builds can be read.
+    """
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -218,6 +222,9 @@ def main(path: str, seed: str, lives: str, steps: str, *flags: str) -> None:
         if not child:
             if life == int(lives) - 1:
                 schema.MIGRATIONS += (NEXT_MIGRATION,)
+            if "damaged" in flags and life == 1:
+                with raw(Path(path)) as connection:
+                    connection.execute("DROP TABLE probe")
             live(Path(path), int(seed), life, int(steps))
             os._exit(0)
         _, status = os.waitpid(child, 0)

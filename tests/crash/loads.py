@@ -19,7 +19,8 @@ _LOAD = Path(__file__).with_name("load.py")
 _REPLAYED = os.environ.get("CRASH_RECORDING")
 """A file that a failed test has kept: threads never run the same way twice."""
 
-_PARTS = ("", "-journal", "-wal", "-shm", ".lock", ".rebuilt", ".rebuilding", ".rebuilding-journal")
+_NEW = (".rebuilding", ".rebuilding-journal", ".rebuilding-wal", ".rebuilt")
+_PARTS = ("", "-journal", "-wal", "-shm", ".lock", *_NEW)
 """The files that the journal writes, by what their names have behind its own."""
 
 
@@ -46,7 +47,9 @@ def record_load(
     return record(command, directory, place / "trace", *only, *strace)
 
 
-def losses(recording: Recording, place: Path, count: int, seed: int) -> tuple[int, list[str]]:
+def losses(
+    recording: Recording, place: Path, count: int, seed: int, *, damaged: bool = False
+) -> tuple[int, list[str]]:
     """Open some ``count`` images; returns how many there were, and what is wrong with which."""
     opened, wrong, followed = 0, [], 0
     promises = Promises()
@@ -56,13 +59,16 @@ def losses(recording: Recording, place: Path, count: int, seed: int) -> tuple[in
                 promises.follow(step.words)
         followed = image.steps
         opened += 1
-        wrong += [f"{image}: {what}" for what in faults(image.files, promises, place / "image")]
+        found = faults(image.files, promises, place / "image", damaged=damaged)
+        wrong += [f"{image}: {what}" for what in found]
     return opened, wrong
 
 
-def assert_nothing_lost(recording: Recording, place: Path, count: int, seed: int) -> int:
+def assert_nothing_lost(
+    recording: Recording, place: Path, count: int, seed: int, *, damaged: bool = False
+) -> int:
     """Fail where an image is not as it must be; returns how many there were."""
-    opened, wrong = losses(recording, place, count, seed)
+    opened, wrong = losses(recording, place, count, seed, damaged=damaged)
     if wrong:
         kept = Path(tempfile.gettempdir(), f"crash-recording-{seed}")
         kept.write_bytes(pickle.dumps(recording))

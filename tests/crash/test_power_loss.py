@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.disk import Disk
 from tests.crash.loads import assert_nothing_lost, losses, record_load
-from tests.crash.recording import Sync, Told, contents
+from tests.crash.recording import Rename, Sync, Told, contents
 from tests.programs import needs
 
 pytestmark = needs("strace")
@@ -28,6 +28,13 @@ def test_no_instant_is_a_bad_one_to_cut_the_power(place, seed):
     opened = assert_nothing_lost(record_load(place, seed, steps=60), place, 1100, seed)
 
     assert opened >= 1000
+
+
+def test_a_rebuild_that_the_power_cuts_loses_nothing_that_can_be_read(place):
+    recording = record_load(place, 1, "damaged", lives=2, steps=8)
+
+    assert any(isinstance(step, Rename) for step in recording.steps)
+    assert_nothing_lost(recording, place, 120, seed=1, damaged=True)
 
 
 def test_a_journal_that_did_not_sync_would_be_found_out(place):
