@@ -409,9 +409,9 @@ def test_a_registry_secret_without_a_place_refuses_to_boot(template):
 
 
 def test_service_account_and_kueue_queue_are_set(template):
-    manifest = template(service_account="builder", kueue_queue="team-$a").render(build())
+    manifest = template(service_account="builder", kueue_queue="team-a").render(build())
     assert manifest["spec"]["template"]["spec"]["serviceAccountName"] == "builder"
-    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-$a"
+    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
     assert manifest["spec"]["suspend"] is True
 
 
