@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 
 from lambda_builder.errors import FailureReason, Permanent, Transient
 from lambda_builder.kube.errors import NotFound
 from lambda_builder.kube.jobs import Job, JobManager
 from lambda_builder.kube.pods import Pod, PodReader, build_container
 from lambda_builder.kube.status import event_hash_of, is_finished
-from lambda_builder.kube.streams import ByteStream
+from lambda_builder.kube.streams import ByteStream, OpenStream
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
@@ -39,20 +38,16 @@ class JobLog:
         self._name = job_name
         self._event_hash = event_hash
         self._wait_seconds = wait_seconds
-        self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._stream: ByteStream | None = None
+        self._stream = OpenStream()
         self._shown: dict[tuple[str, int], int] = {}
         """Bytes shown of each container's log, by its pod and how often it was restarted."""
         self._complete: set[tuple[str, int]] = set()
 
     def close(self) -> None:
         """End the reading, also where it waits; harmless twice."""
-        with self._lock:
-            self._closed.set()
-            stream = self._stream
-        if stream is not None:
-            stream.close()
+        self._closed.set()
+        self._stream.close()
 
     def job(self) -> Job | None:
         """Return the Job if it is there, and this event's; raises as ``KubeClient.request``."""
@@ -79,11 +74,11 @@ class JobLog:
             raise NoLog(str(error)) from error
         if stream is None:
             raise NoLog(f"Job {self._name} has not begun to run")
-        self._adopt(stream)
+        self._stream.adopt(stream)
         return self._chunks(stream)
 
     def _chunks(self, stream: ByteStream) -> Generator[bytes]:
-        with self._adopted(stream):
+        with self._stream.reading(stream):
             yield from stream.chunks()
 
     # -- and what comes ------------------------------------------------------------------------
@@ -134,7 +129,7 @@ class JobLog:
     def _rest(self, stream: ByteStream, key: tuple[str, int]) -> Iterator[bytes]:
         """Yield what is new: a log that was cut is read again from its beginning."""
         position = 0
-        with self._adopted(stream):
+        with self._stream.reading(stream):
             for chunk in stream.chunks():
                 fresh = chunk[max(0, self._shown.get(key, 0) - position) :]
                 position += len(chunk)
@@ -152,23 +147,6 @@ class JobLog:
             if error.reason is FailureReason.BAD_REQUEST:
                 return None
             raise
-
-    @contextmanager
-    def _adopted(self, stream: ByteStream) -> Iterator[None]:
-        self._adopt(stream)
-        try:
-            yield
-        finally:
-            self._adopt(None)
-            stream.close()
-
-    def _adopt(self, stream: ByteStream | None) -> None:
-        """Let ``close`` know what to close; where it came before, do that now."""
-        with self._lock:
-            self._stream = stream
-            closed = self._closed.is_set()
-        if closed and stream is not None:
-            stream.close()
 
 
 def _build_status(pod: Pod) -> tuple[int, bool]:

@@ -80,14 +80,6 @@ class PodReader:
             read_timeout=LOG_SILENCE_SECONDS,
         )
 
-    def list_events(self, field_selector: str, *, limit: int = 100) -> list[Event]:
-        """Return events, such as those with ``involvedObject.uid=…``."""
-        query: Query = {"fieldSelector": field_selector, "limit": limit}
-        answer = self._client.request(
-            "list_events", "GET", f"{self._namespace}/events", query=query
-        )
-        return answer.get("items") or []
-
     def _log_path(self, pod: str) -> str:
         return f"{self._namespace}/pods/{quote(pod, safe='')}/log"
 

@@ -29,7 +29,7 @@ _DIGEST_DIGITS = 32
 _NOTED = fields_marked(Mark.JOB)
 _values_noted = attrgetter(*_NOTED)
 _MORE_TO_TELL = (None, "started")
-_FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
+FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
 
@@ -115,10 +115,10 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
     """
     if result.state.waits or result.state is BuildState.CANCELLED:
         return result
-    if result.state is BuildState.DEAD and not record.active and record.state not in _FINISHED:
+    if result.state is BuildState.DEAD and not record.active and record.state not in FINISHED:
         return result
     if result.job_uid == record.uid:
-        if result.state in _FINISHED and record.state is not result.state:
+        if result.state in FINISHED and record.state is not result.state:
             return result
     elif result.job_uid and (record.created_at or 0.0) < (result.created_at or 0.0):
         return result

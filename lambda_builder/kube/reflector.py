@@ -11,15 +11,16 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import structlog
 
 from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.errors import Gone
-from lambda_builder.kube.streams import ByteStream
+from lambda_builder.kube.streams import OpenStream
 from lambda_builder.threads import Background, Backoff
 
 Object = dict[str, Any]
@@ -39,62 +40,39 @@ _LOOK_SECONDS = 0.25
 _WATCH_JITTER = 0.2
 
 
-class Mirror(Protocol):
-    """Who is told what the collection holds; called by the reflector's thread only."""
-
-    def list_begins(self) -> None:
-        """Pages follow; an earlier list that did not end counts for nothing."""
-
-    def page(self, objects: Sequence[Object]) -> None:
-        """A part of the list."""
-
-    def list_ends(self) -> None:
-        """Everything was in the pages; what was not is gone."""
-
-    def event(self, kind: EventType, obj: Object) -> None:
-        """One change, in the order in which they happened."""
-
-
-def _always() -> bool:
-    return True
-
-
-class Reflector:
+class Reflector(ABC):
     """Lists and watches one collection; starts and stops as ``Background``.
 
-    A watch lasts ``watch_seconds``, more or less a fifth, and may stay silent for
-    ``silence_seconds``; API servers send a bookmark every minute. While ``available`` says no,
-    nothing is asked.
+    A subclass keeps the copy: its own thread calls ``list_begins``, ``page``, ``list_ends`` and
+    ``event``, and nobody else does.
     """
+
+    page_size = 500
+    watch_seconds = 300.0
+    """How long a watch lasts, more or less a fifth."""
+    silence_seconds = 90.0
+    """How long a watch may be silent; API servers send a bookmark every minute."""
 
     def __init__(
         self,
         client: KubeClient,
         path: str,
         label_selector: str,
-        mirror: Mirror,
         *,
         name: str,
-        available: Callable[[], bool] = _always,
-        page_size: int = 500,
-        watch_seconds: float = 300.0,
-        silence_seconds: float = 90.0,
-        rng: random.Random | None = None,
+        available: Callable[[], bool],
     ) -> None:
+        """While ``available`` says no, nothing is requested."""
         self._client = client
         self._path = path
         self._selector = label_selector
-        self._mirror = mirror
         self._name = name
         self._available = available
-        self._page_size = page_size
-        self._watch_seconds, self._silence_seconds = watch_seconds, silence_seconds
-        self._rng = rng or random.Random()
+        self._rng = random.Random()
         self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS, rng=self._rng)
-        self._lock = threading.Lock()
-        self._thread = Background(name, self._loop, wake=self._close_stream)
+        self._stream = OpenStream()
+        self._thread = Background(name, self._loop, wake=self._stream.close)
         self._stopping = self._thread.stopping
-        self._stream: ByteStream | None = None
         self._version = ""
         """Where the watch goes on; empty when only a list can tell."""
         self._failures = 0
@@ -121,16 +99,28 @@ class Reflector:
 
     @property
     def following(self) -> bool:
-        """Whether changes are told as they happen, as far as is known."""
+        """Whether the copy is current, as far as is known."""
         return self._following
 
-    # -- the thread ----------------------------------------------------------------------------
+    # -- the copy ------------------------------------------------------------------------------
 
-    def _close_stream(self) -> None:
-        with self._lock:
-            stream = self._stream
-        if stream is not None:
-            stream.close()
+    @abstractmethod
+    def list_begins(self) -> None:
+        """Pages follow; an earlier list that did not end counts for nothing."""
+
+    @abstractmethod
+    def page(self, objects: Sequence[Object]) -> None:
+        """Take a part of the list."""
+
+    @abstractmethod
+    def list_ends(self) -> None:
+        """Everything was in the pages; what was not is gone."""
+
+    @abstractmethod
+    def event(self, kind: EventType, obj: Object) -> None:
+        """Take one change, in the order in which they happened."""
+
+    # -- the thread ----------------------------------------------------------------------------
 
     def _loop(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
@@ -143,25 +133,25 @@ class Reflector:
                 self._interrupted(gone)
             except AttemptFailed as error:
                 self._interrupted(error)
-            except Exception as error:  # noqa: BLE001 - the mirror may be wrong now: list again
+            except Exception as error:  # noqa: BLE001 - the copy may be wrong now: list again
                 self._version = ""
                 structlog.get_logger().exception("watch_broken", watch=self._name)
                 self._interrupted(Transient(FailureReason.API_ERROR, repr(error)))
         self._following = False
 
     def _list(self) -> None:
-        self._mirror.list_begins()
+        self.list_begins()
         query: dict[str, str | int] = {
             "labelSelector": self._selector,
-            "limit": self._page_size,
+            "limit": self.page_size,
         }
         while not self._stopping.is_set():
             answer = self._client.request(f"list_{self._plural}", "GET", self._path, query=query)
             metadata = answer.get("metadata") or {}
-            self._mirror.page(answer.get("items") or ())
+            self.page(answer.get("items") or ())
             more = metadata.get("continue")
             if not more:
-                self._mirror.list_ends()
+                self.list_ends()
                 self._version = str(metadata.get("resourceVersion") or "")
                 self._synced.set()
                 return
@@ -169,7 +159,7 @@ class Reflector:
             self._stopping.wait(_PAGE_PAUSE_SECONDS)
 
     def _watch(self) -> None:
-        seconds = self._watch_seconds * self._rng.uniform(1 - _WATCH_JITTER, 1 + _WATCH_JITTER)
+        seconds = self.watch_seconds * self._rng.uniform(1 - _WATCH_JITTER, 1 + _WATCH_JITTER)
         query: dict[str, str | int | bool] = {
             "labelSelector": self._selector,
             "watch": True,
@@ -180,31 +170,19 @@ class Reflector:
         if self._stopping.is_set():
             return
         stream = self._client.stream(
-            f"watch_{self._plural}", self._path, query, read_timeout=self._silence_seconds
+            f"watch_{self._plural}", self._path, query, read_timeout=self.silence_seconds
         )
         began = time.monotonic()
-        if not self._adopt(stream):
-            return
-        try:
+        with self._stream.reading(stream):
+            if self._stopping.is_set():
+                return
             self._resumed()
             for line in stream:
                 self._take(line)
                 self._failures = 0
-        finally:
-            self._adopt(None)
-            stream.close()
         if time.monotonic() - began < _SHORT_WATCH_SECONDS:
             # Ended as soon as it began: without a pause that would be a storm.
             raise Transient(FailureReason.API_ERROR, "the watch was ended at once")
-
-    def _adopt(self, stream: ByteStream | None) -> bool:
-        """Let ``stop`` know what to close; False when it was called meanwhile."""
-        with self._lock:
-            self._stream = stream
-            stopping = self._stopping.is_set()
-        if stopping and stream is not None:
-            stream.close()
-        return not stopping
 
     def _take(self, line: bytes) -> None:
         try:
@@ -217,7 +195,7 @@ class Reflector:
         if kind == "ERROR":
             raise _status_error(obj)
         if kind in ("ADDED", "MODIFIED", "DELETED"):
-            self._mirror.event(kind, obj)
+            self.event(kind, obj)
         # A bookmark is an object that has nothing but its version.
         self._version = str(obj["metadata"]["resourceVersion"])
 

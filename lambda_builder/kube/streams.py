@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from types import TracebackType
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lambda_builder.kube.errors import CONNECTION_ERRORS, unreachable
@@ -14,7 +13,7 @@ _CHUNK = 65_536
 
 
 class ByteStream:
-    """The body of an answer, by lines or as it comes; a context manager.
+    """The body of an answer, by lines or as it comes.
 
     One thread reads; ``close`` may be called from any other and ends a read that blocks. Reading
     raises ``Unreachable`` when the connection breaks or stays silent for longer than the read
@@ -26,17 +25,6 @@ class ByteStream:
         self._response = response
         self._reading = threading.Lock()
         self._closed = False
-
-    def __enter__(self) -> ByteStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield whole lines without their end, and what is left of one where the answer ends."""
@@ -73,3 +61,37 @@ class ByteStream:
             self._response.shutdown()
         with self._reading:
             self._response.close()
+
+
+class OpenStream:
+    """Which stream one thread reads, so that another can end that; closed once for good."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stream: ByteStream | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the stream there is, and every later one; harmless twice, from any thread."""
+        with self._lock:
+            self._closed = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def adopt(self, stream: ByteStream | None) -> None:
+        """Let ``close`` know what to close; where it came before, do that now."""
+        with self._lock:
+            self._stream = stream
+        if self._closed and stream is not None:
+            stream.close()
+
+    @contextmanager
+    def reading(self, stream: ByteStream) -> Iterator[None]:
+        """Adopt ``stream`` for a block, which ends with it closed."""
+        self.adopt(stream)
+        try:
+            yield
+        finally:
+            self.adopt(None)
+            stream.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.index import JobIndex
 from lambda_builder.kube.labels import OUR_JOBS
 from lambda_builder.kube.record import (
+    FINISHED,
     Job,
     JobRecord,
     correlation_key,
@@ -23,8 +23,6 @@ from lambda_builder.kube.record import (
     target_key,
 )
 from lambda_builder.kube.reflector import EventType, Reflector
-
-_FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,7 @@ class JobChange:
 Listener = Callable[[JobChange], None]
 
 
-def _always() -> bool:
-    return True
-
-
-class JobWatcher:
+class JobWatcher(Reflector):
     """Records of our Jobs; thread-safe, starts and stops as ``Background``.
 
     Listeners are called by the watching thread, one change after the other, once the records show
@@ -70,30 +64,16 @@ class JobWatcher:
         namespace: str,
         *,
         keep_details: bool = False,
-        available: Callable[[], bool] = _always,
-        page_size: int = 500,
-        watch_seconds: float = 300.0,
-        silence_seconds: float = 90.0,
-        rng: random.Random | None = None,
+        available: Callable[[], bool] = lambda: True,
     ) -> None:
         """``keep_details`` lets records make a whole ``BuildResult`` until its end was told."""
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        super().__init__(client, path, OUR_JOBS, name="job-watcher", available=available)
         self._keep_details = keep_details
         self._listeners: list[Listener] = []
         self._list_listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._index = JobIndex()
         self._seen: set[str] = set()
-        self._reflector = Reflector(
-            client,
-            f"/apis/batch/v1/namespaces/{namespace}/jobs",
-            OUR_JOBS,
-            self,
-            name="job-watcher",
-            available=available,
-            page_size=page_size,
-            watch_seconds=watch_seconds,
-            silence_seconds=silence_seconds,
-            rng=rng,
-        )
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change; to be called before ``start``."""
@@ -107,25 +87,7 @@ class JobWatcher:
         """
         self._list_listeners.append((begins, ends))
 
-    def start(self) -> None:
-        """Begin to list and watch; returns at once."""
-        self._reflector.start()
-
-    def stop(self, timeout: float) -> list[str]:
-        """End the watch; returns the name of its thread if that is alive after ``timeout``."""
-        return self._reflector.stop(timeout)
-
     # -- what is known -------------------------------------------------------------------------
-
-    @property
-    def synced(self) -> bool:
-        """Whether all Jobs there were have been read once."""
-        return self._reflector.synced
-
-    @property
-    def following(self) -> bool:
-        """Whether the records are current, as far as is known."""
-        return self._reflector.following
 
     @property
     def active_count(self) -> int:
@@ -152,11 +114,6 @@ class JobWatcher:
         """Return the records of the Jobs of that third party and parser."""
         return self._index.of_target(target_key(third_party_id, parser_id))
 
-    def active_for(self, third_party_id: str, parser_id: str) -> JobRecord | None:
-        """Return an active Job of that third party and parser."""
-        active = [r for r in self.of_target(third_party_id, parser_id) if r.active]
-        return active[0] if active else None
-
     def active_job(self, third_party_id: str, parser_id: str, event_hash: str) -> str | None:
         """Return the name of an active Job of that target which is another event's.
 
@@ -168,7 +125,7 @@ class JobWatcher:
             return None
         return active[0].name
 
-    # -- told by the reflector -----------------------------------------------------------------
+    # -- called by the watching thread ---------------------------------------------------------
 
     def list_begins(self) -> None:
         """Forget which Jobs an unfinished list has shown."""
@@ -202,7 +159,7 @@ class JobWatcher:
         if known is not None and known.uid == obj["metadata"]["uid"]:
             # It may have finished after it was last seen, and have been deleted right away.
             last = self._read(obj)
-            self._gone(last if last.state in _FINISHED else known)
+            self._gone(last if last.state in FINISHED else known)
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -217,7 +174,7 @@ class JobWatcher:
             known = None
         if record == known:
             return
-        if known is not None and known.state in _FINISHED and record.state not in _FINISHED:
+        if known is not None and known.state in FINISHED and record.state not in FINISHED:
             return  # a Job never starts again: this was seen before, in a newer state
         self._index.replace(known, record)
         self._tell(JobChange("changed" if known else "appeared", record, known))

@@ -190,8 +190,11 @@ def watch(client: KubeClient, heard: Heard) -> Iterator[Callable[..., JobWatcher
     started: list[JobWatcher] = []
 
     def make(**settings: object) -> JobWatcher:
+        pace = {name: settings.pop(name) for name in list(settings) if hasattr(JobWatcher, name)}
         with_client = settings.pop("client", client)
         watcher = JobWatcher(with_client, NAMESPACE, **settings)  # type: ignore[arg-type]
+        for name, value in pace.items():
+            setattr(watcher, name, value)
         watcher.listen(heard.append)
         watcher.start()
         started.append(watcher)

@@ -52,12 +52,11 @@ def test_jobs_are_found_by_event_and_by_target(builds, watch, cluster):
     assert watcher.by_event(first.event_hash).name == first.job_name
     assert watcher.by_event(first.event_hash[:32]).name == first.job_name
     assert watcher.by_event("no digest") is None
-    assert watcher.active_for("customer-1", "p").name == first.job_name
-    assert watcher.active_for("customer-1", "nobody") is None
+    assert watcher.active_job("customer-1", "nobody", second.event_hash) is None
     assert watcher.active_job("customer-1", "p", second.event_hash) == first.job_name
     assert watcher.active_job("customer-1", "p", first.event_hash) is None
     cluster.finish_job(first.job_name, succeeded=False)
-    wait_until(lambda: watcher.active_for("customer-1", "p") is None, "the end")
+    wait_until(lambda: watcher.active_job("customer-1", "p", second.event_hash) is None, "the end")
     assert watcher.by_event(first.event_hash).state is BuildState.FAILED
 
 
@@ -169,7 +168,8 @@ def test_a_list_that_expires_between_pages_begins_again(cluster, client, builds)
             cluster.add_fault(expired)
         told.append(change.kind)
 
-    watcher = JobWatcher(client, NAMESPACE, page_size=2)
+    watcher = JobWatcher(client, NAMESPACE)
+    watcher.page_size = 2
     watcher.listen(expire_once)
     watcher.start()
     wait_until(lambda: watcher.synced, "the list")
