@@ -153,7 +153,7 @@ def changing(kubeconfig: Path) -> Iterator[None]:
 def change(kubeconfig: Path) -> None:
     """Change Jobs until somebody ends the process."""
     jobs = JobManager(connect(kubeconfig), _NAMESPACE)
-    known = [(job["metadata"]["name"], job["metadata"]["uid"]) for job in jobs.list_jobs()[0]]
+    known = [(job["metadata"]["name"], job["metadata"]["uid"]) for job in jobs.list_jobs()]
     pause = threading.Event()
     for number, (name, uid) in enumerate(itertools.cycle(known)):
         jobs.patch_annotations(name, {"bench/number": str(number)}, uid)

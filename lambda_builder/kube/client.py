@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,10 +55,6 @@ class _Request:
     streamed: bool = False
 
 
-def _unobserved(operation: str, code: str, seconds: float) -> None:
-    del operation, code, seconds
-
-
 class KubeClient:
     """Connection to one Kubernetes API. Thread-safe.
 
@@ -71,7 +67,7 @@ class KubeClient:
         load: Callable[[], Any],
         *,
         timeout_seconds: float,
-        observe: Observe = _unobserved,
+        observe: Observe = lambda *_: None,
     ) -> None:
         """Connect as the ``Configuration`` that ``load`` returns says; ``load`` is called again
         when it may have changed. Raises ``BootError`` where ``load`` does."""
@@ -83,7 +79,7 @@ class KubeClient:
         self._api = self._connect()
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, observe: Observe = _unobserved) -> KubeClient:
+    def from_settings(cls, settings: Settings, *, observe: Observe = lambda *_: None) -> KubeClient:
         """Connect by KUBECONFIG, the default kubeconfig or the pod's service account.
 
         Raises ``BootError`` that says what was tried. Nothing is sent yet.
@@ -134,6 +130,18 @@ class KubeClient:
                 FailureReason.API_ERROR, f"{operation}: the answer is no JSON: {data[:80]!r}"
             ) from error
         return answer
+
+    def pages(self, operation: str, path: str, query: Query) -> Iterator[dict[str, Any]]:
+        """Yield a list page by page, of as many objects as the ``limit`` in ``query`` says.
+
+        Raises as ``request``: ``Gone`` where the next page is asked for too late.
+        """
+        more: str | None = ""
+        while more is not None:
+            where = {"continue": more} if more else {}
+            page = self.request(operation, "GET", path, query={**query, **where})
+            yield page
+            more = (page.get("metadata") or {}).get("continue") or None
 
     def read(self, operation: str, path: str, *, query: Query | None = None) -> bytes:
         """Return the body of a ``GET`` as it is, for what is no JSON; raises as ``request``."""

@@ -113,12 +113,10 @@ def _message(body: bytes) -> str:
     return shorten(message)
 
 
-def shorten(message: str) -> str:
-    """Return ``message`` on one line of at most 500 characters."""
+def shorten(message: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """Return ``message`` on one line of at most ``longest`` characters."""
     message = " ".join(message.split())
-    if len(message) > _LONGEST_MESSAGE:
-        message = message[: _LONGEST_MESSAGE - 1] + "…"
-    return message
+    return message if len(message) <= longest else message[: longest - 1] + "…"
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

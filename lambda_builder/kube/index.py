@@ -7,27 +7,16 @@ objects would make each full collection longer, and with it some unlucky request
 from __future__ import annotations
 
 import threading
+from operator import attrgetter
+from typing import Any
 
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.multimap import Multimap
 
-_Packed = tuple[
-    str,
-    str,
-    bytes,
-    bytes,
-    bytes,
-    str,
-    str | None,
-    str | None,
-    float | None,
-    float | None,
-    float | None,
-    str | None,
-    bytes | None,
-]
-_STATE = 5
+_Packed = tuple[Any, ...]
+_values = attrgetter(*JobRecord.__slots__)
+_STATE = JobRecord.__slots__.index("state")
 _PLAIN = {state: str.__str__(state) for state in BuildState}
 """The states as strings that are not members of an enumeration."""
 
@@ -110,38 +99,12 @@ class JobIndex:
 
 
 def _pack(record: JobRecord) -> _Packed:
-    error = record.error
-    return (
-        record.name,
-        record.uid,
-        record.event_hash,
-        record.target,
-        record.correlation,
-        _PLAIN[record.state],
-        None if error is None else error.code,
-        None if error is None else error.message,
-        record.created_at,
-        record.started_at,
-        record.finished_at,
-        record.told,
-        record.details,
-    )
+    name, uid, event_hash, target, correlation, state, error, *others = _values(record)
+    words = error and (error.code, error.message)
+    return (name, uid, event_hash, target, correlation, _PLAIN[state], words, *others)
 
 
 def _unpack(packed: _Packed) -> JobRecord:
-    (name, uid, event_hash, target, correlation, state, code, message) = packed[:8]
-    created_at, started_at, finished_at, told, details = packed[8:]
-    return JobRecord(
-        name=name,
-        uid=uid,
-        event_hash=event_hash,
-        target=target,
-        correlation=correlation,
-        state=BuildState(state),
-        error=None if code is None else BuildError(code, message or ""),
-        created_at=created_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        told=told,
-        details=details,
-    )
+    name, uid, event_hash, target, correlation, state, words, *others = packed
+    error = words and BuildError(*words)
+    return JobRecord(name, uid, event_hash, target, correlation, BuildState(state), error, *others)

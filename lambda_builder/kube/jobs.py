@@ -22,10 +22,7 @@ from lambda_builder.kube.labels import (
     correlation_hash_label,
     safe,
 )
-from lambda_builder.kube.status import event_hash_of, is_finished
-from lambda_builder.kube.times import parse_time
-
-Job = dict[str, Any]
+from lambda_builder.kube.status import Job, event_hash_of, is_finished, parse_time
 
 _PAGE = 500
 _BEING_DELETED = "being deleted"
@@ -123,24 +120,16 @@ class JobManager:
         except NotFound:
             return None
 
-    def list_jobs(
-        self,
-        label_selector: str = OUR_JOBS,
-        *,
-        limit: int = _PAGE,
-        continue_: str | None = None,
-    ) -> tuple[list[Job], str | None]:
-        """Return up to ``limit`` Jobs and where the list goes on; ``Gone`` when that is too old."""
-        query: dict[str, str | int] = {"labelSelector": label_selector, "limit": limit}
-        if continue_:
-            query["continue"] = continue_
-        answer = self._client.request("list_jobs", "GET", self._jobs, query=query)
-        return answer.get("items") or [], answer.get("metadata", {}).get("continue") or None
+    def list_jobs(self, label_selector: str = OUR_JOBS) -> list[Job]:
+        """Return all Jobs with those labels; ``Gone`` when that takes too long."""
+        query: Query = {"labelSelector": label_selector, "limit": _PAGE}
+        pages = self._client.pages("list_jobs", self._jobs, query)
+        return [job for page in pages for job in page.get("items") or ()]
 
     def find_by_correlation(self, correlation_id: str) -> list[Job]:
         """Return the Jobs with that correlation ID, newest first."""
         digest = correlation_hash_label(correlation_id)
-        jobs = self._all(f"{OUR_JOBS},{CORRELATION_HASH_LABEL}={digest}")
+        jobs = self.list_jobs(f"{OUR_JOBS},{CORRELATION_HASH_LABEL}={digest}")
         found = [job for job in jobs if _noted(job, "correlation_id") == correlation_id]
         return sorted(found, key=_creation, reverse=True)
 
@@ -151,20 +140,13 @@ class JobManager:
         )
         found = [
             job
-            for job in self._all(selector)
+            for job in self.list_jobs(selector)
             if _noted(job, "third_party_id") == third_party_id
             and _noted(job, "parser_id") == parser_id
             and not is_finished(job)
             and "deletionTimestamp" not in job["metadata"]
         ]
         return sorted(found, key=_creation, reverse=True)
-
-    def _all(self, selector: str) -> list[Job]:
-        jobs, more = self.list_jobs(selector)
-        while more:
-            page, more = self.list_jobs(selector, continue_=more)
-            jobs += page
-        return jobs
 
     def delete_job(self, name: str, *, uid: str | None = None, wait_seconds: float = 0) -> bool:
         """Delete the Job, its pods in the background; False when it was not there.

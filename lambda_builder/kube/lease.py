@@ -39,10 +39,9 @@ _TIMEOUT_SHARE = 0.25
 Lease = dict[str, Any]
 
 
-def identity(environ: Mapping[str, str] | None = None) -> str:
+def identity() -> str:
     """Return a name that no other process has: the pod's or host's, and something random."""
-    environ = os.environ if environ is None else environ
-    host = environ.get("POD_NAME") or socket.gethostname()
+    host = os.environ.get("POD_NAME") or socket.gethostname()
     return f"{host}_{secrets.token_hex(4)}"
 
 

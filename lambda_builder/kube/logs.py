@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Iterator
 
 from lambda_builder.errors import FailureReason, Permanent, Transient
 from lambda_builder.kube.errors import NotFound
-from lambda_builder.kube.jobs import Job, JobManager
+from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.pods import Pod, PodReader, build_container
-from lambda_builder.kube.status import event_hash_of, is_finished
+from lambda_builder.kube.status import Job, event_hash_of, is_finished
 from lambda_builder.kube.streams import ByteStream, OpenStream
 
 _FIRST_LOOK_SECONDS = 0.1

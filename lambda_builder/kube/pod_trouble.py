@@ -12,9 +12,9 @@ from typing import Any
 
 from lambda_builder.builds import BuildError
 from lambda_builder.errors import AttemptFailed
+from lambda_builder.kube.errors import shorten
 from lambda_builder.kube.pods import Event, Pod, PodReader
-from lambda_builder.kube.status import reason_code
-from lambda_builder.kube.times import parse_time
+from lambda_builder.kube.status import parse_time, reason_code
 
 IMAGE_PULL_FAILED = "image_pull_failed"
 """Error code of the two reasons that a pod alternates between while its image cannot be pulled."""
@@ -71,7 +71,7 @@ class PodTroubles:
             reason = (pod.get("status") or {}).get("reason")
             if reason:
                 message = pod["status"].get("message") or ""
-                return _short(f"pod {pod['metadata']['name']}: {reason}: {message}")
+                return shorten(f"pod {pod['metadata']['name']}: {reason}: {message}", _MESSAGE)
         return None
 
     def _failure(self, pod: Pod, container: str, ended: Mapping[str, Any]) -> str:
@@ -93,10 +93,11 @@ def trouble_of(pod: Pod) -> BuildError | None:
         if reason in _WAITING_REASONS:
             code = IMAGE_PULL_FAILED if reason in _PULL_REASONS else reason_code(reason)
             message = waiting.get("message") or f"image {status.get('image')}"
-            return BuildError(code, _short(f"{reason}: {message}"))
+            return BuildError(code, shorten(f"{reason}: {message}", _MESSAGE))
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("reason") == "Unschedulable" and condition.get("status") == "False":
-            return BuildError(UNSCHEDULABLE, _short(str(condition.get("message") or "no node")))
+            message = str(condition.get("message") or "no node")
+            return BuildError(UNSCHEDULABLE, shorten(message, _MESSAGE))
     return None
 
 
@@ -106,15 +107,13 @@ def _refusals(events: Iterable[Event], wanted: set[str]) -> dict[str, BuildError
         uid, at = event["involvedObject"].get("uid"), _last_seen(event)
         if uid in wanted and (uid not in newest or at > newest[uid][0]):
             newest[uid] = at, event
-    return {
-        uid: BuildError(reason_code(_REFUSED), _short(_without_suffix(event.get("message") or "")))
-        for uid, (_, event) in newest.items()
-    }
+    return {uid: _refusal(event) for uid, (_, event) in newest.items()}
 
 
-def _without_suffix(message: str) -> str:
-    # Each try has another random name for the pod, which makes no other trouble of it.
-    return _POD_SUFFIX.sub('…"', message)
+def _refusal(event: Event) -> BuildError:
+    # Each try has another random name for the pod, which makes no other problem of it.
+    message = _POD_SUFFIX.sub('…"', event.get("message") or "")
+    return BuildError(reason_code(_REFUSED), shorten(message, _MESSAGE))
 
 
 def _last_seen(event: Event) -> float:
@@ -144,11 +143,6 @@ def _failed_end(status: Mapping[str, Any]) -> dict[str, Any] | None:
         if ended and ended.get("exitCode"):
             return ended
     return None
-
-
-def _short(message: str) -> str:
-    message = " ".join(message.split())
-    return message if len(message) <= _MESSAGE else message[: _MESSAGE - 1] + "…"
 
 
 def _last_bytes(text: str, size: int) -> str:

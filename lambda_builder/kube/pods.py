@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -40,23 +41,18 @@ class PodReader:
     def pending_pods(self) -> Iterator[Pod]:
         """Yield the pods of Jobs, anybody's, that have not begun to run."""
         query = {"labelSelector": "job-name", "fieldSelector": "status.phase=Pending"}
-        return self._pages("list_pods", f"{self._namespace}/pods", query)
+        return self._items("list_pods", f"{self._namespace}/pods", query)
 
     def job_warnings(self, reason: str) -> Iterator[Event]:
         """Yield the warnings of that reason about Jobs, anybody's."""
         selector = f"type=Warning,reason={reason},involvedObject.kind=Job"
         query = {"fieldSelector": selector}
-        return self._pages("list_events", f"{self._namespace}/events", query)
+        return self._items("list_events", f"{self._namespace}/events", query)
 
-    def _pages(self, operation: str, path: str, query: Mapping[str, str]) -> Iterator[Any]:
-        more: str | None = ""
-        for _ in range(_MOST_PAGES):
-            page: Query = {**query, "limit": _PAGE, **({"continue": more} if more else {})}
-            answer = self._client.request(operation, "GET", path, query=page)
-            yield from answer.get("items") or ()
-            more = (answer.get("metadata") or {}).get("continue")
-            if not more:
-                return
+    def _items(self, operation: str, path: str, query: Query) -> Iterator[Any]:
+        pages = self._client.pages(operation, path, {**query, "limit": _PAGE})
+        for page in islice(pages, _MOST_PAGES):
+            yield from page.get("items") or ()
 
     def read_log(self, pod: str, container: str, *, tail_lines: int) -> str:
         """Return the last lines of a container's log; ``Permanent`` while it has not started.

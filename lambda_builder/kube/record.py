@@ -21,9 +21,7 @@ from lambda_builder.builds import (
     netstring_digest,
 )
 from lambda_builder.kube.labels import TOLD
-from lambda_builder.kube.status import SUSPENDED, event_hash_of, job_result
-
-Job = dict[str, Any]
+from lambda_builder.kube.status import SUSPENDED, Job, event_hash_of, job_result
 
 _DIGEST_DIGITS = 32
 _NOTED = fields_marked(Mark.JOB)
@@ -33,7 +31,7 @@ FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """One Job of ours as last seen. Times are seconds since the epoch, by the API's clock."""
 

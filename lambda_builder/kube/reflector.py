@@ -18,7 +18,7 @@ from typing import Any, Literal
 import structlog
 
 from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient
-from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.client import KubeClient, Query
 from lambda_builder.kube.errors import Gone
 from lambda_builder.kube.streams import OpenStream
 from lambda_builder.threads import Background, Backoff
@@ -35,7 +35,7 @@ _RELIST_AFTER = 5
 _NO_ANSWER = frozenset({FailureReason.CONNECTION, FailureReason.TIMEOUT})
 _SHORT_WATCH_SECONDS = 1.0
 _PAGE_PAUSE_SECONDS = 0.01
-"""Between the pages of a long list others get to use the processor."""
+"""After each page of a long list others get to use the processor."""
 _LOOK_SECONDS = 0.25
 _WATCH_JITTER = 0.2
 
@@ -141,26 +141,18 @@ class Reflector(ABC):
 
     def _list(self) -> None:
         self.list_begins()
-        query: dict[str, str | int] = {
-            "labelSelector": self._selector,
-            "limit": self.page_size,
-        }
-        while not self._stopping.is_set():
-            answer = self._client.request(f"list_{self._plural}", "GET", self._path, query=query)
-            metadata = answer.get("metadata") or {}
-            self.page(answer.get("items") or ())
-            more = metadata.get("continue")
-            if not more:
-                self.list_ends()
-                self._version = str(metadata.get("resourceVersion") or "")
-                self._synced.set()
+        query: Query = {"labelSelector": self._selector, "limit": self.page_size}
+        for page in self._client.pages(f"list_{self._plural}", self._path, query):
+            self.page(page.get("items") or ())
+            if self._stopping.wait(_PAGE_PAUSE_SECONDS):
                 return
-            query["continue"] = more
-            self._stopping.wait(_PAGE_PAUSE_SECONDS)
+        self.list_ends()
+        self._version = str((page.get("metadata") or {}).get("resourceVersion") or "")
+        self._synced.set()
 
     def _watch(self) -> None:
         seconds = self.watch_seconds * self._rng.uniform(1 - _WATCH_JITTER, 1 + _WATCH_JITTER)
-        query: dict[str, str | int | bool] = {
+        query: Query = {
             "labelSelector": self._selector,
             "watch": True,
             "allowWatchBookmarks": True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from lambda_builder.builds import (
@@ -23,7 +24,6 @@ from lambda_builder.kube.labels import (
     REQUEST,
     event_hash_label,
 )
-from lambda_builder.kube.times import parse_time
 
 SUSPENDED = "suspended"
 """Error code of a Job that is held back: by Kueue, or by whoever set ``spec.suspend``."""
@@ -35,6 +35,17 @@ JOB_FAILED = "job_failed"
 Job = dict[str, Any]
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def parse_time(value: Any) -> float | None:
+    """Return RFC 3339 text as seconds since the epoch; None for what is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None
 
 
 def reason_code(reason: str) -> str:

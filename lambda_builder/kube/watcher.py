@@ -15,7 +15,6 @@ from lambda_builder.kube.index import JobIndex
 from lambda_builder.kube.labels import OUR_JOBS
 from lambda_builder.kube.record import (
     FINISHED,
-    Job,
     JobRecord,
     correlation_key,
     digest_bytes,
@@ -23,6 +22,7 @@ from lambda_builder.kube.record import (
     target_key,
 )
 from lambda_builder.kube.reflector import EventType, Reflector
+from lambda_builder.kube.status import Job
 
 
 @dataclass(frozen=True, slots=True)

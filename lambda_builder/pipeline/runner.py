@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import FailureReason, Permanent
-from lambda_builder.kube.jobs import CreatedJob, Job, JobManager
+from lambda_builder.kube.jobs import CreatedJob, JobManager
 from lambda_builder.kube.labels import ANNOTATIONS, APP, MANAGED_BY_LABEL, event_hash_label
-from lambda_builder.kube.status import event_hash_of, job_result
+from lambda_builder.kube.status import Job, event_hash_of, job_result
 from lambda_builder.manifest.template import JobTemplate, Manifest
 
 _DELETE_WAIT_SECONDS = 10.0

@@ -240,7 +240,8 @@ def test_stopping_before_the_start_is_harmless(client):
     assert not candidate.is_leader
 
 
-def test_identities_name_the_pod_and_differ():
-    first, second = identity({"POD_NAME": "pod-1"}), identity({"POD_NAME": "pod-1"})
+def test_identities_name_the_pod_and_differ(monkeypatch):
+    monkeypatch.setenv("POD_NAME", "pod-1")
+    first, second = identity(), identity()
     assert first.startswith("pod-1_")
     assert first != second
