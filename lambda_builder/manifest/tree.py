@@ -32,13 +32,8 @@ class _Filled:
     text: Text
     expanded: bool
     """Whether Kubernetes expands it, so that a ``$`` of a value has to be doubled."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PerArgument:
-    """A list item that there is one of for each build argument."""
-
-    item: _Filled
+    per_argument: bool
+    """Whether it is a list item that there is one of for each build argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ class Tree:
         self._known = known
         self._names: set[str] = set()
         self._problems: list[str] = []
-        self._root = self._read(manifest, "")
+        self._root = self._read(manifest, "", known)
         if self._problems:
             raise TreeError("\n".join(self._problems))
         self.names = frozenset(self._names - {BUILD_ARGS})
@@ -100,22 +95,17 @@ class Tree:
         filled: dict[str, Any] = _fill(self._root, values, escaped)
         return filled
 
-    def _read(self, value: Any, path: str) -> Any:
+    def _read(self, value: Any, path: str, known: frozenset[str]) -> Any:
         if isinstance(value, Mapping):
-            return {key: self._read(item, _below(path, key)) for key, item in value.items()}
+            return {
+                key: self._read(item, _below(path, key), self._known) for key, item in value.items()
+            }
         if isinstance(value, list):
-            return [self._read_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
+            known = self._known | {BUILD_ARGS}
+            return [self._read(item, f"{path}[{n}]", known) for n, item in enumerate(value)]
         if isinstance(value, str) and "$" in value:
-            return self._read_text(value, path, self._known)
+            return self._read_text(value, path, known)
         return value
-
-    def _read_item(self, value: Any, path: str) -> Any:
-        if not isinstance(value, str) or "$" not in value:
-            return self._read(value, path)
-        text = self._read_text(value, path, self._known | {BUILD_ARGS})
-        if isinstance(text, _Filled) and BUILD_ARGS in text.text.names:
-            return _PerArgument(text)
-        return text
 
     def _read_text(self, value: str, path: str, known: frozenset[str]) -> str | _Filled:
         try:
@@ -126,7 +116,7 @@ class Tree:
         if not text.names:
             return text.fill({})
         self._names |= text.names
-        return _Filled(text, _EXPANDED.search(path) is not None)
+        return _Filled(text, _EXPANDED.search(path) is not None, BUILD_ARGS in text.names)
 
 
 def _fill(node: Any, values: Values, escaped: Mapping[str, str]) -> Any:
@@ -135,8 +125,8 @@ def _fill(node: Any, values: Values, escaped: Mapping[str, str]) -> Any:
     if isinstance(node, list):
         items: list[Any] = []
         for item in node:
-            if isinstance(item, _PerArgument):
-                items += _fill_per_argument(item.item, values, escaped)
+            if isinstance(item, _Filled) and item.per_argument:
+                items += _fill_per_argument(item, values, escaped)
             else:
                 items.append(_fill(item, values, escaped))
         return items
