@@ -2,8 +2,3 @@
 
 Nothing outside this package and the wiring knows Flask; nothing in it knows Kubernetes.
 """
-
-from lambda_builder.web.app import build_web
-from lambda_builder.web.services import Services
-
-__all__ = ["Services", "build_web"]

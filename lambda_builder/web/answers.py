@@ -17,12 +17,12 @@ from lambda_builder.web import correlation
 ReplyMode = Literal["auto", "json", "empty"]
 
 
-def json_answer(content: Any, status: int = 200) -> Response:
+def json_answer(content: Any) -> Response:
     """Return ``content`` as JSON that no cache keeps.
 
     ASCII only: an ID may hold a lone surrogate, which UTF-8 cannot express.
     """
-    response = Response(json.dumps(content) + "\n", status, content_type="application/json")
+    response = Response(json.dumps(content) + "\n", content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Flask
 
 from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
-from lambda_builder.web.services import Services
+from lambda_builder.web.services import EXTENSION, Services
 
 
 def build_web(app: Flask, services: Services) -> None:
     """Register every route and handler on ``app``, before its first request."""
-    services.put_into(app)
+    app.extensions[EXTENSION] = services
     app.url_map.converters["build_id"] = async_jobs.BuildIdConverter
     app.after_request(correlation.add_header)
     problems.register(app)

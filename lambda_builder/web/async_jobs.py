@@ -83,16 +83,15 @@ def stream_log(build_id: str) -> Response:
     """Stream a build's log as text."""
     services = current_services()
     follow = _flag("follow", _argument("follow"))
-    slot = services.threads.streams.take()
-    try:
+    with services.threads.streams.take() as slot:
         with services.threads.kubernetes.take():
             chunks = services.logs.open(services.builds.get(build_id), follow=follow)
-    except BaseException:
-        slot.release()
-        raise
-    stream = LogStream(
-        chunks, slot, is_shutdown=lambda: services.creator.is_shutdown, client=_client_socket()
-    )
+        stream = LogStream(
+            chunks,
+            slot.pop_all(),
+            is_shutdown=lambda: services.creator.is_shutdown,
+            client=_client_socket(),
+        )
     response = Response(stream, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

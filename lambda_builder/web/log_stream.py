@@ -5,11 +5,11 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import structlog
 
 from lambda_builder.errors import LambdaBuilderError
-from lambda_builder.web.slots import Slot
 
 
 class LogStream(Iterator[bytes]):
@@ -23,7 +23,7 @@ class LogStream(Iterator[bytes]):
     def __init__(
         self,
         chunks: Iterator[bytes],
-        slot: Slot,
+        slot: ExitStack,
         *,
         is_shutdown: Callable[[], bool],
         client: socket.socket | None,
@@ -59,7 +59,7 @@ class LogStream(Iterator[bytes]):
             if close is not None:
                 close()
         finally:
-            self._slot.release()
+            self._slot.close()
 
     def _reader_is_gone(self) -> bool:
         """Whether the connection was closed by the other side; unknown counts as no."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import current_app
 
 from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
@@ -21,6 +21,7 @@ from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.slots import Slots
 
 EXTENSION = "lambda_builder"
+"""Where the Flask app has its ``Services``."""
 _PATIENCE_SECONDS = 0.25
 """Longer than what needs no answer of Kubernetes takes, shorter than any probe's patience."""
 
@@ -75,10 +76,6 @@ class Services:
     metrics: Metrics
     rejections: Rejections
     threads: ThreadBudget
-
-    def put_into(self, app: Flask) -> None:
-        """Make this what ``current_services()`` returns in requests to ``app``."""
-        app.extensions[EXTENSION] = self
 
 
 def current_services() -> Services:

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from threading import BoundedSemaphore
-from types import TracebackType
 
 from lambda_builder.errors import RefusalCode, Refused
-
-
-class Slot:
-    """One taken slot: a context manager that gives it back once, whoever asks how often."""
-
-    def __init__(self, semaphores: tuple[BoundedSemaphore, ...]) -> None:
-        self._semaphores = semaphores
-
-    def release(self) -> None:
-        """Give the slot back; harmless twice, but not from two threads at once."""
-        semaphores, self._semaphores = self._semaphores, ()
-        for semaphore in semaphores:
-            semaphore.release()
-
-    def __enter__(self) -> Slot:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class Slots:
@@ -54,12 +30,14 @@ class Slots:
         if within is not None:
             self._semaphores += within._semaphores
 
-    def take(self) -> Slot:
-        """Take a slot; raises ``Refused`` where there is none."""
-        taken: list[BoundedSemaphore] = []
-        for semaphore in self._semaphores:
-            if not semaphore.acquire(timeout=self._patience_seconds):
-                Slot(tuple(taken)).release()
-                raise Refused(self._code, f"too many {self._purpose}, please retry later")
-            taken.append(semaphore)
-        return Slot(tuple(taken))
+    def take(self) -> ExitStack:
+        """Take a slot, to be closed as soon as it is not needed; raises ``Refused`` without one.
+
+        Closing it is harmless twice, but not from two threads at once.
+        """
+        with ExitStack() as slot:
+            for semaphore in self._semaphores:
+                if not semaphore.acquire(timeout=self._patience_seconds):
+                    raise Refused(self._code, f"too many {self._purpose}, please retry later")
+                slot.callback(semaphore.release)
+            return slot.pop_all()

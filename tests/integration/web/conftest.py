@@ -19,8 +19,8 @@ from lambda_builder.events.reader import EventReader
 from lambda_builder.pipeline.stats import Stats
 from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
 from lambda_builder.telemetry.metrics import Metrics
-from lambda_builder.web import Services, build_web
-from lambda_builder.web.services import ThreadBudget
+from lambda_builder.web.app import build_web
+from lambda_builder.web.services import Services, ThreadBudget
 
 START = "network.notifi.lambda.build.start"
 

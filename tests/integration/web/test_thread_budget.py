@@ -127,12 +127,12 @@ def test_slots_never_hand_out_more_than_there_are():
     with whole.take(), pytest.raises(Refused):
         whole.take()
     for slot in taken:
-        slot.release()
-        slot.release()
+        slot.close()
+        slot.close()
     everything = [whole.take() for _ in range(4)]
     for _ in range(5):
         with pytest.raises(Refused):
             part.take()
     for slot in everything:
-        slot.release()
+        slot.close()
     assert len([part.take() for _ in range(3)]) == 3
