@@ -18,11 +18,10 @@ from rich.table import Table
 from lambda_builder import __version__
 from lambda_builder.builds import BuildState
 from lambda_builder.cli.api import Api
-from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server import dev as dev_server
-from lambda_builder.server.boot import CONFIG_ERROR, refusing_to_boot
+from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address
-from lambda_builder.settings import PREFIX, Settings, load, unknown_variables, variables
+from lambda_builder.settings import PREFIX, Settings, unknown_variables, variables
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
 
@@ -36,14 +35,6 @@ def main() -> None:
 # -- running -------------------------------------------------------------------------------------
 
 
-def _settings() -> Settings:
-    with refusing_to_boot(CONFIG_ERROR):
-        settings = load()
-        JobTemplate.from_settings(settings)
-        return settings
-    raise AssertionError("unreachable")
-
-
 def _writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is not None and not os.access(path.absolute().parent, os.W_OK):
         raise click.BadParameter(f"nothing can be written to {path.parent}.", context, parameter)
@@ -53,7 +44,7 @@ def _writable(context: click.Context, parameter: click.Parameter, path: Path | N
 @main.command()
 def serve() -> None:
     """Serve with gunicorn, against the cluster of KUBECONFIG or the one this pod runs in."""
-    _settings()
+    load_settings()
     os.execv(dev_server.GUNICORN[0], dev_server.GUNICORN)  # noqa: S606 - nothing of a shell
 
 
@@ -85,7 +76,7 @@ def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> 
             "the embedded cluster is not part of the image: give it a real one with KUBECONFIG "
             "and run `lambda-builder serve`"
         )
-    settings = _settings()
+    settings = load_settings()
     with refusing_to_boot(CONFIG_ERROR):
         check_address(settings.host, settings.port)
     click.echo(f"lambda-builder {__version__} on http://localhost:{settings.port}")
@@ -103,7 +94,7 @@ def dev(run_seconds: float, pending_seconds: float, kubeconfig: Path | None) -> 
 @main.command("check-config")
 def check_config() -> None:
     """Show the effective settings, secrets hidden; exits with 2 when they cannot work."""
-    settings = _settings()
+    settings = load_settings()
     table = Table("variable", "value", title="effective settings", title_justify="left")
     for name, variable in zip(Settings.model_fields, variables(), strict=True):
         value = getattr(settings, name)

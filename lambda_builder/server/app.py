@@ -19,4 +19,3 @@ def create_app_from_environment() -> Flask:
         for variable, nearest in unknown_variables(os.environ):
             structlog.get_logger().warning("unknown_setting", variable=variable, nearest=nearest)
         return create_app(settings)
-    raise AssertionError("unreachable")

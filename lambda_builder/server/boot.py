@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lambda_builder.errors import BootError
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.settings import Settings, load
 
 CONFIG_ERROR = 2
 """Exit code of a process whose settings cannot work."""
@@ -23,3 +25,11 @@ def refusing_to_boot(exit_code: int) -> Iterator[None]:
         sys.stderr.write(f"lambda-builder: {error}\n")
         sys.stderr.flush()
         sys.exit(exit_code)
+
+
+def load_settings() -> Settings:
+    """Return settings that can work, with their template; else ends the process."""
+    with refusing_to_boot(CONFIG_ERROR):
+        settings = load()
+        JobTemplate.from_settings(settings)
+    return settings

@@ -13,23 +13,18 @@ import sys
 from types import FrameType
 from typing import Any
 
-from lambda_builder.manifest.template import JobTemplate
-from lambda_builder.server.boot import APP_LOAD_ERROR, CONFIG_ERROR, refusing_to_boot
+from lambda_builder.server.boot import (
+    APP_LOAD_ERROR,
+    CONFIG_ERROR,
+    load_settings,
+    refusing_to_boot,
+)
 from lambda_builder.server.listening import check_address
 from lambda_builder.server.signals import ignore_in_worker, keep_one_process
-from lambda_builder.settings import HTTP_TAIL_SECONDS, Settings, load
+from lambda_builder.settings import HTTP_TAIL_SECONDS, Settings
 from lambda_builder.telemetry import logs
 
-
-def _settings() -> Settings:
-    with refusing_to_boot(CONFIG_ERROR):
-        settings = load()
-        JobTemplate.from_settings(settings)
-        return settings
-    raise AssertionError("unreachable")
-
-
-_loaded = _settings()
+_loaded = load_settings()
 
 bind = f"{_loaded.host}:{_loaded.port}"
 workers = 1
