@@ -6,7 +6,7 @@ Knows no Flask and no threads. See docs/http-api.rst for what is accepted and wh
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,6 @@ from lambda_builder.events.binding import (
 )
 from lambda_builder.events.data import BuildData, CancelData, problems_of
 from lambda_builder.settings import CANCEL_EVENT_TYPE
-
-__all__ = ["CancelRequest", "Delivery", "EventReader", "third_party_of"]
 
 SOURCE_PREFIX = "network.notifi."
 MAX_PROBLEMS = 100
@@ -96,7 +94,7 @@ class EventReader:
         values = attributes.values
         problems = [(RefusalCode.INVALID_EVENT, problem) for problem in attributes.problems]
         correlation_id, at_fault = sent_correlation_id(message, values)
-        problems += _as(RefusalCode.INVALID_EVENT, at_fault)
+        problems += [(RefusalCode.INVALID_EVENT, problem) for problem in at_fault]
         kind = values.get("type")
         model = BuildData if kind in self._build_types else CancelData
         if not isinstance(kind, str) or not kind:
@@ -107,7 +105,7 @@ class EventReader:
             problem = FieldProblem("datacontenttype", "must be JSON")
             problems.append((RefusalCode.INVALID_EVENT, problem))
         data, fields, at_fault = _read_data(raw, model)
-        problems += _as(RefusalCode.INVALID_DATA, at_fault)
+        problems += [(RefusalCode.INVALID_DATA, problem) for problem in at_fault]
         if problems or fields is None:
             return problems
         traceparent = traceparent_of(message, values)
@@ -227,10 +225,6 @@ def _decoded_data(raw: RawEvent) -> Any:
         except ValueError as error:
             raise ValueError(f"data_base64 must hold JSON: {error}") from None
     return load_json(raw.data) if isinstance(raw.data, bytes) else raw.data
-
-
-def _as(code: RefusalCode, problems: Iterable[FieldProblem]) -> list[_Problem]:
-    return [(code, problem) for problem in problems]
 
 
 def _indexed(index: int, problem: FieldProblem) -> FieldProblem:
