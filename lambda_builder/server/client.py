@@ -40,14 +40,15 @@ class ClientSocket(socket.socket):
 
     def flush(self) -> bool:
         """Send what the client takes now; returns whether nothing is left. Raises ``OSError``."""
-        if self._unsent:
-            rest = memoryview(b"".join(self._unsent))
-            self._unsent = [rest]
-            try:
-                rest = rest[self.send(rest) :]
-            except BlockingIOError:
-                return False
-            self._unsent = [rest] if rest else []
+        if not self._unsent:
+            return True
+        rest = b"".join(self._unsent)
+        self._unsent = [rest]
+        try:
+            sent = self.send(rest)
+        except BlockingIOError:
+            return False
+        self._unsent = [memoryview(rest)[sent:]] if sent < len(rest) else []
         return not self._unsent
 
     def discard(self) -> None:

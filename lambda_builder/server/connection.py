@@ -37,6 +37,11 @@ class Connection:
         self.ready: Callable[[Connection], None] = _nobody_waits
         self.expired: Callable[[Connection], None] = _nobody_waits
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether something is left to send, or was read behind the present request."""
+        return self.sock.unsent > 0 or self.reader.holds_bytes
+
     def close(self) -> None:
         """Close at once."""
         self.reader.close()
@@ -53,11 +58,13 @@ def _nobody_waits(connection: Connection) -> None:
 class WaitingRoom:
     """The connections that wait for their clients, those that have waited for longest first.
 
-    Those whose clients have done their part are served in turns. Used by the worker's loop only.
+    Those whose clients have done their part are served in turns. ``admit`` has those enter whom
+    threads have given back by now. Used by the worker's loop only.
     """
 
-    def __init__(self, poller: selectors.BaseSelector) -> None:
+    def __init__(self, poller: selectors.BaseSelector, admit: Callable[[], None]) -> None:
         self._poller = poller
+        self._admit = admit
         self._waiting: dict[Connection, None] = {}
         self._lines: tuple[dict[Connection, None], dict[Connection, None]] = ({}, {})
 
@@ -132,10 +139,13 @@ class WaitingRoom:
         return [connection for connection in self._waiting if connection.deadline <= now]
 
     def _on_event(self, connection: Connection, _: Any) -> None:
+        if connection not in self._waiting:
+            self._admit()
         if connection in self._waiting:
             self.call(connection)
         else:
             self._forget(connection)
+            self._admit()  # again: who gave it back until now may have thought it watched
 
     def _forget(self, connection: Connection) -> None:
         if connection.watched_for:

@@ -58,6 +58,11 @@ class RequestReader:
         self.is_paused = False
         """Whether it can go on without another byte, and has let others go first."""
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether something was read that is behind the present request."""
+        return bool(self._parser.unreader.buf.getvalue())
+
     def advance(self, *, readable: bool) -> Any:
         """Go on with what is there; returns a whole gunicorn request, or None: it is not yet.
 

@@ -13,7 +13,8 @@ import gc
 import selectors
 import socket
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -63,7 +64,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT_AT)
-        self._waiting = WaitingRoom(self.poller)
+        self._given_back: deque[tuple[Connection, Answer | None]] = deque()
+        self._waiting = WaitingRoom(self.poller, self._take_back)
         self._large = LargeOnes(self._waiting, max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes))
         self._endings = Endings(
             self, self._waiting, self._large, kept=self._go_on, closed=self._closed
@@ -77,6 +79,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Take one turn of the loop; called by gunicorn."""
+        self._take_back()
         longest = 0.0 if self._waiting.is_anybody_called else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)
@@ -134,7 +137,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if request is not None:
                 connection.is_idle = False
                 self._waiting.leave(connection)
-                self._submit(self.tpool, connection, self._answer, request)
+                self.tpool.submit(self._answer, connection, request)
             elif connection.is_idle and reader.received:
                 connection.is_idle = False
                 self._waiting.extend(connection, REQUEST_SECONDS)
@@ -142,28 +145,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self._waiting.call(connection)
             self._endings.hold(connection, reader.received)
 
-    def _submit(
-        self, pool: ThreadPoolExecutor, connection: Connection, task: Any, argument: Any
-    ) -> None:
-        future = pool.submit(task, connection, argument)
-        future.add_done_callback(
-            lambda done: self.method_queue.defer(self._answered, connection, done)
-        )
-
-    def _answer(self, connection: Connection, request: Any) -> Answer | None:
-        """Answer in a thread; returns an answer whose stream is yet to be sent."""
+    def _answer(self, connection: Connection, request: Any) -> None:
+        """Answer in a thread, but for a stream."""
+        stream = None
         try:
             answer = Answer(connection, request, cfg=self.cfg, log=self.log)
             answer.begin(self.wsgi, last=not (self.alive and self.cfg.keepalive))
             connection.is_kept = answer.keeps_connection
             if answer.is_stream:
-                return answer
+                stream = answer
+            else:
+                self._endings.flush(connection)
         except Exception as error:  # noqa: BLE001 - told to the client and in the log
             connection.is_kept = False
             connection.sock.discard()
             self.handle_error(request, connection.sock, connection.peer, error)
-        self._endings.flush(connection)
-        return None
+            self._endings.flush(connection)
+        finally:
+            self._give_back(connection, stream)
+
+    def _give_back(self, connection: Connection, stream: Answer | None = None) -> None:
+        """Let the loop go on, from a thread; where it is the client's turn it may sleep."""
+        is_clients_turn = stream is None and connection.is_kept and not connection.holds_bytes
+        self._given_back.append((connection, stream))
+        # Asked last: what is watched wakes the loop by itself, with the client's next byte.
+        if not (is_clients_turn and connection.watched_for):
+            self.method_queue.defer(self._take_back)
+
+    def _take_back(self) -> None:
+        """Go on with what threads gave back: a stream, the rest of an answer, the next request."""
+        while self._given_back:
+            connection, stream = self._given_back.popleft()
+            if stream is None:
+                self._endings.finish(connection)
+            else:
+                self._streams.submit(self._stream, connection, stream)
 
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
         """Answer a request that cannot be handed to the application; else as gunicorn does."""
@@ -184,14 +200,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             connection.is_kept = False
             self.log.exception("A stream failed")
         connection.sock.end_stream()
-
-    def _answered(self, connection: Connection, done: Future[Answer | None]) -> None:
-        """Go on in the loop after a thread: the rest of the answer, or the next request."""
-        answer = done.result()
-        if answer is not None:
-            self._submit(self._streams, connection, self._stream, answer)
-        else:
-            self._endings.finish(connection)
+        self._give_back(connection)
 
     def _go_on(self, connection: Connection) -> None:
         """After an answer: read what may have been sent behind the request."""
