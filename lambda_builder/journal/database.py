@@ -60,7 +60,7 @@ class Database:
             self.drop_writer()
             rebuild(self.path, damage)
             self.moved_aside += 1
-            self._writer = connect_writer(self.path)
+            self._writer = self._connect()
         self.suspect = False
         self._readers.resume()
 
@@ -114,13 +114,22 @@ class Database:
         self.drop_writer()
 
     def _reconnect(self) -> sqlite3.Connection:
-        connection = connect_writer(self.path)
+        connection = self._connect()
         try:
             # What the log holds may never have reached the disk, and the system would not say so
             # again: write it to the file itself and begin a new log.
             ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if busy:
                 raise sqlite3.OperationalError("the log is in use")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect_writer(self.path)
+        try:
+            sync_directory(self.path.parent)  # SQLite does it for a new log, but lets it fail
         except BaseException:
             connection.close()
             raise
@@ -138,7 +147,7 @@ class Database:
         if not _size(self.path) and _size(self._log):
             return "the file is empty, its log is not"  # SQLite would delete the log
         try:
-            self._writer = connect_writer(self.path)
+            self._writer = self._connect()
             ((verdict,),) = self._writer.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.DatabaseError as error:
             if is_damage(error):

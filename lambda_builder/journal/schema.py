@@ -74,6 +74,16 @@ class TablesMissing(sqlite3.DatabaseError):
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
+class LogUnusable(sqlite3.OperationalError):
+    """SQLite could not go over to its log, which it tells by going on without.
+
+    Then a commit would not outlast a power cut: the old pages, whose removal is not synced, come
+    back.
+    """
+
+    sqlite_errorcode = sqlite3.SQLITE_IOERR
+
+
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Open ``path`` for writing, made or brought up to date where needed.
 
@@ -86,7 +96,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         version = _version(connection, path)
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
+        ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        if mode != "wal":
+            raise LogUnusable(f"journal mode stays {mode}")
         connection.execute("PRAGMA synchronous = FULL")
         # Checkpoints are made between commits, so that nobody waits for one.
         connection.execute("PRAGMA wal_autocheckpoint = 0")

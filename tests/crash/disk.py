@@ -22,7 +22,9 @@ class Disk:
     """Follows the steps of a recording; makes images of what a power cut would leave."""
 
     def __init__(self, before: Mapping[str, bytes], lots: random.Random) -> None:
-        """``lots`` decides what a failed sync cost: the system forgets what it could not write."""
+        """``lots`` decides what a failed sync of a file cost: the system forgets what it could not
+        write. Of names it forgets none: they are in the file system's own log.
+        """
         self._lots = lots
         self._names = {name: number for number, name in enumerate(before)}
         self._contents = {number: bytearray(data) for number, data in enumerate(before.values())}
@@ -38,11 +40,10 @@ class Disk:
             return
         later = []
         for change in self.pending:
-            if _belongs(change, step.file):
-                if not step.failed or self._lots.random() < 0.5:
-                    _change(self._names, self._contents, change)
-            else:
+            if not _belongs(change, step.file) or (step.failed and step.file is None):
                 later.append(change)
+            elif not step.failed or self._lots.random() < 0.5:
+                _change(self._names, self._contents, change)
         self.pending = later
 
     def image(self, keep: Keep, torn: random.Random | None = None) -> Files:

@@ -75,6 +75,14 @@ def test_what_a_failed_sync_lost_no_later_sync_brings_back():
     assert 20 < content.count(b"x") < 80
 
 
+def test_a_name_whose_sync_failed_is_unsure_until_the_next():
+    new = (Create("new", 1), Sync(None, failed=True))
+
+    assert surely(*new) == {"old": b"before"}
+    assert at_best(*new).keys() == {"old", "new"}
+    assert surely(*new, Sync(None)).keys() == {"old", "new"}
+
+
 def promised(*lines: list) -> Promises:
     promises = Promises()
     for line in lines:

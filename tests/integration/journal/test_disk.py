@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import Journal, database, schema
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.programs import needs
 from tests.waiting import wait_until
@@ -463,3 +466,31 @@ print("recovered")
         assert len(open_ids(journal)) == 20
     with raw(tmp_path / "journal.sqlite3") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+class WithoutLog(sqlite3.Connection):
+    """SQLite where the disk refuses the change to the log: it says so by what it returns."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("journal_mode = WAL", "journal_mode"), *parameters)
+
+
+def test_a_start_without_sqlites_log_is_refused(tmp_path, monkeypatch):
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=WithoutLog)
+
+    monkeypatch.setattr(schema, "_connect", connect)
+
+    with pytest.raises(BootError, match="cannot be opened: disk I/O error"):
+        Journal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
+
+
+def test_a_start_is_refused_while_the_name_of_the_log_cannot_be_synced(tmp_path, monkeypatch):
+    def refuse(directory: Path) -> None:
+        if list(directory.glob("*-wal")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(database, "sync_directory", refuse)
+
+    with pytest.raises(BootError, match="cannot be opened: Input/output error"):
+        Journal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
