@@ -31,6 +31,8 @@ _KEPT_UNKNOWN = 100
 """Cancels of one source whose builds are not known: they may be junk."""
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_READ_AGAIN_SECONDS = 1.0
+"""Pause after the journal could not be read; it may be waiting for room on its volume."""
 _PATIENCE_SECONDS = 600.0
 """How long a cancel waits for its build to be found."""
 
@@ -163,7 +165,7 @@ class CancelEvents:
             self._changed.notify_all()
 
     def _loop(self, stopping: threading.Event) -> None:
-        self._take_up()
+        self._take_up(stopping)
         while (kept := self._next(stopping)) is not None:
             if not self._carry_out(kept, stopping):
                 self._forget(kept)
@@ -172,18 +174,27 @@ class CancelEvents:
                 self._put(kept, self._backoff.pause(kept.tries))
             kept.tries += 1
 
-    def _take_up(self) -> None:
-        """Carry out what an earlier process left; a journal that cannot be read keeps it."""
-        try:
-            requests = self._journal.cancels()
-        except Refused as refused:
-            structlog.get_logger().error("cancel_events_not_read", reason=refused.detail)
-            return
+    def _take_up(self, stopping: threading.Event) -> None:
+        """Carry out what an earlier process left, once the journal can be read."""
+        requests = self._left_behind(stopping)
         with self._changed:
             for request in requests:
                 kept = _Kept(request, None, unknown=True, since=time.monotonic())
                 if self._kept.setdefault(request.event_hash, kept) is kept:
                     self._put(kept, 0.0)
+
+    def _left_behind(self, stopping: threading.Event) -> list[CancelRequest]:
+        """Read what the journal keeps, however long that cannot be done; nothing at the end."""
+        is_first = True
+        while True:
+            try:
+                return self._journal.cancels()
+            except Refused as refused:
+                if is_first:
+                    structlog.get_logger().error("cancel_events_not_read", reason=refused.detail)
+            is_first = False
+            if stopping.wait(_READ_AGAIN_SECONDS):
+                return []
 
     def _next(self, stopping: threading.Event) -> _Kept | None:
         """Return the next cancel once it is due; None when it is time to end."""

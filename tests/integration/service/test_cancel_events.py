@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lambda_builder.builds import CancelRequest
 from lambda_builder.errors import RefusalCode, Refused
@@ -204,6 +205,26 @@ def test_a_cancel_that_had_no_effect_yet_is_taken_up_after_a_restart(tmp_path: P
     assert cancels.stop(WAIT_SECONDS) == []
     assert journal.flush(WAIT_SECONDS)
     assert journal.cancels() == []
+    assert journal.close(WAIT_SECONDS)
+
+
+def test_cancels_of_a_journal_that_can_be_opened_only_later_are_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel_events, "_READ_AGAIN_SECONDS", 0.01)
+    path, builds = tmp_path / "journal.sqlite3", Builds()
+    journal = open_journal(path)
+    take(made(builds, journal), request("left"))
+    assert journal.close(WAIT_SECONDS)
+    journal = Journal(path, keep_seconds=3600, keep_max=1000)
+    cancels = made(builds, journal)
+    with capture_logs() as lines:
+        cancels.start()
+        wait_until(lambda: len(lines) == 1, "the journal to be missed")
+        journal.open()
+        wait_until(lambda: builds.cancelled == ["left"], "the cancel")
+    assert [line["event"] for line in lines].count("cancel_events_not_read") == 1
+    assert cancels.stop(WAIT_SECONDS) == []
     assert journal.close(WAIT_SECONDS)
 
 
