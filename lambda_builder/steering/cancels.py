@@ -59,6 +59,8 @@ class _Kept:
     """No build that it could mean was known when it came."""
     since: float
     """On the monotonic clock."""
+    is_kept: bool = False
+    """Whether its delivery was answered as accepted; before, it may still be forgotten."""
     tries: int = 0
 
 
@@ -120,6 +122,7 @@ class CancelEvents:
             raise
         with self._changed:
             for each in kept:
+                each.is_kept = True
                 self._put(each, 0.0)
 
     # -- room ----------------------------------------------------------------------------------
@@ -132,6 +135,12 @@ class CancelEvents:
         }
         with self._changed:
             # One that is sent again while it is kept is the same.
+            if any(not self._kept[key].is_kept for key in fresh.keys() & self._kept.keys()):
+                raise Refused(
+                    RefusalCode.TOO_MANY_WAITING,
+                    "another delivery of this event is still being accepted, please retry",
+                    retry_after=1,
+                )
             entered = [kept for key, kept in fresh.items() if key not in self._kept]
             self._refuse_too_many(entered)
             self._kept.update((kept.request.event_hash, kept) for kept in entered)
@@ -179,7 +188,7 @@ class CancelEvents:
         requests = self._left_behind(stopping)
         with self._changed:
             for request in requests:
-                kept = _Kept(request, None, unknown=True, since=time.monotonic())
+                kept = _Kept(request, None, unknown=True, since=time.monotonic(), is_kept=True)
                 if self._kept.setdefault(request.event_hash, kept) is kept:
                     self._put(kept, 0.0)
 

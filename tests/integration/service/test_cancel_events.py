@@ -180,6 +180,19 @@ def test_cancels_whose_delivery_is_refused_are_not_carried_out() -> None:
     assert builds.cancelled == ["yes"]
 
 
+def test_a_cancel_that_its_first_delivery_may_yet_lose_is_refused_to_the_second() -> None:
+    builds = Builds()
+    with started(builds) as cancels:
+        with pytest.raises(ZeroDivisionError), cancels.keeping([request("twice")]):
+            with pytest.raises(Refused) as refused:
+                take(cancels, request("twice"))
+            raise ZeroDivisionError
+        assert refused.value.code is RefusalCode.TOO_MANY_WAITING
+        assert builds.tried == []
+        take(cancels, request("twice"))
+        wait_until(lambda: builds.cancelled == ["twice"], "the cancel")
+
+
 def open_journal(path: Path) -> Journal:
     journal = Journal(path, keep_seconds=3600, keep_max=1000)
     journal.open()
