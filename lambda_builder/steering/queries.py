@@ -18,8 +18,8 @@ from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.kube.jobs import Job, JobManager
-from lambda_builder.kube.record import JobRecord, digest_bytes
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.record import Job, JobRecord, digest_bytes
 from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.results import ResultStore

@@ -183,7 +183,7 @@ def test_cancels_whose_delivery_is_refused_are_not_carried_out() -> None:
 def test_a_cancel_that_its_first_delivery_may_yet_lose_is_refused_to_the_second() -> None:
     builds = Builds()
     with started(builds) as cancels:
-        with pytest.raises(ZeroDivisionError), cancels.keeping([request("twice")]):
+        with pytest.raises(ZeroDivisionError), cancels.keeping([request("twice")]):  # noqa: PT012
             with pytest.raises(Refused) as refused:
                 take(cancels, request("twice"))
             raise ZeroDivisionError
