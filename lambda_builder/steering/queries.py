@@ -19,8 +19,8 @@ from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.record import Job, JobRecord, digest_bytes
-from lambda_builder.kube.status import is_ours, job_result, with_what_was_asked
+from lambda_builder.kube.record import JobRecord, digest_bytes
+from lambda_builder.kube.status import Job, is_ours, job_result, with_what_was_asked
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
