@@ -171,7 +171,7 @@ def opened(path: Path) -> Journal:
         journal = Journal(path, keep_seconds=3600, keep_max=15)
         try:
             journal.open()
-        except BootError as error:
+        except (BootError, Refused) as error:
             say("boot_refused", str(error))
             if last:
                 os._exit(0)
