@@ -15,7 +15,7 @@ from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob, JobManager
 from lambda_builder.kube.lease import Leadership, identity
-from lambda_builder.kube.pod_trouble import PodTroubles
+from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle.cap import ActiveJobsCap
@@ -218,7 +218,7 @@ def _watch(base: _Base) -> _Watched:
     settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
-    troubles = JobTroubles(watcher, PodTroubles(base.pods), available=available)
+    troubles = JobTroubles(watcher, PodDiagnosis(base.pods), available=available)
     lifecycle = BuildLifecycle(
         watcher, base.ledger, base.metrics, troubles, gone_seconds=settings.result_ttl_seconds
     )

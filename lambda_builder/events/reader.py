@@ -42,7 +42,7 @@ from lambda_builder.settings import CANCEL_EVENT_TYPE
 SOURCE_PREFIX = "network.notifi."
 MAX_PROBLEMS = 100
 """Most entries of one answer's ``errors``."""
-_SPOKEN = 5
+_MOST_IN_DETAIL = 5
 """Problems that ``detail`` spells out."""
 _Problem = tuple[RefusalCode, FieldProblem]
 
@@ -232,11 +232,11 @@ def _indexed(index: int, problem: FieldProblem) -> FieldProblem:
 
 
 def _refused(problems: list[_Problem]) -> Refused:
-    spoken = [f"{problem.field}: {problem.message}" for _, problem in problems[:_SPOKEN]]
-    if len(problems) > _SPOKEN:
-        spoken.append(f"and {len(problems) - _SPOKEN} more")
+    texts = [f"{problem.field}: {problem.message}" for _, problem in problems[:_MOST_IN_DETAIL]]
+    if len(problems) > _MOST_IN_DETAIL:
+        texts.append(f"and {len(problems) - _MOST_IN_DETAIL} more")
     return Refused(
         problems[0][0],
-        "; ".join(spoken),
+        "; ".join(texts),
         errors=[problem for _, problem in problems[:MAX_PROBLEMS]],
     )

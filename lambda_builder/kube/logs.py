@@ -89,22 +89,22 @@ class JobLog:
         Ends also when nothing came for ``wait_seconds`` while no container ran. Raises
         ``Permanent`` where the API refuses to show the log.
         """
-        patience, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
+        give_up_at, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
         while not self._closed.is_set():
             came = False
             try:
-                hopeful = may_come()
+                expected = may_come()
                 job = self.job()
                 for chunk in self._new_chunks() if job else ():
                     came = True
                     yield chunk
-                if is_finished(job) if job else not hopeful:
+                if is_finished(job) if job else not expected:
                     return
             except Transient:
                 pass  # cut, or the API is away: it goes on where it was
             if came:
-                patience, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
-            elif time.monotonic() > patience:
+                give_up_at, delay = time.monotonic() + self._wait_seconds, _FIRST_LOOK_SECONDS
+            elif time.monotonic() > give_up_at:
                 return
             self._closed.wait(delay)
             delay = min(2 * delay, _LONGEST_LOOK_SECONDS)

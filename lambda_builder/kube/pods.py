@@ -15,7 +15,7 @@ LOG_SILENCE_SECONDS = 3600.0
 
 _PAGE = 500
 _MOST_PAGES = 20
-"""Of a list that is only looked through; who has more pods waiting knows that there is trouble."""
+"""Of a list that is only looked through; more pods that wait say the same."""
 _MOST_LOG_BYTES = 65_536
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"

@@ -11,7 +11,7 @@ import structlog
 
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.errors import AttemptFailed
-from lambda_builder.kube.pod_trouble import IMAGE_PULL_FAILED, PodTroubles
+from lambda_builder.kube.pod_diagnosis import IMAGE_PULL_FAILED, PodDiagnosis
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.threads import Background
@@ -39,7 +39,7 @@ class JobTroubles:
     def __init__(
         self,
         watcher: JobWatcher,
-        pods: PodTroubles,
+        pods: PodDiagnosis,
         *,
         available: Callable[[], bool],
         look_seconds: float = LOOK_SECONDS,

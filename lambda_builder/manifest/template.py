@@ -58,7 +58,7 @@ class JobTemplate:
         self._context_url = _setting("CONTEXT_URL", settings.context_url, known)
         self._image = _setting("IMAGE", settings.image, known)
         self._tree = _tree(manifest, settings, frozenset(self._fields))
-        for sample in (_hostile_build(), _scant_build()):
+        for sample in (_hostile_build(), _minimal_build()):
             found = problems(self.render(sample))
             if found:
                 where = f" (of a build with third_party_id {sample.third_party_id!r})"
@@ -106,7 +106,7 @@ class JobTemplate:
 
     def sample(self) -> Manifest:
         """Return the manifest of a made-up build, to be tried against the API."""
-        return self.render(_scant_build())
+        return self.render(_minimal_build())
 
     def _values(self, request: BuildRequest, names: frozenset[str]) -> dict[str, str]:
         return {name: self._fields[name](request) for name in names}
@@ -236,5 +236,5 @@ def _hostile_build() -> BuildRequest:
     return _sample_build("-Ünfit for a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
 
 
-def _scant_build() -> BuildRequest:
+def _minimal_build() -> BuildRequest:
     return _sample_build("check-of-the-template")

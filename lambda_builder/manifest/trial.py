@@ -46,8 +46,8 @@ class TemplateTrial:
             self._jobs.dry_run(self._sample())
         except Permanent as refusal:
             log.error("template_refused", reason=refusal.reason.value, error=str(refusal))
-        except Transient as trouble:
-            log.info("template_not_tried", error=str(trouble))
+        except Transient as error:
+            log.info("template_not_tried", error=str(error))
             return
         else:
             log.info("template_tried")

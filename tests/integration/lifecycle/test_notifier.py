@@ -16,7 +16,7 @@ from lambda_builder.journal import NoJournal
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.labels import TOLD
 from lambda_builder.kube.lease import Leadership
-from lambda_builder.kube.pod_trouble import PodTroubles
+from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle import explanations, notifier
@@ -95,7 +95,7 @@ class Replica:
         self.watcher.silence_seconds = 2
         self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
         self.troubles = JobTroubles(
-            self.watcher, PodTroubles(PodReader(client, NAMESPACE)), available=lambda: True
+            self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), available=lambda: True
         )
         self.notifier = BuildNotifier(
             self.watcher,

@@ -9,7 +9,7 @@ import pytest
 from lambda_builder.builds import BuildError, BuildResult, BuildState
 from lambda_builder.devcluster import Fault
 from lambda_builder.journal import NoJournal
-from lambda_builder.kube.pod_trouble import PodTroubles
+from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.record import record_of
 from lambda_builder.kube.status import job_result
@@ -45,7 +45,7 @@ class Replica:
         self.watcher = JobWatcher(client, NAMESPACE)
         self.troubles = JobTroubles(
             self.watcher,
-            PodTroubles(PodReader(client, NAMESPACE)),
+            PodDiagnosis(PodReader(client, NAMESPACE)),
             available=lambda: True,
             look_seconds=0.2,
         )

@@ -68,9 +68,9 @@ def test_states_and_times_are_taken_over():
 
 def test_a_trouble_is_taken_over_and_cleared_when_the_job_runs():
     created = known(BuildState.CREATED, job_uid="uid-1")
-    trouble = BuildError("failed_create", "refused")
-    stuck = with_job(created, job(BuildState.CREATED, error=trouble), "ns")
-    assert (stuck.state, stuck.error) == (BuildState.CREATED, trouble)
+    refused = BuildError("failed_create", "refused")
+    stuck = with_job(created, job(BuildState.CREATED, error=refused), "ns")
+    assert (stuck.state, stuck.error) == (BuildState.CREATED, refused)
     assert with_job(stuck, job(BuildState.RUNNING), "ns").error is None
 
 

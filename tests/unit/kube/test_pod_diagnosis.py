@@ -8,7 +8,7 @@ import pytest
 
 from lambda_builder.builds import BuildError
 from lambda_builder.errors import FailureReason, Permanent
-from lambda_builder.kube.pod_trouble import PodTroubles, trouble_of
+from lambda_builder.kube.pod_diagnosis import PodDiagnosis, problem_of
 
 
 class Pods:
@@ -36,8 +36,8 @@ class Pods:
         return self._log
 
 
-def troubles(pods: Any) -> PodTroubles:
-    return PodTroubles(pods)
+def diagnosis(pods: Any) -> PodDiagnosis:
+    return PodDiagnosis(pods)
 
 
 def pod(*states, uid="uid-1", name="build-x-abcde", **status):
@@ -75,23 +75,23 @@ def refusal(message, uid="uid-1", at="2026-10-02T08:00:00Z", **fields):
     ],
 )
 def test_a_container_that_cannot_start_is_in_trouble(reason, code):
-    trouble = trouble_of(pod(waiting(reason, 'secret "s"\n not found')))
-    assert trouble == BuildError(code, f'{reason}: secret "s" not found')
+    problem = problem_of(pod(waiting(reason, 'secret "s"\n not found')))
+    assert problem == BuildError(code, f'{reason}: secret "s" not found')
 
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", None])
 def test_a_container_that_is_about_to_start_is_not(reason):
-    assert trouble_of(pod(waiting(reason))) is None
+    assert problem_of(pod(waiting(reason))) is None
 
 
 def test_trouble_without_a_message_names_the_image():
-    assert trouble_of(pod(waiting("InvalidImageName"))).message.endswith("registry/image:1")
+    assert problem_of(pod(waiting("InvalidImageName"))).message.endswith("registry/image:1")
 
 
 def test_an_init_container_counts_as_well():
     init = {"name": "init", "state": waiting("ErrImagePull", "denied")}
     stuck = pod(waiting("PodInitializing"), initContainerStatuses=[init])
-    assert trouble_of(stuck).code == "image_pull_failed"
+    assert problem_of(stuck).code == "image_pull_failed"
 
 
 def test_a_pod_that_no_node_has_room_for_says_so():
@@ -101,8 +101,8 @@ def test_a_pod_that_no_node_has_room_for_says_so():
         "reason": "Unschedulable",
         "message": "0/3 nodes are available: insufficient cpu",
     }
-    trouble = trouble_of(pod(conditions=[condition]))
-    assert trouble == BuildError("unschedulable", condition["message"])
+    problem = problem_of(pod(conditions=[condition]))
+    assert problem == BuildError("unschedulable", condition["message"])
 
 
 def test_refused_pods_are_told_by_their_newest_event_without_their_random_name():
@@ -111,7 +111,7 @@ def test_refused_pods_are_told_by_their_newest_event_without_their_random_name()
         refusal('Error creating: pods "build-x-7hgkd" is forbidden: exceeded quota'),
         refusal("another's", uid="uid-2"),
     ]
-    found = troubles(Pods(warnings=events)).of_waiting(["uid-1"])
+    found = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
     assert found == {
         "uid-1": BuildError(
             "failed_create", 'Error creating: pods "build-x-…" is forbidden: exceeded quota'
@@ -124,24 +124,24 @@ def test_events_of_the_newer_kind_have_their_time_in_a_series():
         refusal("newer", at=None, series={"lastObservedTime": "2026-10-02T09:00:00.000000Z"}),
         refusal("older", at=None, eventTime="2026-10-02T08:30:00.000000Z"),
     ]
-    found = troubles(Pods(warnings=events)).of_waiting(["uid-1"])
+    found = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
     assert found["uid-1"].message == "newer"
 
 
 def test_a_job_that_has_a_pod_by_now_was_refused_no_longer():
     pods = Pods(pending=[pod(waiting("ContainerCreating"))], warnings=[refusal("old")])
-    assert troubles(pods).of_waiting(["uid-1"]) == {}
+    assert diagnosis(pods).of_waiting(["uid-1"]) == {}
 
 
 def test_pods_of_others_are_passed_over():
     stray = pod(waiting("ErrImagePull"), uid="uid-9")
     orphan = {"metadata": {"name": "orphan"}, "status": {}}
-    assert troubles(Pods(pending=[stray, orphan])).of_waiting(["uid-1"]) == {}
+    assert diagnosis(Pods(pending=[stray, orphan])).of_waiting(["uid-1"]) == {}
 
 
 def test_a_failure_names_container_reason_exit_code_and_last_lines():
     pods = Pods(of_job=[pod(ended(0, "Completed"), ended(137, "OOMKilled"))], log="one\ntwo\n")
-    assert troubles(pods).of_failed("build-x") == (
+    assert diagnosis(pods).of_failed("build-x") == (
         "container container-1: OOMKilled, exit code 137; last lines of its log:\none\ntwo"
     )
     assert pods.asked == [("build-x-abcde", "container-1", 20)]
@@ -149,33 +149,33 @@ def test_a_failure_names_container_reason_exit_code_and_last_lines():
 
 def test_of_several_pods_the_newest_failure_counts():
     pods = Pods(of_job=[pod(ended(1), name="old"), pod(ended(2), name="new"), pod(ended(0))])
-    assert "exit code 2" in troubles(pods).of_failed("build-x")
+    assert "exit code 2" in diagnosis(pods).of_failed("build-x")
 
 
 def test_a_container_that_was_restarted_tells_of_its_last_end():
     again = pod({"running": {}})
     again["status"]["containerStatuses"][0]["lastState"] = ended(3)
-    assert "exit code 3" in troubles(Pods(of_job=[again])).of_failed("build-x")
+    assert "exit code 3" in diagnosis(Pods(of_job=[again])).of_failed("build-x")
 
 
 def test_a_log_that_cannot_be_read_is_replaced_by_the_termination_message():
     error = Permanent(FailureReason.FORBIDDEN, "no")
     pods = Pods(of_job=[pod(ended(1, message="push failed"))], log=error)
-    assert troubles(pods).of_failed("build-x").endswith("push failed")
+    assert diagnosis(pods).of_failed("build-x").endswith("push failed")
 
 
 def test_a_long_log_is_cut_to_its_last_four_kibibytes():
     pods = Pods(of_job=[pod(ended(1))], log="ä" * 10_000 + "the end")
-    text = troubles(pods).of_failed("build-x").partition("log:\n")[2]
+    text = diagnosis(pods).of_failed("build-x").partition("log:\n")[2]
     assert text.endswith("the end")
     assert 4000 < len(text.encode()) <= 4096
 
 
 def test_a_pod_that_was_evicted_says_so():
     evicted = pod(reason="Evicted", message="The node was low on resource: memory.")
-    text = troubles(Pods(of_job=[evicted])).of_failed("build-x")
+    text = diagnosis(Pods(of_job=[evicted])).of_failed("build-x")
     assert text == "pod build-x-abcde: Evicted: The node was low on resource: memory."
 
 
 def test_without_pods_nothing_is_known():
-    assert troubles(Pods()).of_failed("build-x") is None
+    assert diagnosis(Pods()).of_failed("build-x") is None

@@ -37,8 +37,8 @@ _MESSAGE = 1000
 _POD_SUFFIX = re.compile(r"(?<=-)[a-z0-9]{5}\"")
 
 
-class PodTroubles:
-    """Reads pods and events for their troubles; thread-safe, raises as ``PodReader``."""
+class PodDiagnosis:
+    """Reads pods and events for what is wrong with Jobs; thread-safe, raises as ``PodReader``."""
 
     def __init__(self, pods: PodReader) -> None:
         self._pods = pods
@@ -51,10 +51,10 @@ class PodTroubles:
             if uid not in wanted:
                 continue
             with_pod.add(uid)
-            trouble = trouble_of(pod)
-            if trouble is not None:
-                found[uid] = trouble
-        # What was refused before, and is there now, is no trouble any more.
+            problem = problem_of(pod)
+            if problem is not None:
+                found[uid] = problem
+        # What was refused before, and is there now, is no problem any more.
         found |= _refusals(self._pods.job_warnings(_REFUSED), wanted - with_pod)
         return found
 
@@ -85,7 +85,7 @@ class PodTroubles:
         return f"{text}; last lines of its log:\n{log}" if log else text
 
 
-def trouble_of(pod: Pod) -> BuildError | None:
+def problem_of(pod: Pod) -> BuildError | None:
     """Return why a pending pod does not run, as far as that is no matter of seconds."""
     for status in _statuses(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}
