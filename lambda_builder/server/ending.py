@@ -32,7 +32,7 @@ class Endings:
         large: LargeOnes,
         *,
         kept: Callable[[Connection], None],
-        closed: Callable[[Connection], None],
+        closed: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._log = worker.log
@@ -116,7 +116,7 @@ class Endings:
         """Close at once."""
         self._large.note(connection, 0)
         self._waiting.close(connection)
-        self._closed(connection)
+        self._closed()
 
     # -- bounds ----------------------------------------------------------------------------------
 

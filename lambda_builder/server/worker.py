@@ -214,8 +214,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             detail = f"the request was not whole after {REQUEST_SECONDS:g} s"
             self._endings.refuse(connection, Refusal(detail, HTTPStatus.REQUEST_TIMEOUT))
 
-    def _closed(self, connection: Connection) -> None:
-        del connection
+    def _closed(self) -> None:
         self.nr_conns -= 1
 
     def _cap_keepalive(self, deadline: float) -> None:

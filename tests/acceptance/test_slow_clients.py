@@ -209,6 +209,29 @@ def probes(service: ServiceProcess) -> float:
     return statistics.median(seconds_for_a_probe(service) for _ in range(20))
 
 
+def test_a_request_that_comes_while_another_is_answered_is_not_left_waiting(
+    service: ServiceProcess, clients: Clients
+) -> None:
+    count, left_waiting = 60, 0.25
+    [client] = clients.send(b"", 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    taken = []
+    for number in range(count):
+        begun = time.monotonic()
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        delay = begun + number * 0.0001
+        while time.monotonic() < delay:
+            pass
+        client.sendall(b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = b""
+        while got.count(b"HTTP/1.1 200 OK\r\n") < 2 or not got.endswith(b"\r\n\r\n"):
+            piece = client.recv(65_536)
+            assert piece, "the connection ended"
+            got += piece
+        taken.append(time.monotonic() - begun)
+    assert sorted(taken)[count * 3 // 4] < left_waiting
+
+
 def test_hundreds_of_slow_clients_do_not_slow_down_events_and_probes(
     service: ServiceProcess, clients: Clients
 ) -> None:
