@@ -19,7 +19,7 @@ from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle.cap import ActiveJobsCap
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
 from lambda_builder.lifecycle.tracker import BuildLifecycle
@@ -218,9 +218,9 @@ def _watch(base: _Base) -> _Watched:
     settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
-    troubles = JobTroubles(watcher, PodDiagnosis(base.pods), available=available)
+    diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), available=available)
     lifecycle = BuildLifecycle(
-        watcher, base.ledger, base.metrics, troubles, gone_seconds=settings.result_ttl_seconds
+        watcher, base.ledger, base.metrics, diagnosis, gone_seconds=settings.result_ttl_seconds
     )
     cap = ActiveJobsCap(watcher, settings.max_active_jobs)
     urls: dict[Destination, str] = {
@@ -233,10 +233,10 @@ def _watch(base: _Base) -> _Watched:
     watcher.listen(lambda change: base.capacity.room_made() if change.made_room else None)
     outbox = base.journal.outbox
     if not tells:
-        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [troubles, watcher], [])
+        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [diagnosis, watcher], [])
     leadership = Leadership(base.client, settings.namespace, identity())
     marks = JobMarks(watcher, base.jobs, available=available)
-    notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, troubles)
+    notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, diagnosis)
     watcher.listen(notifier.job_changed)
     sink = Sink(outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered)
     return _Watched(
@@ -244,7 +244,7 @@ def _watch(base: _Base) -> _Watched:
         lifecycle,
         cap,
         sink,
-        [notifier, leadership, troubles, watcher],
+        [notifier, leadership, diagnosis, watcher],
         # While the API may still be called: the next leader need not wait for the lease to pass.
         [leadership.resign],
     )

@@ -20,7 +20,7 @@ from lambda_builder.builds import (
     fields_marked,
     netstring_digest,
 )
-from lambda_builder.kube.labels import TOLD
+from lambda_builder.kube.labels import ANNOUNCED
 from lambda_builder.kube.status import SUSPENDED, Job, event_hash_of, job_result
 
 _DIGEST_DIGITS = 32
@@ -48,10 +48,10 @@ class JobRecord:
     created_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
-    told: str | None = None
+    announced: str | None = None
     """The last piece of news about the Job that is known to have been delivered."""
     details: bytes | None = None
-    """What else a ``BuildResult`` needs; kept only while something may have to be told."""
+    """What else a ``BuildResult`` needs; kept only while something may have to be announced."""
 
     @property
     def active(self) -> bool:
@@ -88,7 +88,7 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
     """Return the record of a Job as the API has it."""
     result = job_result(job)
     request, metadata = result.request, job["metadata"]
-    told = (metadata.get("annotations") or {}).get(TOLD)
+    announced = (metadata.get("annotations") or {}).get(ANNOUNCED)
     return JobRecord(
         name=request.job_name,
         uid=metadata["uid"],
@@ -100,8 +100,8 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         created_at=result.created_at,
         started_at=result.started_at,
         finished_at=result.finished_at,
-        told=sys.intern(told) if isinstance(told, str) else None,
-        details=_details(result) if keep_details and told in _MORE_TO_TELL else None,
+        announced=sys.intern(announced) if isinstance(announced, str) else None,
+        details=_details(result) if keep_details and announced in _MORE_TO_TELL else None,
     )
 
 

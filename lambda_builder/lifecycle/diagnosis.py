@@ -1,4 +1,4 @@
-"""JobTroubles: finds out why Jobs do not run, and why they failed, in a thread of its own."""
+"""JobDiagnosis: finds out why Jobs do not run, and why they failed, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _ignore(job_name: str) -> None:
     del job_name
 
 
-class JobTroubles:
-    """What is known of Jobs' troubles; thread-safe, starts and stops as ``Background``.
+class JobDiagnosis:
+    """Why Jobs do not run or failed; thread-safe, starts and stops as ``Background``.
 
     ``on_found`` is called, with no lock held, with the name of a Job about which there is news.
     While ``available`` says that the API is away, nothing is asked.
@@ -60,7 +60,7 @@ class JobTroubles:
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
         self._wake = threading.Event()
-        self._thread = Background("job-troubles", self._loop, wake=self._wake.set)
+        self._thread = Background("job-diagnosis", self._loop, wake=self._wake.set)
 
     def start(self) -> None:
         """Begin to look; does nothing after ``stop``."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lambda_builder.builds import BuildState
 from lambda_builder.kube.record import JobRecord
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 
 _LONGEST_SECONDS = 15.0
 """A node that died answers nothing about the builds that failed with it."""
@@ -16,12 +16,12 @@ _MOST = 64
 
 
 class Explanations:
-    """Used by one thread; ``troubles`` finds out in its own, so that nobody waits for the pods."""
+    """Used by one thread; ``diagnosis`` finds out in its own, so that nobody waits for the pods."""
 
     def __init__(
-        self, troubles: JobTroubles, *, clock: Callable[[], float] = time.monotonic
+        self, diagnosis: JobDiagnosis, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._troubles = troubles
+        self._diagnosis = diagnosis
         self._clock = clock
         self._since: dict[str, float] = {}
         """Failed Jobs, by uid, and since when their explanation is waited for."""
@@ -31,12 +31,12 @@ class Explanations:
         since = self._since.get(record.uid)
         if since is not None:
             in_time = self._clock() - since < _LONGEST_SECONDS
-            return in_time and self._troubles.is_explaining(record)
-        if record.state is not BuildState.FAILED or self._troubles.of(record) is not None:
+            return in_time and self._diagnosis.is_explaining(record)
+        if record.state is not BuildState.FAILED or self._diagnosis.of(record) is not None:
             return False
         if len(self._since) < _MOST:
             self._since[record.uid] = self._clock()
-            self._troubles.explain_soon(record)
+            self._diagnosis.explain_soon(record)
         return True
 
     def forget(self, uid: str) -> None:

@@ -1,4 +1,4 @@
-"""JobMarks: notes on each Job what was told of it, one call after the other and not too fast."""
+"""JobMarks: notes on each Job what was announced of it, one call after the other, not too fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from lambda_builder.errors import AttemptFailed, Transient
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.labels import TOLD
+from lambda_builder.kube.labels import ANNOUNCED
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle.news import later
@@ -62,11 +62,11 @@ class JobMarks:
                 return False
             name, news = self._waiting.pop(uid)
         record = self._watcher.by_name(name)
-        if record is None or record.uid != uid or later(record.told, news) == record.told:
+        if record is None or record.uid != uid or later(record.announced, news) == record.announced:
             return True
         self._next_at = time.monotonic() + _GAP_SECONDS
         try:
-            self._jobs.patch_annotations(name, {TOLD: news}, uid)
+            self._jobs.patch_annotations(name, {ANNOUNCED: news}, uid)
         except AttemptFailed as error:
             self._write_later(uid, name, news, error)
         return True

@@ -1,4 +1,4 @@
-"""Which news of a Job follows from its state and from what was told already. Pure."""
+"""Which news of a Job follows from its state and from what was announced already. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _FINAL: Final[tuple[BuildNews, ...]] = ("complete", "failed", "timeout", "cancel
 _CANCELLED = BuildError("cancelled", "its Job was deleted")
 
 
-def due_news(record: JobRecord, told: str | None) -> list[BuildNews]:
-    """Return what has to be told of a Job, in order, when ``told`` was the last that was.
+def due_news(record: JobRecord, announced: str | None) -> list[BuildNews]:
+    """Return what has to be announced of a Job, in order, when ``announced`` was the last that was.
 
     A Job that is first seen after its end has started as well. One that was deleted before it
     started has not.
     """
-    if is_final(told):
+    if is_final(announced):
         return []
     end = _end(record)
     news: list[BuildNews] = []
-    if told != _STARTED and _has_started(record):
+    if announced != _STARTED and _has_started(record):
         news.append(_STARTED)
     if end is not None:
         news.append(end)
@@ -48,16 +48,16 @@ def _end(record: JobRecord) -> BuildNews | None:
     return "timeout" if timed_out else "failed"
 
 
-def is_final(told: str | None) -> bool:
+def is_final(announced: str | None) -> bool:
     """Whether nothing can follow on that news."""
-    return told in _FINAL
+    return announced in _FINAL
 
 
 def later(one: str | None, other: str | None) -> BuildNews | None:
     """Return whichever of two pieces of news of one Job comes after the other."""
-    for told in (one, other):
-        if is_final(told):
-            return cast(BuildNews, told)
+    for announced in (one, other):
+        if is_final(announced):
+            return cast(BuildNews, announced)
     return _STARTED if _STARTED in (one, other) else None
 
 

@@ -20,7 +20,7 @@ from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobChange, JobWatcher
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.explanations import Explanations
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.news import due_news, is_final, later, news_result, when
@@ -61,7 +61,7 @@ class BuildNotifier:
     """Tells of Jobs while ``leadership`` says so; thread-safe, starts and stops as ``Background``.
 
     Its one thread marks the Jobs, so that neither the watch nor a worker waits for that; why one
-    failed it has ``troubles`` find out.
+    failed it has ``diagnosis`` find out.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class BuildNotifier:
         marks: JobMarks,
         outbox: Outbox,
         announcer: Announcer,
-        troubles: JobTroubles,
+        diagnosis: JobDiagnosis,
         *,
         window: int = _WINDOW,
     ) -> None:
@@ -81,8 +81,8 @@ class BuildNotifier:
         self._marks = marks
         self._outbox = outbox
         self._announcer = announcer
-        self._troubles = troubles
-        self._explanations = Explanations(troubles)
+        self._diagnosis = diagnosis
+        self._explanations = Explanations(diagnosis)
         self._window = window
         self._changed = threading.Condition()
         self._leading = False
@@ -96,7 +96,7 @@ class BuildNotifier:
         """Messages that were, until this replica led no more; the sink may hold them still."""
         self._furthest: dict[str, BuildNews] = {}
         """The last news of a Job that was sent from here, delivered or not."""
-        self._told: dict[str, BuildNews] = {}
+        self._announced: dict[str, BuildNews] = {}
         """The last news of a Job that was delivered from here, until its mark is seen."""
         self._thread = Background("build-notifier", self._loop, wake=self._wake)
 
@@ -117,7 +117,7 @@ class BuildNotifier:
             has_news = bool(self._news_of(record))
             if change.kind == "gone" and has_news:
                 self._gone[record.uid] = record, time.monotonic()
-            elif change.kind == "gone" or is_final(record.told):
+            elif change.kind == "gone" or is_final(record.announced):
                 self._forget(record.uid)
             if self._leading and has_news:
                 self._due.setdefault(record.uid, record.name)
@@ -138,7 +138,7 @@ class BuildNotifier:
             record, news = sent.record, sent.news
             exists = self._exists(record)
             if exists or record.uid in self._gone:
-                self._told[record.uid] = news
+                self._announced[record.uid] = news
             if exists:
                 self._marks.add(record, news)
             elif is_final(news):
@@ -205,8 +205,8 @@ class BuildNotifier:
                 self._outbox.delivered(message_id)
                 del self._sent[message_id]
                 self._furthest.pop(uid, None)
-                if uid in self._told:
-                    self._furthest[uid] = self._told[uid]
+                if uid in self._announced:
+                    self._furthest[uid] = self._announced[uid]
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class BuildNotifier:
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        messages = self._messages(record, news, self._troubles.of(record))
+        messages = self._messages(record, news, self._diagnosis.of(record))
         with self._changed:
             if not self._leadership.is_leader:
                 self._due.setdefault(record.uid, record.name)
@@ -257,7 +257,7 @@ class BuildNotifier:
                 self._due.pop(uid, None)
                 self._explanations.forget(uid)
                 self._forget(uid)
-            messages = self._messages(record, news, self._troubles.of(record))
+            messages = self._messages(record, news, self._diagnosis.of(record))
             self._put([message for _, message in messages])
 
     def _put(self, messages: list[OutboxMessage]) -> None:
@@ -278,7 +278,7 @@ class BuildNotifier:
     # -- with the lock held --------------------------------------------------------------------
 
     def _news_of(self, record: JobRecord) -> list[BuildNews]:
-        return due_news(record, later(record.told, self._furthest.get(record.uid)))
+        return due_news(record, later(record.announced, self._furthest.get(record.uid)))
 
     def _next_due(self) -> str | None:
         for uid, name in itertools.islice(self._due.items(), _SCANNED):
@@ -301,7 +301,7 @@ class BuildNotifier:
     def _forget(self, uid: str) -> None:
         self._gone.pop(uid, None)
         self._furthest.pop(uid, None)
-        self._told.pop(uid, None)
+        self._announced.pop(uid, None)
         self._marks.forget(uid)
 
     def _forget_gone(self, before: float) -> None:

@@ -14,7 +14,7 @@ from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.telemetry.metrics import Metrics
 
@@ -33,7 +33,7 @@ class BuildLifecycle:
         watcher: JobWatcher,
         ledger: Ledger,
         metrics: Metrics,
-        troubles: JobTroubles,
+        diagnosis: JobDiagnosis,
         *,
         gone_seconds: float,
     ) -> None:
@@ -41,7 +41,7 @@ class BuildLifecycle:
         self._watcher = watcher
         self._ledger = ledger
         self._metrics = metrics
-        self._troubles = troubles
+        self._diagnosis = diagnosis
         self._lock = threading.Lock()
         self._failed = 0
         self._listing: list[BuildResult] = []
@@ -50,7 +50,7 @@ class BuildLifecycle:
         """Names and last states, by event, of Jobs of any replica that are gone."""
         self._unseen: TTLCache[str, bool] = TTLCache(_UNSEEN_MAX, _FRESH_SECONDS)
         """Names of Jobs made here that the watch has not shown yet."""
-        troubles.on_found = self.refresh
+        diagnosis.on_found = self.refresh
 
     @property
     def failed_total(self) -> int:
@@ -68,12 +68,12 @@ class BuildLifecycle:
         if previous is not None and _looks_alike(previous, record):
             return
         if record.state is not BuildState.CREATED or record.suspended:
-            self._troubles.forget(record)
+            self._diagnosis.forget(record)
         with self._lock:
             self._unseen.pop(record.name, None)
             result = self._ledger.job_changed(self._with_reason(record))
         if result is not None and change.ended and record.state is BuildState.FAILED:
-            self._troubles.explain_soon(record)
+            self._diagnosis.explain_soon(record)
 
     def list_begins(self) -> None:
         """Note which Jobs the list that begins now must show if they are still there."""
@@ -142,14 +142,14 @@ class BuildLifecycle:
             return result
         record = self._watcher.by_event(result.request.event_hash)
         if record is not None and record.name == result.request.job_name:
-            self._troubles.explain(record)
+            self._diagnosis.explain(record)
             return with_job(result, self._with_reason(record), None)
         if result.state.final or not self._watcher.following or result.created_at is None:
             return result
         return None
 
     def _with_reason(self, record: JobRecord) -> JobRecord:
-        reason = self._troubles.of(record)
+        reason = self._diagnosis.of(record)
         return record if reason is None else replace(record, error=reason)
 
     def _count(self, change: JobChange) -> None:
@@ -167,7 +167,7 @@ class BuildLifecycle:
 
 def _looks_alike(previous: JobRecord, record: JobRecord) -> bool:
     """Whether nothing has changed but what the service itself noted on the Job."""
-    return replace(previous, told=record.told, details=record.details) == record
+    return replace(previous, announced=record.announced, details=record.details) == record
 
 
 def _outcome(record: JobRecord) -> str:

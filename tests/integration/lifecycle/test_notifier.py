@@ -14,13 +14,13 @@ import pytest
 from lambda_builder.devcluster import Fault
 from lambda_builder.journal import NoJournal
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.labels import TOLD
+from lambda_builder.kube.labels import ANNOUNCED
 from lambda_builder.kube.lease import Leadership
 from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.lifecycle import explanations, notifier
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
 from lambda_builder.outgoing.announcer import Announcer
@@ -94,7 +94,7 @@ class Replica:
         self.watcher = JobWatcher(client, NAMESPACE, keep_details=True)
         self.watcher.silence_seconds = 2
         self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
-        self.troubles = JobTroubles(
+        self.diagnosis = JobDiagnosis(
             self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), available=lambda: True
         )
         self.notifier = BuildNotifier(
@@ -103,7 +103,7 @@ class Replica:
             JobMarks(self.watcher, jobs, available=lambda: True),
             self.outbox,
             Announcer(source=name, overrides={}, sink=True, dead_letters=False),
-            self.troubles,
+            self.diagnosis,
             window=window,
         )
         self.watcher.listen(self.notifier.job_changed)
@@ -115,13 +115,13 @@ class Replica:
         )
 
     def start(self):
-        for part in (self.sink, self.watcher, self.troubles, self.leadership, self.notifier):
+        for part in (self.sink, self.watcher, self.diagnosis, self.leadership, self.notifier):
             part.start()
         wait_until(lambda: self.watcher.following, "the watch")
         return self
 
     def stop(self):
-        for part in (self.leadership, self.notifier, self.troubles, self.watcher, self.sink):
+        for part in (self.leadership, self.notifier, self.diagnosis, self.watcher, self.sink):
             assert part.stop(8) == []
 
 
@@ -150,7 +150,7 @@ def new_replica(client, receiver):
 def mark_of(cluster):
     def mark(name):
         job = cluster.job(name)
-        return job and job["metadata"]["annotations"].get(TOLD)
+        return job and job["metadata"]["annotations"].get(ANNOUNCED)
 
     return mark
 
@@ -393,7 +393,7 @@ def test_of_deleted_jobs_that_nobody_could_be_told_of_few_are_remembered_and_non
     everything = {name: ["started", "cancelled"] for name in names}
     wait_until(lambda: told() == everything, lambda: f"all to be told, not {told()}", timeout=40)
     wait_until(lambda: replica.outbox.pending("sink") == 0, "the outbox to be empty")
-    kept = (remembered, replica.notifier._told, replica.notifier._furthest, replica.notifier._sent)
+    kept = (remembered, replica.notifier._announced, replica.notifier._furthest, replica.notifier._sent)
     wait_until(lambda: not any(kept), lambda: f"nothing to be kept, not {kept}")
 
 

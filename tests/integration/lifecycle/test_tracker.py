@@ -14,7 +14,7 @@ from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.record import record_of
 from lambda_builder.kube.status import job_result
 from lambda_builder.kube.watcher import JobWatcher
-from lambda_builder.lifecycle.diagnosis import JobTroubles
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.tracker import BuildLifecycle
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements
@@ -43,24 +43,24 @@ class Replica:
             namespace=NAMESPACE,
         )
         self.watcher = JobWatcher(client, NAMESPACE)
-        self.troubles = JobTroubles(
+        self.diagnosis = JobDiagnosis(
             self.watcher,
             PodDiagnosis(PodReader(client, NAMESPACE)),
             available=lambda: True,
             look_seconds=0.2,
         )
         self.lifecycle = BuildLifecycle(
-            self.watcher, self.ledger, self.metrics, self.troubles, gone_seconds=60
+            self.watcher, self.ledger, self.metrics, self.diagnosis, gone_seconds=60
         )
         self.watcher.listen(self.lifecycle.job_changed)
 
     def start(self):
         self.watcher.start()
-        self.troubles.start()
+        self.diagnosis.start()
         wait_until(lambda: self.watcher.following, "the watch")
 
     def stop(self):
-        assert self.troubles.stop(5) == []
+        assert self.diagnosis.stop(5) == []
         assert self.watcher.stop(5) == []
 
     def create(self, builds, event_id="id-1", **fields):
@@ -184,7 +184,7 @@ def test_a_trouble_that_is_over_is_forgotten_before_the_job_runs(cluster, builds
     wait_until(lambda: replica.result(request).error is None, "the reason to go")
     assert replica.state(request) == "created"
     wait_until(lambda: replica.state(request) == "running", "the build to run")
-    assert replica.troubles.of(stuck) is None
+    assert replica.diagnosis.of(stuck) is None
 
 
 def test_a_job_that_runs_leaves_no_trouble_behind(cluster, builds, replica):
@@ -194,7 +194,7 @@ def test_a_job_that_runs_leaves_no_trouble_behind(cluster, builds, replica):
     stuck = replica.watcher.by_name(request.job_name)
     cluster.clear_faults()
     wait_until(lambda: replica.state(request) == "running", "the build to run")
-    assert replica.troubles.of(stuck) is None
+    assert replica.diagnosis.of(stuck) is None
 
 
 def test_a_job_held_back_on_purpose_is_not_in_trouble(cluster, builds, replica, client):
@@ -214,7 +214,7 @@ def test_nothing_is_asked_about_jobs_that_run(cluster, builds, replica):
     request = replica.create(builds)
     wait_until(lambda: replica.state(request) == "running", "the build to run")
     looks = []
-    replica.troubles._watcher = _Counting(replica.watcher, looks)
+    replica.diagnosis._watcher = _Counting(replica.watcher, looks)
     wait_until(lambda: len(looks) >= 3, "some looks")
     assert not [r for r in cluster.requests() if r.resource in ("pods", "events")]
 

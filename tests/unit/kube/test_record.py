@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lambda_builder.builds import BuildRequest, BuildState, job_name, netstring_digest
-from lambda_builder.kube.labels import EVENT_HASH_LABEL, TOLD
+from lambda_builder.kube.labels import ANNOUNCED, EVENT_HASH_LABEL
 from lambda_builder.kube.record import record_of, target_key
 from lambda_builder.kube.status import job_result
 from lambda_builder.manifest.template import JobTemplate
@@ -74,9 +74,9 @@ def test_a_suspended_job_is_active_and_says_that_it_is_held(job):
 
 
 def test_what_was_told_is_read_from_the_job(job):
-    assert record_of(job, keep_details=False).told is None
-    job["metadata"]["annotations"][TOLD] = "started"
-    assert record_of(job, keep_details=False).told == "started"
+    assert record_of(job, keep_details=False).announced is None
+    job["metadata"]["annotations"][ANNOUNCED] = "started"
+    assert record_of(job, keep_details=False).announced == "started"
 
 
 def test_targets_are_told_apart_by_their_exact_ids(job):
