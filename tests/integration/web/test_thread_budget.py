@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -70,6 +71,19 @@ def test_a_request_waits_a_moment_for_those_before_it(hanging_house):
     hanging_house.hanging.let_go.set()
     assert third.result(10).status_code == 404
     assert [answer.result(10).status_code for answer in waiting] == [404, 404]
+
+
+def test_one_wait_in_vain_is_enough_until_a_slot_is_given_back():
+    """Else a line of requests, each of which waits a moment, holds up the probes behind them."""
+    slots = Slots(1, "anything", patience_seconds=0.2)
+    taken = slots.take()
+    began = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(Refused):
+            slots.take()
+    assert time.monotonic() - began < 5
+    taken.close()
+    slots.take().close()
 
 
 def test_a_cancel_event_is_taken_however_much_hangs(hanging_house):
