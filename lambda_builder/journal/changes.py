@@ -58,6 +58,8 @@ class Change:
     """(event hash, attempts)."""
     records: Sequence[Row] = ()
     reopens: Sequence[Row] = ()
+    turned_away: Sequence[Row] = ()
+    """Outcomes of events that came in and are not built."""
     cancels: Sequence[Row] = ()
     """(event hash, request)."""
     cancels_over: Sequence[str] = ()
@@ -79,6 +81,7 @@ class Change:
             + len(self.attempts)
             + len(self.records)
             + len(self.reopens)
+            + len(self.turned_away)
             + len(self.cancels)
             + len(self.cancels_over)
         )
@@ -86,9 +89,10 @@ class Change:
     @property
     def bytes(self) -> int:
         """About how much it writes, beside what each row takes."""
-        builds = (len(row[_REQUEST]) for row in (*self.records, *self.reopens, *self.finishes))
+        builds = (*self.records, *self.reopens, *self.turned_away, *self.finishes)
         cancels = sum(len(request) for _, request in self.cancels)
-        return sum(builds) + sum(len(row[_BODY]) for row in self.messages) + cancels
+        messages = sum(len(row[_BODY]) for row in self.messages)
+        return sum(len(row[_REQUEST]) for row in builds) + messages + cancels
 
     @property
     def sink_bytes(self) -> int:
@@ -102,7 +106,7 @@ class Change:
     @property
     def intake(self) -> bool:
         """Whether it takes something in: that is refused while there is room for other changes."""
-        return bool(self.records or self.reopens or self.cancels)
+        return bool(self.records or self.reopens or self.turned_away or self.cancels)
 
     @property
     def dead_letters(self) -> bool:
@@ -113,6 +117,7 @@ class Change:
     def touches(self) -> set[str]:
         """What must be changed in the order in which it was asked for, by its identity."""
         rows = (*self.finishes, *self.attempts, *self.records, *self.reopens, *self.messages)
+        rows += (*self.turned_away,)
         ids = (*self.forgets, *self.delivered, *(failed[0] for failed in self.failed))
         ids += (*self.cancels_over, *(row[0] for row in self.cancels))
         return {*ids, *(row[0] for row in rows)}

@@ -53,8 +53,10 @@ def result_row(result: BuildResult, settled_at: float) -> Row:
     if result.error is not None:
         outcome["error"] = [result.error.code, result.error.message]
     text = json.dumps(outcome, separators=(",", ":"))
-    *request, accepted_at = request_row(result.request)
+    event_hash, name, *request, accepted_at = request_row(result.request)
     return (
+        event_hash,
+        "" if result.skipped else name,  # which is another's, and finds that
         *request,
         result.attempts,
         result.state.value,

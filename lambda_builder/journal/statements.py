@@ -32,8 +32,9 @@ _INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
 # A finish brings its request, so that it is kept even if the row was lost to a damaged page.
 _FINISHED = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SET_OUTCOME = (
-    " ON CONFLICT (event_hash) DO UPDATE SET attempts = excluded.attempts,"
-    " state = excluded.state, outcome = excluded.outcome, settled_at = excluded.settled_at"
+    " ON CONFLICT (event_hash) DO UPDATE SET job_name = excluded.job_name,"
+    " attempts = excluded.attempts, state = excluded.state, outcome = excluded.outcome,"
+    " settled_at = excluded.settled_at"
 )
 
 # Nothing of a key is due before its first message, so that due_at alone finds what is.
@@ -75,7 +76,11 @@ class Statements:
         return [*self._ends(changes), *self._outbox(changes), *self._begins(changes)]
 
     def _ends(self, changes: Sequence[Change]) -> Iterator[Statement]:
-        finishes = [self._numbered(row) for change in changes for row in change.finishes]
+        finishes = [
+            self._numbered(row)
+            for change in changes
+            for row in (*change.finishes, *change.turned_away)
+        ]
         yield from _bulk(_INSERT_BUILDS, _FINISHED, _SET_OUTCOME, finishes)
         forgets = [(event_hash,) for change in changes for event_hash in change.forgets]
         yield from _bulk(f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")", forgets)

@@ -138,13 +138,21 @@ class Journal:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def record(self, requests: Sequence[BuildRequest]) -> None:
+    def record(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> None:
         """Record builds, all or none; returns when they are on the disk.
 
         One whose event has an outcome here starts afresh; one that is open stays as it is.
+        ``turned_away`` are outcomes of events that came with them and are not built.
         """
-        rows = [request_row(request) for request in requests]
-        self._writer.write(Change(records=rows, durable=True))
+        now = self._clock()
+        change = Change(
+            records=[request_row(request) for request in requests],
+            turned_away=[result_row(result, now) for result in turned_away],
+            durable=bool(requests),
+        )
+        self._writer.write(change)
 
     def attempt(self, event_hash: str, attempts: int) -> None:
         """Note, before it is made, that a build's attempt ``attempts`` begins.

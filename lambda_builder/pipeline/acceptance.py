@@ -18,7 +18,7 @@ from typing import Literal
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
-from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.ledger import Ledger, turning_away
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
@@ -97,10 +97,8 @@ class Acceptance:
         with self._claimed(wanted):
             receipts = {key: self._known(request) for key, request in wanted.items()}
             fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
-            entered = self._enter(fresh) if fresh else {}
-            for receipt in receipts.values():
-                if receipt is not None and receipt.status == "skipped":
-                    self._ledger.turned_away(receipt.request)
+            skipped = [r.request for r in receipts.values() if r and r.status == "skipped"]
+            entered = self._enter(fresh, skipped) if fresh or skipped else {}
         settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
         return list(self._one_each(requests, settled))
 
@@ -198,20 +196,26 @@ class Acceptance:
 
     # -- new -----------------------------------------------------------------------------------
 
-    def _enter(self, requests: list[BuildRequest]) -> dict[str, Receipt]:
+    def _enter(
+        self, requests: list[BuildRequest], skipped: Sequence[BuildRequest]
+    ) -> dict[str, Receipt]:
         traceparent = current_traceparent()
         if traceparent:
             requests = [replace(request, traceparent=traceparent) for request in requests]
         builds = [Build(request) for request in requests]
+        turned_away = [turning_away(request) for request in skipped]
         size = sum(request.event_bytes for request in requests)
-        self._reserve(len(builds), size)
+        if builds:
+            self._reserve(len(builds), size)
         try:
-            self._journal.record(requests)
+            self._journal.record(requests, turned_away)
             self._ledger.accepted(builds)
         except BaseException:
             self._queue.release(len(builds), size)
             raise
         self._queue.put_reserved([entry_for(build) for build in builds])
+        for result in turned_away:
+            self._ledger.turned_away(result)
         waiting = self._queue.qsize()
         return {
             build.request.event_hash: Receipt(

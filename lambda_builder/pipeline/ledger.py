@@ -130,20 +130,10 @@ class Ledger:
             finished_at=time.time(),
         )
 
-    def turned_away(self, request: BuildRequest) -> None:
-        """An event was answered with the active Job that ``request`` names: it gets none itself.
-
-        Recorded, so that it is found, and known when it is delivered again.
-        """
-        result = BuildResult(
-            request=request,
-            state=BuildState.CANCELLED,
-            error=_skipped_for(request.job_name),
-            finished_at=time.time(),
-        )
+    def turned_away(self, result: BuildResult) -> None:
+        """An event got no build, as was recorded: it is known when it is delivered again."""
         self._results.put(result)
         log_state(result)
-        self._journal.finish(result)
         self._announcements.accepted(result)
 
     def job_cancelled(self, result: BuildResult) -> BuildResult:
@@ -268,6 +258,16 @@ class Ledger:
         self._live.drop(build)
         if not build.future.done():
             build.future.set_result(result)
+
+
+def turning_away(request: BuildRequest) -> BuildResult:
+    """Return the outcome of an event that is answered with the active Job which it names."""
+    return BuildResult(
+        request=request.without_event(),
+        state=BuildState.CANCELLED,
+        error=_skipped_for(request.job_name),
+        finished_at=time.time(),
+    )
 
 
 def _skipped_for(job_name: str) -> BuildError:

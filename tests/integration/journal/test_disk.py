@@ -85,6 +85,22 @@ def test_a_full_disk_refuses_and_accepts_nothing(small_disk):
         assert open_ids(journal) == [f"id-{number}" for number in acknowledged]
 
 
+def test_events_that_are_not_built_take_no_room_from_the_builds_that_are(small_disk):
+    with opened(small_disk.journal) as journal:
+        acknowledged, *_ = record_until_refused(journal)
+        turned_away = (
+            make_result(number, BuildState.CANCELLED) for number in range(20_000, 30_000)
+        )
+        with pytest.raises(Refused, match="disk full"):
+            all(journal.record([], [result]) is None for result in turned_away)
+
+        assert journal.stats()["backlog"] == 0
+        for number in acknowledged:
+            journal.attempt(make_request(number).event_hash, 1)
+            journal.finish(make_result(number, BuildState.DEAD))
+        assert journal.flush(5.0), "an outcome had no room"
+
+
 def test_what_was_acknowledged_before_the_disk_was_full_is_there_after_a_kill(small_disk, tmp_path):
     with opened(small_disk.journal) as journal:
         acknowledged, *_ = record_until_refused(journal)
@@ -229,7 +245,7 @@ def test_a_journal_that_filled_its_volume_still_brings_every_build_to_its_end(sm
         assert journal.flush(10.0)
         assert journal.outbox.pending() == 0
         with pytest.raises(Refused, match="disk full"):
-            journal.record([make_request(5000, event="x" * 4000)])
+            journal.record([make_request(5000, event=b"x" * 4000)])
 
     # Room for new builds comes with the end of the outcomes' time.
     with opened(small_disk.journal, keep_seconds=0.0) as journal:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lambda_builder.builds import BuildState, Priority
+from lambda_builder.builds import SKIPPED, BuildError, BuildState, Priority
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import Journal, OpenBuild
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
@@ -372,8 +373,8 @@ def test_a_newer_journal_stops_the_start_and_is_left_as_it_is(path):
 def test_the_builds_left_open_are_read_in_pages_of_bounded_size(path):
     with opened(path) as journal:
         for number in range(20):
-            journal.record([make_request(number, event="x" * 1_000_000)])
-        journal.record([make_request(20, event="x" * 9_000_000)])
+            journal.record([make_request(number, event=b"x" * 1_000_000)])
+        journal.record([make_request(20, event=b"x" * 9_000_000)])
 
         pages, after = [], 0
         while page := journal.open_builds(after_seq=after, limit=500, up_to_seq=1 << 62):
@@ -382,3 +383,24 @@ def test_the_builds_left_open_are_read_in_pages_of_bounded_size(path):
 
     assert [len(page) for page in pages] == [8, 8, 4, 1]
     assert [build for page in pages for build in page] == [f"id-{number}" for number in range(21)]
+
+
+def test_a_job_name_finds_no_event_that_was_skipped_for_that_job(path):
+    with opened(path) as journal:
+        built = make_request(1)
+        skipped = make_result(
+            2,
+            BuildState.CANCELLED,
+            request=make_request(2, job_name=built.job_name),
+            error=BuildError(SKIPPED, "busy"),
+        )
+        raced = replace(skipped, request=make_request(3, job_name=built.job_name))
+        journal.record([built, raced.request], [skipped])
+        journal.finish(make_result(1, BuildState.SUCCEEDED))
+        journal.finish(raced)
+        assert journal.flush(5.0)
+
+        found = journal.find_by_id(built.job_name)
+        assert [result.request.event_id for result in found] == ["id-1"]
+        assert journal.find_by_id("correlation-2") == [skipped]
+        assert journal.find_by_id("correlation-3") == [raced]
