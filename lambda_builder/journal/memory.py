@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +16,9 @@ from lambda_builder.journal.outbox import News
 from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, OutboxMessage
 
 OUTBOX_MAX = 10_000
-"""Messages that wait in memory; beyond it the oldest are dropped and counted."""
+OUTBOX_MAX_BYTES = 64 * 1024 * 1024
+"""What waits in memory; beyond it the oldest events are dropped and counted, and dead letters only
+where nothing else is left."""
 
 
 @dataclass(slots=True)
@@ -27,9 +30,10 @@ class _Waiting:
 class MemoryOutbox(News):
     """The ``Outbox`` without a journal: the same rules, but bounded and gone with the process."""
 
-    def __init__(self, *, most: int = OUTBOX_MAX) -> None:
+    def __init__(self, *, most: int = OUTBOX_MAX, most_bytes: int = OUTBOX_MAX_BYTES) -> None:
         super().__init__()
-        self._most = most
+        self._most, self._most_bytes = most, most_bytes
+        self._bytes = 0
         self.now = time.monotonic
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
@@ -42,12 +46,14 @@ class MemoryOutbox(News):
         with self._lock:
             for message in messages:
                 known = self._waiting.get(message.id)
+                self._bytes += _size(message)
                 if known is None:
                     self._waiting[message.id] = _Waiting(message, 0.0)
                 else:
+                    self._bytes -= _size(known.message)
                     known.message = replace(message, attempts=known.message.attempts)
-            while len(self._waiting) > self._most:
-                self._waiting.popitem(last=False)
+            while len(self._waiting) > self._most or self._bytes > self._most_bytes:
+                self._remove(self._least_wanted())
                 dropped += 1
             self.dropped += dropped
         if dropped:
@@ -56,20 +62,15 @@ class MemoryOutbox(News):
             self.nudge()
 
     def due(self, now: float, limit: int, destination: Destination) -> list[OutboxMessage]:
-        """See ``Outbox.due``; in the order they were put."""
-        messages: list[OutboxMessage] = []
-        keys = set()
+        """See ``Outbox.due``."""
+        first: dict[str, _Waiting] = {}
         with self._lock:
             for waiting in self._waiting.values():
-                message = waiting.message
-                if len(messages) >= limit:
-                    break
-                if message.destination != destination or message.key in keys:
-                    continue
-                keys.add(message.key)
-                if waiting.due_at <= now:
-                    messages.append(message)
-        return messages
+                if waiting.message.destination == destination:
+                    first.setdefault(waiting.message.key, waiting)
+            due = [waiting for waiting in first.values() if waiting.due_at <= now]
+            longest = heapq.nsmallest(limit, due, key=lambda waiting: waiting.due_at)
+            return [waiting.message for waiting in longest]
 
     def next_due(self, destination: Destination) -> float | None:
         """See ``Outbox.next_due``."""
@@ -83,7 +84,7 @@ class MemoryOutbox(News):
     def delivered(self, message_id: str) -> None:
         """See ``Outbox.delivered``."""
         with self._lock:
-            self._waiting.pop(message_id, None)
+            self._remove(message_id)
         self.nudge()
 
     def failed(self, message_id: str, next_at: float) -> None:
@@ -104,6 +105,21 @@ class MemoryOutbox(News):
                 waiting.message.destination == destination for waiting in self._waiting.values()
             )
 
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _remove(self, message_id: str) -> None:
+        waiting = self._waiting.pop(message_id, None)
+        if waiting is not None:
+            self._bytes -= _size(waiting.message)
+
+    def _least_wanted(self) -> str:
+        events = (i for i, w in self._waiting.items() if w.message.destination == "sink")
+        return next(events, None) or next(iter(self._waiting))
+
+
+def _size(message: OutboxMessage) -> int:
+    return len(message.body) + sum(len(name) + len(text) for name, text in message.headers.items())
+
 
 class NoJournal:
     """``Journal`` for memory-only operation: recording costs nothing and promises nothing."""
@@ -118,7 +134,9 @@ class NoJournal:
         """Find nothing."""
         return OpenReport()
 
-    def record(self, requests: Sequence[BuildRequest]) -> None:
+    def record(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> None:
         """Do nothing."""
 
     def attempt(self, event_hash: str, attempts: int) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from lambda_builder.errors import Refused
 from lambda_builder.journal import Destination, Outbox, OutboxMessage
 from lambda_builder.outgoing.breaker import Breaker
 from lambda_builder.outgoing.exchange import Poster
@@ -67,11 +68,11 @@ class Delivery:
         """Held by the one thread that looks, or waits, for the next message."""
         self._ready: deque[OutboxMessage] = deque()
         self._seen = 0
+        self._unread = ""
+        """Why the outbox cannot be read, as far as it was logged."""
         self._lock = threading.Lock()
         self._breaker = Breaker()
         self._on_their_way: set[str] = set()
-        self._tried: set[str] = set()
-        """Messages that found the destination away: the next try is another one's."""
         self._ends_at = math.inf
         self._last_try_left = True
         self.slots = [
@@ -127,9 +128,10 @@ class Delivery:
         with self._lock:
             went_away = self._breaker.failed(message.id, tried=turn.finds_out)
             pause = self._breaker.wait()
-            if turn.finds_out:
-                self._tried.add(message.id)
-        if not turn.finds_out:
+        if turn.finds_out:
+            # It may itself be the reason: the next tries are others', however many wait.
+            self._outbox.failed(message.id, self._outbox.now())
+        else:
             pause = self._backoff.pause(message.attempts)
             self._outbox.failed(message.id, self._outbox.now() + pause)
         structlog.get_logger().warning(
@@ -155,7 +157,14 @@ class Delivery:
                     turn = self._take(ending)
                     if turn is not None or ending:
                         return turn
-                    self._seen = self._outbox.wait_for_news(self._seen, self._rest())
+                    rest = self._rest()
+                    self._unread = ""
+                    self._seen = self._outbox.wait_for_news(self._seen, rest)
+                except Refused as refused:
+                    self._tell_unread(refused.detail)
+                    if ending:
+                        return None
+                    stopping.wait(_TROUBLE_SECONDS)
                 except Exception:  # noqa: BLE001 - the outbox may be back in the next round
                     structlog.get_logger().exception(
                         "outbox_not_read", destination=self._destination
@@ -163,6 +172,13 @@ class Delivery:
                     if ending:
                         return None
                     stopping.wait(_TROUBLE_SECONDS)
+
+    def _tell_unread(self, reason: str) -> None:
+        if reason != self._unread:
+            self._unread = reason
+            structlog.get_logger().warning(
+                "outbox_not_read", destination=self._destination, reason=reason
+            )
 
     def _take(self, ending: bool) -> _Turn | None:
         if ending and time.monotonic() >= self._ends_at:
@@ -176,7 +192,7 @@ class Delivery:
         if away:
             self._ready.clear()
         if not self._ready:
-            self._fetch(away)
+            self._fetch()
         if not self._ready:
             return None
         message = self._ready.popleft()
@@ -186,20 +202,12 @@ class Delivery:
                 self._breaker.try_one()
         return _Turn(message, away)
 
-    def _fetch(self, away: bool) -> None:
+    def _fetch(self) -> None:
         with self._lock:  # before the query: what arrives meanwhile is still on its way for it
             on_their_way = set(self._on_their_way)
         limit = _BATCH + len(on_their_way)
         due = self._outbox.due(self._outbox.now(), limit, self._destination)
-        waiting = [message for message in due if message.id not in on_their_way]
-        with self._lock:
-            others = [message for message in waiting if message.id not in self._tried]
-            if not away or not others:
-                self._tried.clear()
-        if away:
-            # What failed before says less: it may itself be the reason.
-            waiting = sorted(others or waiting, key=lambda message: message.attempts)
-        self._ready.extend(waiting)
+        self._ready.extend(message for message in due if message.id not in on_their_way)
 
     def _rest(self) -> float:
         """Return the seconds until there is something to look for."""

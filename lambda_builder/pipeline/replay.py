@@ -104,13 +104,16 @@ class Replay:
 
     def _opened(self, open_journal: Callable[[], OpenReport], stopping: threading.Event) -> bool:
         """Try until the journal is open; False when the service stops before."""
+        told = ""
         while not stopping.wait(_RETRY_SECONDS):
             try:
                 self._take_over(open_journal())
             except Refused:
                 continue  # the volume is still full
             except BootError as error:
-                structlog.get_logger().error("journal_not_open_yet", reason=str(error))
+                if str(error) != told:
+                    told = str(error)
+                    structlog.get_logger().error("journal_not_open_yet", reason=told)
                 continue
             return True
         return False

@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import pytest
 
-from lambda_builder.outgoing import delivery
+from lambda_builder.journal import Journal
+from lambda_builder.outgoing import breaker, delivery
 from lambda_builder.outgoing.breaker import AWAY_AFTER
+from lambda_builder.outgoing.sink import Sink
 from tests.waiting import wait_until
 
-from .conftest import make_message
+from .conftest import STOP_SECONDS, make_message
 
 TRICKLED_BODY = b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n", b"x"
 
@@ -138,7 +140,7 @@ def test_at_a_stop_what_is_due_has_one_more_try_and_an_absent_receiver_one_messa
     receiver.answer = lambda _name: 503
     outbox.put([make_message(number) for number in range(100)])
     sink = deliver(sink=receiver.url)
-    wait_until(lambda: outbox.due(2e9, 1, "sink")[0].attempts, "a failure")
+    wait_until(lambda: any(m.attempts for m in outbox.due(2e9, 100, "sink")), "a failure")
     wait_until(lambda: len(receiver.posts) >= 3, "the absence")
     before = len(receiver.posts)
     receiver.answer = lambda _name: 202
@@ -148,3 +150,36 @@ def test_at_a_stop_what_is_due_has_one_more_try_and_an_absent_receiver_one_messa
     began = time.monotonic()
     assert sink.stop(5) == []
     assert time.monotonic() - began < 1
+
+
+def test_a_journal_that_is_not_open_yet_is_told_of_once_and_delivers_when_it_is(
+    receiver, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(delivery, "_TROUBLE_SECONDS", 0.02)
+    journal = Journal(tmp_path / "journal.sqlite3", keep_seconds=60, keep_max=100)
+    reads = []
+    fetch = journal.outbox._fetch
+    journal.outbox._fetch = lambda *query: reads.append(query) or fetch(*query)
+    sink = Sink(journal.outbox, {"sink": receiver.url})
+    sink.start()
+    wait_until(lambda: len(reads) > 3, "some looks in vain")
+    journal.open()
+    journal.outbox.put([make_message("late")])
+    wait_until(lambda: receiver.taken == ["message-late"], "the delivery")
+    assert sink.stop(STOP_SECONDS) == []
+    assert journal.close(5)
+    said = capsys.readouterr().out
+    assert said.count("outbox_not_read") == 1
+    assert "Traceback" not in said
+
+
+def test_however_many_messages_are_refused_for_ever_one_behind_them_is_delivered(
+    outbox, receiver, deliver, monkeypatch
+):
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 0.02)
+    receiver.answer = lambda name: 400 if "bad" in name else 202
+    outbox.put([make_message(f"bad-{number}") for number in range(60)])
+    outbox.put([make_message("good")])
+    deliver(sink=receiver.url)
+    wait_until(lambda: receiver.taken == ["message-good"], "the good one")

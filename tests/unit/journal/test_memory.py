@@ -71,6 +71,28 @@ def test_beyond_its_bound_the_oldest_are_dropped_and_counted():
     assert (outbox.dropped, outbox.pending()) == (2, 3)
 
 
+def test_beyond_its_bytes_the_oldest_events_are_dropped_and_dead_letters_last():
+    outbox = MemoryOutbox(most_bytes=3500)
+    outbox.put([message(0, key="dead", destination="dead_letter", body=b"x" * 1000)])
+    for number in range(1, 5):
+        outbox.put([message(number, key=f"{number}", body=b"x" * 1000)])
+    outbox.put([message(4, key="4", body=b"y" * 1000)])  # takes the place of what it was
+
+    kept = [*outbox.due(1e9, 10, "dead_letter"), *outbox.due(1e9, 10, "sink")]
+    assert ids(kept) == ["message-0", "message-3", "message-4"]
+    assert outbox.dropped == 2
+    outbox.put([message(5, destination="dead_letter", body=b"x" * 3000)])
+    assert ids(outbox.due(1e9, 10, "dead_letter")) == ["message-5"]
+    assert outbox.pending("sink") == 0
+
+
+def test_what_failed_comes_after_what_is_due_for_longer():
+    outbox = MemoryOutbox()
+    outbox.put([message(number, key=f"{number}") for number in range(3)])
+    outbox.failed("message-0", 5.0)
+    assert ids(outbox.due(10.0, 3, "sink")) == ["message-1", "message-2", "message-0"]
+
+
 def test_news_come_at_once_when_there_were_some_since():
     outbox = MemoryOutbox()
     seen = outbox.wait_for_news(0, 0.0)
