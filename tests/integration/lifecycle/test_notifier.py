@@ -393,8 +393,8 @@ def test_of_deleted_jobs_that_nobody_could_be_told_of_few_are_remembered_and_non
     everything = {name: ["started", "cancelled"] for name in names}
     wait_until(lambda: told() == everything, lambda: f"all to be told, not {told()}", timeout=40)
     wait_until(lambda: replica.outbox.pending("sink") == 0, "the outbox to be empty")
-    notifier = replica.notifier
-    kept = (remembered, notifier._announced, notifier._furthest, notifier._sent)
+    telling = replica.notifier
+    kept = (remembered, telling._announced, telling._furthest, telling._sent)
     wait_until(lambda: not any(kept), lambda: f"nothing to be kept, not {kept}")
 
 
