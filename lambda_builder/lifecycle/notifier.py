@@ -98,6 +98,8 @@ class BuildNotifier:
         """The last news of a Job that was sent from here, delivered or not."""
         self._announced: dict[str, BuildNews] = {}
         """The last news of a Job that was delivered from here, until its mark is seen."""
+        self._refused = False
+        """Whether the outbox took nothing the last time."""
         self._thread = Background("build-notifier", self._loop, wake=self._wake)
 
     def start(self) -> None:
@@ -221,6 +223,7 @@ class BuildNotifier:
                 return True  # told of already, and gone
             news = self._news_of(record)
         messages = self._messages(record, news, self._diagnosis.of(record))
+        before = self._furthest.get(record.uid)
         with self._changed:
             if not self._leadership.is_leader:
                 self._due.setdefault(record.uid, record.name)
@@ -228,8 +231,25 @@ class BuildNotifier:
             for kind, message in messages:
                 self._sent[message.id] = _Sent(record, kind, message, time.monotonic())
                 self._furthest[record.uid] = kind
-        self._put([message for _, message in messages])
+        if not self._put([message for _, message in messages]):
+            self._put_off(record, messages, before)
+            return False
         return True
+
+    def _put_off(
+        self,
+        record: JobRecord,
+        messages: list[tuple[BuildNews, OutboxMessage]],
+        furthest: BuildNews | None,
+    ) -> None:
+        """Let news that the outbox did not take be due again."""
+        with self._changed:
+            for _, message in messages:
+                self._sent.pop(message.id, None)
+            self._furthest.pop(record.uid, None)
+            if furthest is not None:
+                self._furthest[record.uid] = furthest
+            self._due.setdefault(record.uid, record.name)
 
     def _messages(
         self, record: JobRecord, news: list[BuildNews], error: BuildError | None
@@ -260,11 +280,17 @@ class BuildNotifier:
             messages = self._messages(record, news, self._diagnosis.of(record))
             self._put([message for _, message in messages])
 
-    def _put(self, messages: list[OutboxMessage]) -> None:
+    def _put(self, messages: list[OutboxMessage]) -> bool:
+        """Hand messages to the outbox; False while it is not open: no Job is marked, then."""
         try:
             self._outbox.put(messages)
-        except Refused as refusal:  # it is closed: the Jobs are not marked, so nothing is lost
-            structlog.get_logger().warning("build_news_not_sent", error=refusal.detail)
+        except Refused as refusal:
+            if not self._refused:
+                structlog.get_logger().warning("build_news_not_sent", error=refusal.detail)
+            self._refused = True
+            return False
+        self._refused = False
+        return True
 
     def _send_again(self, before: float) -> None:
         with self._changed:

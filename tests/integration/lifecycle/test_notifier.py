@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lambda_builder.devcluster import Fault
+from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import NoJournal
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.labels import ANNOUNCED
@@ -420,3 +421,26 @@ def test_over_changes_of_leader_every_build_is_told_of_in_order(
         first_of_each = sorted(set(news), key=news.index)
         assert first_of_each == ["started", "complete"], name
     assert set(receiver.by_job()) == set(names)
+
+
+def test_news_that_the_outbox_cannot_take_yet_are_told_as_soon_as_it_can(
+    cluster, builds, new_replica, receiver, mark_of, monkeypatch, capsys
+):
+    replica = new_replica(window=4)
+    put, refused = replica.outbox.put, []
+
+    def refuse(messages, *, durable=False):
+        refused.append(messages)
+        raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal is not open yet")
+
+    monkeypatch.setattr(replica.outbox, "put", refuse)
+    names = [running(cluster, builds.create(f"id-{number}")) for number in range(6)]
+    for name in names:
+        cluster.finish_job(name)
+    wait_until(lambda: replica.watcher.active_count == 0, "all ends to be seen")
+    wait_until(lambda: len(refused) > 6, "each to be tried")
+    monkeypatch.setattr(replica.outbox, "put", put)
+    wait_until(lambda: {mark_of(name) for name in names} == {"complete"}, "all to be marked",
+               timeout=30)  # fmt: skip
+    assert all(receiver.news(name) == ["started", "complete"] for name in names)
+    assert capsys.readouterr().out.count("build_news_not_sent") == 1
