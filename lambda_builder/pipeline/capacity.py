@@ -75,7 +75,6 @@ class Capacity:
                 return  # begun before the first refusal, which says it all
             if self._quota != quota:
                 structlog.get_logger().warning("capacity_blocked", quota=quota)
-                self._refusals = 0
             self._quota, self._admitted = quota, 0
             self._next_at = self._clock() + self._gaps.pause(self._refusals)
             self._refusals += 1

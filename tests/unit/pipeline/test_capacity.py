@@ -106,3 +106,15 @@ def test_a_probe_whose_thread_found_nothing_to_do_or_died_is_made_by_another() -
     workers._threads[0].shutdown()
     assert workers.may(1)
     workers.close()
+
+
+def test_gaps_grow_also_when_two_full_quotas_are_named_in_turn() -> None:
+    workers = Workers()
+    gaps = []
+    for number in range(12):
+        workers.clock.now += 60
+        assert workers.may(0)
+        workers.do(0, lambda: workers.capacity.refused(f"quota-{number % 2}"))  # noqa: B023
+        gaps.append(workers.capacity._next_at - workers.clock.now)
+    assert gaps[-1] >= 15
+    workers.close()
