@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ class Rejections:
             messages = self._announcer.rejected(
                 code, detail[:500], json.dumps(excerpt), body, correlation_id
             )
-            if messages:
+            with suppress(Refused):  # the journal is closed: nobody is told any more
                 self._outbox.put(messages)
 
     def _is_own(self, headers: Mapping[str, str], content: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import MemoryOutbox
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.rejections import Rejections
@@ -131,3 +132,14 @@ def test_refusals_are_told_at_a_bounded_rate_whatever_comes() -> None:
     now[0] += 1000.0
     add(kept, b"quiet has come back")
     assert outbox.pending() == 1
+
+
+def test_a_refusal_is_kept_and_counted_though_the_journal_is_closed(monkeypatch):
+    kept, _, outbox = rejections(sink=True)
+
+    def refuse(messages, *, durable=False):
+        raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal is closed")
+
+    monkeypatch.setattr(outbox, "put", refuse)
+    kept.add("invalid_data", "no", headers={}, body=b"{}", correlation_id=None)
+    assert [each["code"] for each in kept.newest()] == ["invalid_data"]
