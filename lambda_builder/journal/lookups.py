@@ -27,10 +27,12 @@ _BY_ID = (
     f"SELECT {RESULT_COLUMNS} FROM builds WHERE job_name = ? OR correlation_id = ?"
     " ORDER BY seq DESC LIMIT ?"
 )
-_BY_STATE = (
-    f"SELECT {RESULT_COLUMNS} FROM builds WHERE {SETTLED} AND state IN (%s)"
+_SIZES_BY_STATE = (
+    f"SELECT seq, length(request) FROM builds WHERE {SETTLED} AND state IN (%s)"
     " ORDER BY settled_at DESC LIMIT ?"
 )
+_BY_SEQ = f"SELECT {RESULT_COLUMNS} FROM builds WHERE seq IN (%s) ORDER BY settled_at DESC"
+_PAGE_ROWS = 500
 _PAGE_BYTES = 8 * 1024 * 1024
 _OPEN_AFTER = f"FROM builds WHERE {OPEN} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _SIZES_AFTER = f"SELECT seq, length(request) {_OPEN_AFTER}"
@@ -71,9 +73,19 @@ class Lookups:
         return _results(self.fetch(_BY_ID, (name, name, _FOUND_MAX)))
 
     def finished(self, states: Sequence[str], limit: int) -> list[BuildResult]:
-        """Return builds with an outcome in one of ``states``, newest outcome first."""
-        query = _BY_STATE % ", ".join("?" * len(states))
-        return _results(self.fetch(query, (*map(str, states), limit)))
+        """Return builds with an outcome in one of ``states``, newest outcome first.
+
+        Without their events, of which no more than 8 MiB, or one, are in memory at a time.
+        """
+        query = _SIZES_BY_STATE % _marks(states)
+        sizes = self.fetch(query, (*map(str, states), limit))
+        results: list[BuildResult] = []
+        while sizes:
+            count = _page(sizes[:_PAGE_ROWS])
+            page, sizes = [seq for seq, _ in sizes[:count]], sizes[count:]
+            found = _results(self.fetch(_BY_SEQ % _marks(page), page))
+            results += (result.but(request=result.request.without_event()) for result in found)
+        return results
 
     def counts(self) -> tuple[int, int]:
         """Return how many builds are open, and how many settled."""
@@ -95,6 +107,10 @@ class Lookups:
                 self._database.suspect = True
                 self._writer.queue(Change())  # wakes the one who checks
             raise unavailable(f"journal cannot be read: {describe(error) or error}") from error
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _page(sizes: Sequence[tuple[int, int]]) -> int:

@@ -223,7 +223,10 @@ class Journal:
         return self._lookups.find_by_id(build_id)
 
     def finished(self, *, states: Sequence[str], limit: int) -> list[BuildResult]:
-        """Return builds with an outcome in one of ``states``, newest outcome first."""
+        """Return builds with an outcome in one of ``states``, newest outcome first.
+
+        Without their events, which may be more than memory holds: ``find`` returns one with its.
+        """
         return self._lookups.finished(states, limit)
 
     def cancels(self) -> list[CancelRequest]:

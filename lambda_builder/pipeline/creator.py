@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from lambda_builder.errors import Refused
 from lambda_builder.journal import Journal, NoJournal, OpenReport
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.pipeline.capacity import Capacity
@@ -93,7 +94,11 @@ class AsyncJobCreator:
     def _open_journal(self) -> OpenReport:
         report = self._journal.open()
         now = time.time()
-        found = self._journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)
+        try:
+            found = self._journal.finished(states=_REMEMBERED, limit=_REMEMBERED_MAX)
+        except Refused as refused:  # it is open, and cannot be opened again for this
+            structlog.get_logger().error("ended_builds_not_read", reason=refused.detail)
+            found = []
         aged = [
             (max(0.0, now - (result.finished_at or result.request.accepted_at)), result)
             for result in found

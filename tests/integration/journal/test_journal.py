@@ -404,3 +404,27 @@ def test_a_job_name_finds_no_event_that_was_skipped_for_that_job(path):
         assert [result.request.event_id for result in found] == ["id-1"]
         assert journal.find_by_id("correlation-2") == [skipped]
         assert journal.find_by_id("correlation-3") == [raced]
+
+
+def test_ended_builds_are_read_without_their_events_and_few_of_them_at_a_time(path, monkeypatch):
+    with opened(path) as journal:
+        for number in range(12):
+            journal.record([make_request(number, event=b"x" * 1_000_000)])
+            journal.finish(make_result(number, BuildState.DEAD, request=make_request(number)))
+        assert journal.flush(10.0)
+
+        fetch, largest = journal._lookups.fetch, [0]
+
+        def watched(sql, parameters=()):
+            rows = fetch(sql, parameters)
+            sizes = (len(value) for row in rows for value in row if isinstance(value, bytes))
+            largest[0] = max(largest[0], sum(sizes))
+            return rows
+
+        monkeypatch.setattr(journal._lookups, "fetch", watched)
+        ended = journal.finished(states=["dead"], limit=11)
+        assert [result.request.event_id for result in ended] == [
+            f"id-{n}" for n in range(11, 0, -1)
+        ]
+        assert not any(result.request.event for result in ended)
+        assert largest[0] < 9_000_000

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.builds import BuildState
+from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal import Journal
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
+from lambda_builder.pipeline.results import ResultStore
 from tests.http_sink import HttpSink
 from tests.integration.service.conftest import BUILT, Running
+from tests.journals import make_request, opened, raw
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -197,3 +205,61 @@ def test_a_build_that_dies_while_its_sender_waits_is_not_acknowledged(
     answer = running.post(1)
     assert answer.status_code == 503
     assert answer.json["code"] == "build_failed"
+
+
+def test_an_event_is_built_although_its_acceptance_cannot_be_told(
+    start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start(journal_path=tmp_path / "journal.sqlite3", sink_url="http://127.0.0.1:9/")
+    refused: list[object] = []
+
+    def refuse(messages: object, *, durable: bool = False) -> None:
+        del durable
+        refused.append(messages)
+        raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal is closed")
+
+    monkeypatch.setattr(running.outbox, "put", refuse)
+    assert running.post(1).status_code == 200
+    assert refused
+    running.wait_for(1, *BUILT)
+
+
+def test_a_start_outlasts_ended_builds_that_cannot_be_read(
+    start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with opened(path) as journal:
+        journal.record([make_request(1)])
+
+    def refuse(self: Journal, **_: object) -> None:
+        raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal cannot be read: disk I/O error")
+
+    monkeypatch.setattr(Journal, "finished", refuse)
+    running = start(journal_path=path)
+    running.wait_for("correlation-1", *BUILT)
+
+
+def test_a_build_is_dead_in_the_journal_only_together_with_its_dead_letter(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with opened(path):
+        pass
+    with raw(path) as connection:
+        connection.execute(
+            "CREATE TRIGGER no_letters BEFORE INSERT ON outbox"
+            " BEGIN SELECT RAISE(ABORT, 'no letters'); END"
+        )
+    with opened(path) as journal:
+        announcer = Announcer(source="s", overrides={}, sink=False, dead_letters=True)
+        results = ResultStore(ttl_seconds=60, maximum=10)
+        announcements = Announcements(announcer, journal.outbox)
+        ledger = Ledger(results, LiveBuilds(), journal, announcements, namespace="n")
+        event = b'{"specversion":"1.0","id":"id-1","source":"s","type":"t"}'
+        build = Build(make_request(1, event=event))
+        journal.record([build.request])
+        ledger.accepted([build])
+        ledger.dead(build, BuildError("forbidden", "no such right"))
+        assert journal.flush(5.0)
+
+        kept = journal.find(build.request.event_hash)
+        assert kept is not None
+        assert kept.state is BuildState.QUEUED, "the next start would not make up for the letter"
