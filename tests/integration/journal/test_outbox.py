@@ -259,3 +259,25 @@ def test_neither_outcome_nor_dead_letter_is_written_without_the_other(path):
         assert found is not None
         assert found.state is BuildState.QUEUED
         assert journal.outbox.pending() == 0
+
+
+def test_what_was_delivered_but_not_written_is_not_read_again_and_again(journal, monkeypatch):
+    journal.outbox.put(
+        [make_message(number, key=f"{number}", body=b"x" * 100_000) for number in range(30)]
+    )
+    assert journal.flush(5.0)
+    monkeypatch.setattr(journal.outbox, "_queue", lambda _change: None)  # a disk that takes none
+    for number in range(28):
+        journal.outbox.delivered(f"message-{number}")
+
+    fetch, read = journal.outbox._fetch, [0]
+
+    def watched(sql, parameters):
+        rows = fetch(sql, parameters)
+        read[0] += sum(len(value) for row in rows for value in row if isinstance(value, bytes))
+        return rows
+
+    monkeypatch.setattr(journal.outbox, "_fetch", watched)
+    due = journal.outbox.due(journal.outbox.now(), 16, "sink")
+    assert [message.id for message in due] == ["message-28", "message-29"]
+    assert read[0] < 250_000
