@@ -6,6 +6,7 @@ without jitter and tries a real call where a probe is due; of it only a flag wou
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -68,6 +69,12 @@ class ApiHealth:
     def rate(self) -> float | None:
         """Calls a second that are let through; None is unlimited."""
         return self._pacer.rate
+
+    @property
+    def held_seconds(self) -> float:
+        """Seconds until a call may go out; endless while the API is away."""
+        with self._changed:
+            return self._pacer.wait(self._clock()) if self._available else math.inf
 
     def wait_turn(self, stopping: threading.Event) -> bool:
         """Wait until a call may be made: while the API is away, asked for time, or is recovering.

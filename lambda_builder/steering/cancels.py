@@ -33,6 +33,8 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _READ_AGAIN_SECONDS = 1.0
 """Pause after the journal could not be read; it may be waiting for room on its volume."""
+_LONGEST_TURN = 2.0
+"""Most seconds for which a cancel that needs the API is waited with."""
 _PATIENCE_SECONDS = 600.0
 """How long a cancel waits for its build to be found."""
 
@@ -236,8 +238,11 @@ class CancelEvents:
         return False
 
     def _may_call(self, stopping: threading.Event) -> bool:
-        """Wait for a turn like everybody else who calls the API; False while it is away."""
-        return self._health.available and self._health.wait_turn(stopping)
+        """Wait for a turn like everybody else who calls the API.
+
+        False while that may take long: others need no call, and must not wait for this one.
+        """
+        return self._health.held_seconds < _LONGEST_TURN and self._health.wait_turn(stopping)
 
     def _is_worth_waiting(self, kept: _Kept, code: RefusalCode) -> bool:
         if code is RefusalCode.NOT_FOUND:

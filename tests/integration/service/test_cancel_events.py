@@ -116,6 +116,21 @@ def test_a_cancel_that_waiting_cannot_help_is_tried_once(code: RefusalCode) -> N
     assert builds.tried == ["poison", "bug", "good"]
 
 
+def test_a_pause_that_the_api_asked_for_holds_up_no_cancel_that_needs_no_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    builds = Builds()
+    monkeypatch.setattr(builds, "needs_api", lambda request: request.event_id == "job")
+    health = ApiHealth(lambda: True)
+    health.report_throttled(3600.0)
+    cancels = CancelEvents(builds, NoJournal(), health, last_number=lambda: 0)
+    cancels.start()
+    take(cancels, request("job"))
+    take(cancels, request("queued"))
+    wait_until(lambda: builds.cancelled == ["queued"], "the one that needs no call")
+    assert cancels.stop(WAIT_SECONDS) == []
+
+
 def test_patience_with_an_unknown_build_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancel_events, "_PATIENCE_SECONDS", 0.1)
     builds = Builds()
