@@ -14,6 +14,7 @@ import random
 import sqlite3
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,9 +65,13 @@ class Client(threading.Thread):
         self._waiting: int | None = None
 
     def run(self) -> None:
-        for _ in range(self._steps):
-            (step,) = self._choices.choices([*_WEIGHTS], [*_WEIGHTS.values()])
-            getattr(self, step if self._mine else "record")()
+        try:
+            for _ in range(self._steps):
+                (step,) = self._choices.choices([*_WEIGHTS], [*_WEIGHTS.values()])
+                getattr(self, step if self._mine else "record")()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # a load that has stopped would prove nothing
 
     def _ask(self, call: Callable[[], None], *words: object) -> bool:
         thread = threading.get_ident()
@@ -87,7 +92,7 @@ class Client(threading.Thread):
         self._mine += numbers
         # Some need pages of their own beside the row's.
         requests = [
-            make_request(n, event="x" * self._choices.choice((0, 0, 300, 5000))) for n in numbers
+            make_request(n, event=b"x" * self._choices.choice((0, 0, 300, 5000))) for n in numbers
         ]
         recorded = self._ask(lambda: self._journal.record(requests), "record", numbers)
         self._waiting = numbers[0] if recorded else None
