@@ -115,13 +115,13 @@ class AsyncJobCreator:
     def drain(self, deadline: float) -> list[Build]:
         """Work off the queue until ``deadline`` (monotonic), then stop the workers.
 
-        An API that is known to be away ends it at once: the time is worth more to whoever has to
-        be told.
+        An API that is known to be away, or may not be called before then, ends it at once: the time
+        is worth more to whoever has to be told.
         Returns the builds that are left, in their order, those included that a worker holds in
         a call that does not end: their Jobs' names make it harmless to build them again.
         """
         self.close_intake()
-        while self._health.available and (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > self._health.held_seconds:
             if self._queue.wait_finished(min(left, _LOOK_SECONDS)):
                 break
         self._queue.halt()

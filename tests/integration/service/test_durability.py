@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_left_over_builds_are_handed_off_as_the_events_they_were(
     # The broker sends them back here: they were given away, so they are new.
     assert again.post(3).json["status"] == "queued"
     again.wait_for(3, *BUILT)
+
+
+def test_a_pause_of_the_api_that_outlasts_the_drain_ends_it_at_once(start: Start) -> None:
+    running = start(drain_seconds=15)
+    running.creator._health.report_throttled(3600.0)
+    for number in range(30):
+        running.post(number)
+    began = time.monotonic()
+    running.service.shutdown()
+    assert time.monotonic() - began < 10
 
 
 def test_a_hand_off_that_fails_leaves_the_builds_in_the_journal(
