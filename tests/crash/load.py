@@ -69,7 +69,7 @@ class Client(threading.Thread):
             for _ in range(self._steps):
                 (step,) = self._choices.choices([*_WEIGHTS], [*_WEIGHTS.values()])
                 getattr(self, step if self._mine else "record")()
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             traceback.print_exc()
             os._exit(1)  # a load that has stopped would prove nothing
 
