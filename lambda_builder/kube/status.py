@@ -150,7 +150,7 @@ def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
     note = (metadata.get("annotations") or {}).get(REQUEST, "")
     try:
         asked = BuildRequest.from_json(note)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return result
     own = netstring_digest(asked.event_source, asked.event_id)
     if own != asked.event_hash or event_hash_label(own) != event_hash_of(job):

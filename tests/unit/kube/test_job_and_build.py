@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.kube.labels import REQUEST as REQUEST_NOTE
 from lambda_builder.kube.record import JobRecord, with_job
+from lambda_builder.kube.status import with_what_was_asked
 
 REQUEST = BuildRequest(
     event_id="id-1",
@@ -103,3 +105,10 @@ def test_a_newer_job_of_the_same_event_counts_and_an_older_one_does_not():
 def test_what_changes_nothing_is_the_very_same_result():
     running = with_job(known(BuildState.CREATED), job(BuildState.RUNNING), "ns")
     assert with_job(running, job(BuildState.RUNNING), "ns") is running
+
+
+@pytest.mark.parametrize("note", ["[" * 200_000, "{", "[]", "5", '{"event": 5}'])
+def test_a_job_whose_note_of_its_request_was_tampered_with_is_shown_without_it(note):
+    result = known(BuildState.RUNNING)
+    tampered = {"metadata": {"name": REQUEST.job_name, "annotations": {REQUEST_NOTE: note}}}
+    assert with_what_was_asked(result, tampered) is result
