@@ -99,7 +99,14 @@ def test_a_rolling_update_with_hand_off_to_the_broker_loses_and_doubles_nothing(
     broker = HttpSink()
     try:
         with (
-            replica(cluster, tmp_path, "old", handoff_url=broker.url, drain_seconds=1) as old,
+            replica(
+                cluster,
+                tmp_path,
+                "old",
+                handoff_url=broker.url,
+                drain_seconds=1,
+                worker_count_max=5,
+            ) as old,
             replica(cluster, tmp_path, "new", queue_size=500) as new,
         ):
             broker.forward_to = f"{new.url}/events"
