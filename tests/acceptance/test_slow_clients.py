@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -268,7 +268,8 @@ def test_where_all_connections_are_taken_who_waited_for_longest_makes_room(
         first = Clients(service.port, stack).send(b"GET /hea", 30)
         assert seconds_for_a_probe(service) < AT_ONCE
         assert service.post("in-between").status_code == 200
-        assert first[0].recv(1) == b""
+        with suppress(ConnectionResetError):  # as good an end, with bytes that nobody read
+            assert first[0].recv(1) == b""
         assert first[-1].send(b"lth HTTP/1.1\r\nHost: x\r\n\r\n")
         assert first[-1].recv(15) == b"HTTP/1.1 200 OK"
 
