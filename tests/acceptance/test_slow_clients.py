@@ -236,12 +236,16 @@ def test_hundreds_of_slow_clients_do_not_slow_down_events_and_probes(
     service: ServiceProcess, clients: Clients
 ) -> None:
     alone = events_p99(service, "alone"), probes(service)
-    clients.that_do_not_read(50)
-    clients.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", 200)
-    clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", 200)
-    # Other tests run beside this one; what it is there to see takes five seconds and more.
-    assert events_p99(service, "slow") < max(1.0, 4 * alone[0])
-    assert probes(service) < max(0.5, 4 * alone[1])
+    measured = []
+    for number in range(3):  # other tests run beside this one: one quiet round shows it
+        clients.that_do_not_read(50)
+        clients.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", 200)
+        clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", 200)
+        events, health = events_p99(service, f"slow-{number}"), probes(service)
+        measured.append((events, health))
+        if events < max(0.2, 4 * alone[0]) and health < max(0.05, 4 * alone[1]):
+            return
+    pytest.fail(f"alone {alone}, beside slow clients {measured}")
 
 
 @pytest.mark.parametrize("content", [1, 8], ids=["refused", "within the bounds"])
