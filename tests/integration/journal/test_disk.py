@@ -20,6 +20,7 @@ import pytest
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import Journal, database, schema
+from tests.disks import mounted
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.programs import needs
 from tests.waiting import wait_until
@@ -50,15 +51,8 @@ class SmallDisk:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with mounted(tmp_path / "disk", "1m") as place:
+        yield SmallDisk(place)
 
 
 def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], int, Refused]:
@@ -400,7 +394,7 @@ print("recovered")
 
 def test_a_directory_that_may_not_be_written_says_who_needs_the_right(tmp_path):
     if os.getuid() != 0:
-        pytest.skip("only root can become somebody else")
+        pytest.skip("only root may become another user: run the tests as root")
     tmp_path.chmod(0o755)
     said = in_a_process(
         tmp_path,
