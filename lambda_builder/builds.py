@@ -56,6 +56,11 @@ class BuildState(StrEnum):
         """Whether nothing more can happen to the build by itself."""
         return self in _FINAL
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the build may be let go again."""
+        return self in (BuildState.DEAD, BuildState.FAILED)
+
 
 _WAITING = frozenset({BuildState.QUEUED, BuildState.CREATING, BuildState.RETRYING})
 _FINAL = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED, BuildState.DEAD})
@@ -216,15 +221,23 @@ _NOTHING_NOTED = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequest:
-    """One accepted cancel event; its target is named in at least one of three ways."""
+class Action(StrEnum):
+    """What a command event asks for."""
 
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRequest:
+    """One accepted cancel or retry event; its target is named in at least one of three ways."""
+
+    action: Action = Action.CANCEL
     event_id: str
     event_source: str
     event_type: str
     correlation_id: str
-    """The cancel event's own, not that of the builds it means."""
+    """The command's own, not that of the builds it means."""
     target_correlation_id: str | None = None
     job_name: str | None = None
     third_party_id: str | None = None
@@ -233,7 +246,7 @@ class CancelRequest:
 
     @property
     def event_hash(self) -> str:
-        """Identity of the cancel event: hex SHA-256 of its source and id."""
+        """Identity of the event: hex SHA-256 of its source and id."""
         return netstring_digest(self.event_source, self.event_id)
 
     def to_json(self) -> str:
@@ -241,13 +254,13 @@ class CancelRequest:
         return _ENCODER.encode(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> CancelRequest:
+    def from_json(cls, text: str | bytes) -> CommandRequest:
         """Undo ``to_json``; unknown fields are ignored.
 
         Raises ``ValueError`` or ``TypeError`` for a text that is not of its making.
         """
-        fields = json.loads(text)
-        return cls(**{name: value for name, value in fields.items() if name in cls.__slots__})
+        known = {name: value for name, value in json.loads(text).items() if name in cls.__slots__}
+        return cls(**{**known, "action": Action(known.get("action", Action.CANCEL))})
 
 
 @dataclass(frozen=True, slots=True)

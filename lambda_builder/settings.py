@@ -32,8 +32,19 @@ HTTP_TAIL_SECONDS = 5
 """Time that requests under way get to finish after SIGTERM, beside the drain."""
 CLOSING_SECONDS = 2.5
 """Time that deliveries, the journal and telemetry get after the drain."""
-BUILD_EVENT_TYPE = "network.notifi.lambda.build.start"
-CANCEL_EVENT_TYPE = "network.notifi.lambda.build.cancel"
+BUILD_EVENT_TYPES = (
+    "network.notifi.lambda.build.start",
+    "io.knative.lambda.command.build.start",
+)
+CANCEL_EVENT_TYPES = (
+    "network.notifi.lambda.build.cancel",
+    "io.knative.lambda.command.build.cancel",
+)
+RETRY_EVENT_TYPES = (
+    "network.notifi.lambda.build.retry",
+    "io.knative.lambda.command.build.retry",
+)
+COMMAND_EVENT_TYPES = (*CANCEL_EVENT_TYPES, *RETRY_EVENT_TYPES)
 
 _Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _CommaList = Annotated[tuple[str, ...], NoDecode]
@@ -138,7 +149,7 @@ class Settings(BaseSettings):
     """Knative's JSON of extensions set on outgoing events."""
     strict_cloudevents: bool = False
     """Refuse events that lack a required attribute instead of filling it in."""
-    build_event_types: _CommaList = (BUILD_EVENT_TYPE,)
+    build_event_types: _CommaList = BUILD_EVENT_TYPES
     """CloudEvents types that start a build, comma-separated."""
     max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
     """Largest request body."""
@@ -156,8 +167,8 @@ class Settings(BaseSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         if not value:
             raise ValueError("names no event type")
-        if CANCEL_EVENT_TYPE in value:
-            raise ValueError(f"{CANCEL_EVENT_TYPE} cancels builds, so it cannot start any")
+        if commands := [kind for kind in value if kind in COMMAND_EVENT_TYPES]:
+            raise ValueError(f"{commands[0]} cancels or retries builds, so it cannot start any")
         return value
 
     @field_validator("journal_path", "job_template", mode="before")

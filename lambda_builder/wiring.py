@@ -43,9 +43,10 @@ from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.service import Part, Service
-from lambda_builder.settings import CANCEL_EVENT_TYPE, CLOSING_SECONDS, Settings
-from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.settings import CLOSING_SECONDS, COMMAND_EVENT_TYPES, Settings
+from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.execution import CommandExecution
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry import tracing
@@ -83,10 +84,10 @@ def create_app(settings: Settings) -> Flask:
         base.results,
         base.runner,
         builds,
-        watched.watcher,
     )
-    cancels = CancelEvents(
-        commands, base.journal, base.health, last_number=lambda: base.results.last_number
+    execution = CommandExecution(commands, builds, base.live, base.results, watched.watcher)
+    command_events = CommandEvents(
+        execution, base.journal, base.health, last_number=lambda: base.results.last_number
     )
     trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
     app.extensions[SERVICE] = Service(
@@ -98,7 +99,7 @@ def create_app(settings: Settings) -> Flask:
         sink=watched.sink,
         client=base.client,
         health=base.health,
-        parts=[trial, cancels, *watched.parts],
+        parts=[trial, command_events, *watched.parts],
         at_once=[logs.shutdown, *watched.at_once],
         handoff_url=settings.handoff_url,
         dead_letter_url=settings.dead_letter_url,
@@ -117,7 +118,7 @@ def create_app(settings: Settings) -> Flask:
         acceptance=pipeline.acceptance,
         builds=builds,
         commands=commands,
-        cancels=cancels,
+        command_events=command_events,
         logs=logs,
         metrics=base.metrics,
         rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
@@ -148,7 +149,7 @@ class _Base:
 
     @classmethod
     def of(cls, settings: Settings) -> _Base:
-        metrics = Metrics(event_types=(*settings.build_event_types, CANCEL_EVENT_TYPE))
+        metrics = Metrics(event_types=(*settings.build_event_types, *COMMAND_EVENT_TYPES))
         client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
         jobs = JobManager(client, settings.namespace)
         template = JobTemplate.from_settings(settings)

@@ -27,6 +27,8 @@ from lambda_builder.events.binding import Message, RawEvent, decode_attribute, d
 from lambda_builder.events.data import MAX_SHOWN, MAX_TEXT
 
 SPECVERSION = "1.0"
+UPSTREAM_FAMILY = "io.knative.lambda."
+"""How the types of upstream's events begin, whose data has other names for the ids."""
 UNKNOWN_SOURCE = "unknown"
 REQUIRED = ("specversion", "id", "source", "type")
 MAX_BYTES = 1024

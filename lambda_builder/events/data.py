@@ -1,4 +1,4 @@
-"""The data of build and cancel events: the models that validate, and that OpenAPI is made from.
+"""The data of build and command events: the models that validate, and that OpenAPI is made from.
 
 Types are strict: nothing is coerced, and an explicit null is an error. Fields that the models do
 not know are ignored here; the event keeps them.
@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lambda_builder.errors import FieldProblem
@@ -48,6 +57,12 @@ _ArgValue = Annotated[str, Field(max_length=MAX_ARG, pattern=_NO_CONTROLS)]
 _Args = Annotated[dict[_ArgName, _ArgValue], Field(max_length=MAX_ARGS), BeforeValidator(_few)]
 
 
+_STAND_INS = {"parser_id": "name", "third_party_id": "namespace"}
+"""The names of upstream's events that stand in for ours."""
+_PARSER_ID = AliasChoices("parser_id", _STAND_INS["parser_id"])
+_THIRD_PARTY_ID = AliasChoices("third_party_id", _STAND_INS["third_party_id"])
+
+
 class BuildData(BaseModel):
     """Data of an event that asks for a build. An empty optional string counts as absent."""
 
@@ -75,15 +90,15 @@ class BuildData(BaseModel):
     """Arguments of the image build, by name."""
 
 
-class CancelData(BaseModel):
-    """Data of an event that cancels builds: the target, named in at least one of three ways."""
+class CommandData(BaseModel):
+    """Data of an event that cancels or retries builds, which it names in one of three ways."""
 
     model_config = ConfigDict(
         strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
     )
 
     correlation_id: _Text = ""
-    """That of the builds, not of the cancel event."""
+    """That of the builds, not of the command."""
     job_name: _Text = ""
     third_party_id: _Text = ""
     """Together with ``parser_id``."""
@@ -95,6 +110,52 @@ class CancelData(BaseModel):
         """Whether there is anything to look a build up by."""
         pair = self.third_party_id.strip() and self.parser_id.strip()
         return bool(self.correlation_id.strip() or self.job_name.strip() or pair)
+
+
+def _stand_in(model: dict[str, Any]) -> None:
+    """Add upstream's names to a JSON schema: of each pair one is enough."""
+    properties = model["properties"]
+    for ours, theirs in _STAND_INS.items():
+        properties[theirs] = {
+            **properties[ours],
+            "title": theirs.title(),
+            "description": f"Stands in for `{ours}` where that is missing.",
+        }
+    required = model.pop("required", ())
+    if required:
+        model["anyOf"] = [{"required": [name]} for name in ("parser_id", _STAND_INS["parser_id"])]
+
+
+class _UpstreamNames(BaseModel):
+    """What the ``io.knative.lambda`` family has: other names for the two ids."""
+
+    model_config = ConfigDict(json_schema_extra=_stand_in)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, data: Any) -> Any:
+        # An empty id is absent, so that its stand-in counts.
+        if isinstance(data, dict):
+            return {k: v for k, v in data.items() if not (k in _STAND_INS and v == "")}
+        return data
+
+
+class UpstreamBuildData(_UpstreamNames, BuildData):
+    """Data of an ``io.knative.lambda`` event that asks for a build."""
+
+    parser_id: _Required = Field(validation_alias=_PARSER_ID)
+    """What to build."""
+    third_party_id: _Text = Field("", validation_alias=_THIRD_PARTY_ID)
+    """Whose it is; by default the event's ``source`` without ``network.notifi.``."""
+
+
+class UpstreamCommandData(_UpstreamNames, CommandData):
+    """Data of an ``io.knative.lambda`` event that cancels or retries builds."""
+
+    third_party_id: _Text = Field("", validation_alias=_THIRD_PARTY_ID)
+    """Together with ``parser_id``."""
+    parser_id: _Text = Field("", validation_alias=_PARSER_ID)
+    """Together with ``third_party_id``."""
 
 
 def problems_of(error: ValidationError) -> list[FieldProblem]:

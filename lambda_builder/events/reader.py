@@ -1,4 +1,4 @@
-"""CloudEvents over HTTP: headers and a body in, build and cancel requests out.
+"""CloudEvents over HTTP: headers and a body in, build and command requests out.
 
 Knows no Flask and no threads. See docs/http-api.rst for what is accepted and what is refused.
 """
@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from lambda_builder.builds import (
+    Action,
     BuildRequest,
-    CancelRequest,
+    CommandRequest,
     Priority,
     job_name,
     netstring_digest,
@@ -23,6 +24,7 @@ from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.events.attributes import (
     REQUIRED,
     UNKNOWN_SOURCE,
+    UPSTREAM_FAMILY,
     read_attributes,
     sent_correlation_id,
     traceparent_of,
@@ -36,8 +38,14 @@ from lambda_builder.events.binding import (
     load_json,
     read_message,
 )
-from lambda_builder.events.data import BuildData, CancelData, problems_of
-from lambda_builder.settings import CANCEL_EVENT_TYPE
+from lambda_builder.events.data import (
+    BuildData,
+    CommandData,
+    UpstreamBuildData,
+    UpstreamCommandData,
+    problems_of,
+)
+from lambda_builder.settings import CANCEL_EVENT_TYPES, COMMAND_EVENT_TYPES
 
 SOURCE_PREFIX = "network.notifi."
 MAX_PROBLEMS = 100
@@ -52,7 +60,7 @@ class Delivery:
     """What one HTTP request brought, in its order."""
 
     mode: ContentMode
-    events: tuple[BuildRequest | CancelRequest, ...]
+    events: tuple[BuildRequest | CommandRequest, ...]
 
 
 class EventReader:
@@ -73,7 +81,7 @@ class EventReader:
         of a batch by index (``[3].parser_id``), and then no event of the batch is taken.
         """
         message = read_message(headers, body)
-        requests: list[BuildRequest | CancelRequest] = []
+        requests: list[BuildRequest | CommandRequest] = []
         problems: list[_Problem] = []
         for index, raw in enumerate(message.events):
             outcome = self._read_event(message, raw, now)
@@ -89,32 +97,37 @@ class EventReader:
 
     def _read_event(
         self, message: Message, raw: RawEvent, now: float
-    ) -> BuildRequest | CancelRequest | list[_Problem]:
+    ) -> BuildRequest | CommandRequest | list[_Problem]:
         attributes = read_attributes(raw, strict=self._strict)
         values = attributes.values
         problems = [(RefusalCode.INVALID_EVENT, problem) for problem in attributes.problems]
         correlation_id, at_fault = sent_correlation_id(message, values)
         problems += [(RefusalCode.INVALID_EVENT, problem) for problem in at_fault]
         kind = values.get("type")
-        model = BuildData if kind in self._build_types else CancelData
         if not isinstance(kind, str) or not kind:
             return problems
-        if kind not in self._build_types and kind != CANCEL_EVENT_TYPE:
+        if kind not in self._build_types and kind not in COMMAND_EVENT_TYPES:
             return [*problems, self._unsupported(kind)]
         if self._strict and not _declares_json(raw, values):
             problem = FieldProblem("datacontenttype", "must be JSON")
             problems.append((RefusalCode.INVALID_EVENT, problem))
-        data, fields, at_fault = _read_data(raw, model)
+        data, fields, at_fault = _read_data(raw, self._model(kind))
         problems += [(RefusalCode.INVALID_DATA, problem) for problem in at_fault]
         if problems or fields is None:
             return problems
         traceparent = traceparent_of(message, values)
         if isinstance(fields, BuildData):
             return self._build(values, data, fields, correlation_id, traceparent, now)
-        return _cancel(values, fields, correlation_id)
+        return _command(values, fields, correlation_id)
+
+    def _model(self, kind: str) -> type[BuildData] | type[CommandData]:
+        """Return what validates the data of events of that type."""
+        if kind in self._build_types:
+            return UpstreamBuildData if kind.startswith(UPSTREAM_FAMILY) else BuildData
+        return UpstreamCommandData if kind.startswith(UPSTREAM_FAMILY) else CommandData
 
     def _unsupported(self, kind: str) -> _Problem:
-        supported = ", ".join((*self._build_types, CANCEL_EVENT_TYPE))
+        supported = ", ".join((*self._build_types, *COMMAND_EVENT_TYPES))
         message = f"unsupported event type {kind[:100]!r}; supported: {supported}"
         return RefusalCode.UNSUPPORTED_EVENT_TYPE, FieldProblem("type", message)
 
@@ -159,8 +172,9 @@ def third_party_of(source: str) -> str:
     return source.removeprefix(SOURCE_PREFIX) or UNKNOWN_SOURCE
 
 
-def _cancel(values: Mapping[str, Any], fields: CancelData, correlation_id: str) -> CancelRequest:
-    return CancelRequest(
+def _command(values: Mapping[str, Any], fields: CommandData, correlation_id: str) -> CommandRequest:
+    return CommandRequest(
+        action=Action.CANCEL if values["type"] in CANCEL_EVENT_TYPES else Action.RETRY,
         event_id=values["id"],
         event_source=values["source"],
         event_type=values["type"],
@@ -195,8 +209,8 @@ def _declares_json(raw: RawEvent, values: Mapping[str, Any]) -> bool:
 
 
 def _read_data(
-    raw: RawEvent, model: type[BuildData] | type[CancelData]
-) -> tuple[dict[str, Any], BuildData | CancelData | None, list[FieldProblem]]:
+    raw: RawEvent, model: type[BuildData] | type[CommandData]
+) -> tuple[dict[str, Any], BuildData | CommandData | None, list[FieldProblem]]:
     try:
         data = _decoded_data(raw)
     except ValueError as error:
@@ -207,7 +221,7 @@ def _read_data(
         fields = model.model_validate(data)
     except ValidationError as error:
         return {}, None, problems_of(error)
-    if isinstance(fields, CancelData) and not fields.names_a_target:
+    if isinstance(fields, CommandData) and not fields.names_a_target:
         message = "must name correlation_id, job_name, or third_party_id and parser_id"
         return {}, None, [FieldProblem("data", message)]
     return data, fields, []

@@ -60,9 +60,9 @@ class Change:
     reopens: Sequence[Row] = ()
     turned_away: Sequence[Row] = ()
     """Outcomes of events that came in and are not built."""
-    cancels: Sequence[Row] = ()
+    commands: Sequence[Row] = ()
     """(event hash, request)."""
-    cancels_over: Sequence[str] = ()
+    commands_over: Sequence[str] = ()
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | None = None
@@ -82,17 +82,17 @@ class Change:
             + len(self.records)
             + len(self.reopens)
             + len(self.turned_away)
-            + len(self.cancels)
-            + len(self.cancels_over)
+            + len(self.commands)
+            + len(self.commands_over)
         )
 
     @property
     def bytes(self) -> int:
         """About how much it writes, beside what each row takes."""
         builds = (*self.records, *self.reopens, *self.turned_away, *self.finishes)
-        cancels = sum(len(request) for _, request in self.cancels)
+        commands = sum(len(request) for _, request in self.commands)
         messages = sum(len(row[_BODY]) for row in self.messages)
-        return sum(len(row[_REQUEST]) for row in builds) + messages + cancels
+        return sum(len(row[_REQUEST]) for row in builds) + messages + commands
 
     @property
     def sink_bytes(self) -> int:
@@ -106,7 +106,7 @@ class Change:
     @property
     def intake(self) -> bool:
         """Whether it takes something in: that is refused while there is room for other changes."""
-        return bool(self.records or self.reopens or self.turned_away or self.cancels)
+        return bool(self.records or self.reopens or self.turned_away or self.commands)
 
     @property
     def dead_letters(self) -> bool:
@@ -119,7 +119,7 @@ class Change:
         rows = (*self.finishes, *self.attempts, *self.records, *self.reopens, *self.messages)
         rows += (*self.turned_away,)
         ids = (*self.forgets, *self.delivered, *(failed[0] for failed in self.failed))
-        ids += (*self.cancels_over, *(row[0] for row in self.cancels))
+        ids += (*self.commands_over, *(row[0] for row in self.commands))
         return {*ids, *(row[0] for row in rows)}
 
     def succeed(self) -> None:

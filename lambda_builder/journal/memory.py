@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from lambda_builder.builds import BuildRequest, BuildResult, CancelRequest
+from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.journal.outbox import News
 from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, OutboxMessage
 
@@ -152,13 +152,13 @@ class NoJournal:
     def reopen(self, request: BuildRequest) -> None:
         """Do nothing."""
 
-    def keep_cancels(self, requests: Sequence[CancelRequest]) -> None:
+    def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Do nothing."""
 
-    def drop_cancel(self, event_hash: str) -> None:
+    def drop_command(self, event_hash: str) -> None:
         """Do nothing."""
 
-    def cancels(self) -> list[CancelRequest]:
+    def commands(self) -> list[CommandRequest]:
         """Find nothing."""
         return []
 

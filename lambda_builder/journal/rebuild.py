@@ -24,11 +24,12 @@ from lambda_builder.journal.sqlite_errors import is_damage, result_code
 _NAMES_LOGGED = 100
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _TABLES = (
-    ("builds", "job_name", "builds_job_name"),
-    ("outbox", "id", "sqlite_autoindex_outbox_1"),
-    ("cancels", "event_hash", "sqlite_autoindex_cancels_1"),
+    ("builds", "builds", "job_name", "builds_job_name"),
+    ("outbox", "outbox", "id", "sqlite_autoindex_outbox_1"),
+    ("commands", "commands", "event_hash", "sqlite_autoindex_commands_1"),
+    ("cancels", "commands", "event_hash", "sqlite_autoindex_cancels_1"),  # of schema 2
 )
-"""(table, what a row is called, an index that has all those names)."""
+"""(table, where its rows go, what a row is called, an index that has all those names)."""
 
 
 @dataclass(slots=True)
@@ -112,8 +113,8 @@ def _copy(path: Path, fresh: sqlite3.Connection) -> _Copied:
         damaged.row_factory = sqlite3.Row
         damaged.text_factory = lambda text: text.decode("utf-8", "replace")
         fresh.execute("BEGIN")
-        for table, name, index in _TABLES:
-            _copy_table(damaged, fresh, copied, table, name, index)
+        for table, target, name, index in _TABLES:
+            _copy_table(damaged, fresh, copied, table, target, name, index)
         fresh.execute("COMMIT")
     return copied
 
@@ -123,6 +124,7 @@ def _copy_table(
     fresh: sqlite3.Connection,
     copied: _Copied,
     table: str,
+    target: str,
     name: str,
     index: str,
 ) -> None:
@@ -131,7 +133,7 @@ def _copy_table(
 
     def keep(row: sqlite3.Row) -> None:
         columns = row.keys()
-        insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES "
+        insert = f"INSERT OR IGNORE INTO {target} ({', '.join(columns)}) VALUES "
         done = fresh.execute(f"{insert}({', '.join('?' * len(columns))})", tuple(row))
         if done.rowcount:
             kept.add(row["seq"])

@@ -64,6 +64,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             request BLOB NOT NULL
         )""",
     ),
+    # An older version would take the retries among them for cancels.
+    ("ALTER TABLE cancels RENAME TO commands",),
 )
 """One tuple of statements per version; ``PRAGMA user_version`` is how many were made."""
 

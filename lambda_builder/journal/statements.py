@@ -85,8 +85,8 @@ class Statements:
         forgets = [(event_hash,) for change in changes for event_hash in change.forgets]
         yield from _bulk(f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")", forgets)
 
-        over = [(event_hash,) for change in changes for event_hash in change.cancels_over]
-        yield from _bulk("DELETE FROM cancels WHERE event_hash IN (", "?", ")", over)
+        over = [(event_hash,) for change in changes for event_hash in change.commands_over]
+        yield from _bulk("DELETE FROM commands WHERE event_hash IN (", "?", ")", over)
 
     def _outbox(self, changes: Sequence[Change]) -> Iterator[Statement]:
         delivered = [(message_id,) for change in changes for message_id in change.delivered]
@@ -118,9 +118,9 @@ class Statements:
         )
         reopens = [self._numbered(row) for change in changes for row in change.reopens]
         yield from _bulk(_INSERT_BUILDS, _NEW, _BEGIN_AGAIN, reopens)
-        cancels = [row for change in changes for row in change.cancels]
-        insert = "INSERT INTO cancels (event_hash, request) VALUES "
-        yield from _bulk(insert, "(?, ?)", " ON CONFLICT (event_hash) DO NOTHING", cancels)
+        commands = [row for change in changes for row in change.commands]
+        insert = "INSERT INTO commands (event_hash, request) VALUES "
+        yield from _bulk(insert, "(?, ?)", " ON CONFLICT (event_hash) DO NOTHING", commands)
 
     def _numbered(self, row: Sequence[Any]) -> Sequence[Any]:
         self._build_seq += 1

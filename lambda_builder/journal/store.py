@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from lambda_builder.builds import BuildRequest, BuildResult, CancelRequest
+from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal import cancels
+from lambda_builder.journal import commands
 from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.committer import Committer
 from lambda_builder.journal.database import Database
@@ -192,14 +192,14 @@ class Journal:
         """Record that a build with an outcome goes again, as if new; returns when on the disk."""
         self._writer.write(Change(reopens=(request_row(request),), durable=True))
 
-    def keep_cancels(self, requests: Sequence[CancelRequest]) -> None:
-        """Keep cancels, all or none, until ``drop_cancel``; returns when they are on the disk."""
-        self._writer.write(cancels.kept(requests))
+    def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
+        """Keep commands, all or none, until ``drop_command``; returns when they are on the disk."""
+        self._writer.write(commands.kept(requests))
 
-    def drop_cancel(self, event_hash: str) -> None:
-        """Forget a cancel; does not wait. After ``close`` it stays, and is carried out again."""
+    def drop_command(self, event_hash: str) -> None:
+        """Forget a command; does not wait. After ``close`` it stays, and is carried out again."""
         with contextlib.suppress(Refused):
-            self._writer.queue(cancels.over(event_hash))
+            self._writer.queue(commands.over(event_hash))
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -229,9 +229,9 @@ class Journal:
         """
         return self._lookups.finished(states, limit)
 
-    def cancels(self) -> list[CancelRequest]:
-        """Return the cancels that are kept, oldest first."""
-        return cancels.read(self._lookups)
+    def commands(self) -> list[CommandRequest]:
+        """Return the commands that are kept, oldest first."""
+        return commands.read(self._lookups)
 
     # -- opening -------------------------------------------------------------------------------
 

@@ -133,8 +133,8 @@ class JobManager:
         found = [job for job in jobs if _noted(job, "correlation_id") == correlation_id]
         return sorted(found, key=_creation, reverse=True)
 
-    def find_active_by_target(self, third_party_id: str, parser_id: str) -> list[Job]:
-        """Return the unfinished Jobs of a third party and parser, newest first."""
+    def find_by_target(self, third_party_id: str, parser_id: str, *, active: bool) -> list[Job]:
+        """Return a target's Jobs, newest first, with ``active`` the unfinished ones."""
         selector = (
             f"{OUR_JOBS},{THIRD_PARTY_ID}={safe(third_party_id)},{PARSER_ID}={safe(parser_id)}"
         )
@@ -143,8 +143,7 @@ class JobManager:
             for job in self.list_jobs(selector)
             if _noted(job, "third_party_id") == third_party_id
             and _noted(job, "parser_id") == parser_id
-            and not is_finished(job)
-            and "deletionTimestamp" not in job["metadata"]
+            and not (active and (is_finished(job) or "deletionTimestamp" in job["metadata"]))
         ]
         return sorted(found, key=_creation, reverse=True)
 

@@ -60,9 +60,16 @@ class Announcer:
         return source == self._source or is_news(event_type)
 
     def rejected(
-        self, code: str, detail: str, excerpt: str, body: bytes, correlation_id: str | None
+        self,
+        code: str,
+        detail: str,
+        excerpt: str,
+        body: bytes,
+        *,
+        event_type: str,
+        correlation_id: str | None,
     ) -> list[OutboxMessage]:
-        """Return what tells that an event was refused with a 4xx."""
+        """Return what tells that an event of that type was refused with a 4xx."""
         if not self._sink:
             return []
         message = rejected_event(
@@ -70,6 +77,7 @@ class Announcer:
             detail,
             excerpt,
             body=b"%b\n%b" % (excerpt.encode(), body),  # equal bodies of two events are two
+            event_type=event_type,
             correlation_id=correlation_id,
             source=self._source,
             time=time.time(),

@@ -17,7 +17,13 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from lambda_builder.builds import BuildRequest, BuildResult
-from lambda_builder.events.attributes import REQUIRED, SPECVERSION, as_text, parse_time
+from lambda_builder.events.attributes import (
+    REQUIRED,
+    SPECVERSION,
+    UPSTREAM_FAMILY,
+    as_text,
+    parse_time,
+)
 from lambda_builder.events.binding import STRUCTURED_JSON, dump_json
 
 __all__ = [
@@ -33,8 +39,10 @@ __all__ = [
 BuildNews = Literal["accepted", "started", "complete", "failed", "timeout", "cancelled"]
 
 TYPE_PREFIX = "network.notifi.lambda.build."
-LIFECYCLE_PREFIX = "io.knative.lambda.lifecycle.build."
+LIFECYCLE_PREFIX = f"{UPSTREAM_FAMILY}lifecycle.build."
 """Of all news in that family; its commands begin with ``io.knative.lambda.command.``."""
+_UPSTREAM_NEWS = {"complete": "completed"}
+"""News that upstream's family has another word for."""
 _NEWS = (*get_args(BuildNews), "rejected")
 _NEWS_TYPES = frozenset(f"{TYPE_PREFIX}{kind}" for kind in _NEWS)
 _JSON = "application/json"
@@ -57,17 +65,22 @@ def build_event(
     """Return the event that tells what became of a build, in binary mode.
 
     ``time`` is in seconds since the epoch; the same build and ``kind`` always give the same
-    ``id``. Of ``overrides`` those count whose names can be extensions'.
+    ``id``. It is of the family that the build's own event is of. Of ``overrides`` those count
+    whose names can be extensions'.
     """
     request = result.request
+    event_type = news_type(kind, request.event_type)
     attributes = {
-        **_attributes(f"{request.event_hash}-{kind}", kind, source, time),
+        **_attributes(f"{request.event_hash}-{kind}", event_type, source, time),
         "subject": request.job_name,
         "correlationid": request.correlation_id,
     }
     if request.traceparent:
         attributes["traceparent"] = request.traceparent
-    return _message({**attributes, **_extensions(overrides)}, result.to_dict())
+    data = result.to_dict()
+    if _is_upstream(request.event_type):
+        data = {**{k: v for k, v in data.items() if k != "error"}, **_upstream_data(result, data)}
+    return _message({**attributes, **_extensions(overrides)}, data)
 
 
 def rejected_event(
@@ -76,22 +89,30 @@ def rejected_event(
     excerpt: str,
     *,
     body: bytes,
+    event_type: str,
     source: str,
     time: float,
     overrides: Mapping[str, str],
     correlation_id: str | None = None,
 ) -> HTTPMessage:
-    """Return the event that tells of a refused one, because some brokers drop those unheard.
+    """Return the event that tells of a refused one of ``event_type``: some brokers drop those.
 
     The same ``body`` refused for the same ``code`` gives the same ``id``; ``excerpt`` is sent as
     it is, so the caller bounds it and keeps secrets out. ``time`` as in ``build_event``.
     """
     digest = hashlib.sha256(b"%b\n%b" % (code.encode(), body)).hexdigest()
-    attributes = _attributes(f"{digest}-rejected", "rejected", source, time)
+    attributes = _attributes(f"{digest}-rejected", news_type("rejected", event_type), source, time)
     if correlation_id:
         attributes["correlationid"] = correlation_id
     data = {"code": code, "detail": detail, "excerpt": excerpt, "correlation_id": correlation_id}
     return _message({**attributes, **_extensions(overrides)}, data)
+
+
+def news_type(kind: str, event_type: str) -> str:
+    """Return the type of such news of an event of that type: both are of one family."""
+    if _is_upstream(event_type):
+        return LIFECYCLE_PREFIX + _UPSTREAM_NEWS.get(kind, kind)
+    return TYPE_PREFIX + kind
 
 
 def is_news(event_type: str) -> bool:
@@ -136,13 +157,38 @@ def _correlation_id_in(data: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _attributes(event_id: str, kind: str, source: str, time: float) -> dict[str, Any]:
+def _is_upstream(event_type: str) -> bool:
+    return event_type.startswith(UPSTREAM_FAMILY)
+
+
+def _upstream_data(result: BuildResult, shown: Mapping[str, Any]) -> dict[str, str]:
+    """Return what upstream's family has as well, in its words; all strings, and none is null.
+
+    Of ours ``namespace`` and ``error`` have the same names, and give way.
+    """
+    begun = result.started_at or result.created_at
+    seconds = max(0.0, result.finished_at - begun) if result.finished_at and begun else None
+    data = {
+        "name": result.request.parser_id,
+        "namespace": result.request.third_party_id,
+        "jobName": result.request.job_name,
+        "imageURI": result.image,
+        "startedAt": shown["started_at"],
+        "completedAt": shown["finished_at"],
+        # As Go writes and reads a time.Duration.
+        "duration": None if seconds is None else f"{round(seconds, 3)}s",
+        "error": result.error and f"{result.error.code}: {result.error.message}",
+    }
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _attributes(event_id: str, event_type: str, source: str, time: float) -> dict[str, Any]:
     moment = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")
     return {
         "specversion": SPECVERSION,
         "id": event_id,
         "source": source,
-        "type": f"{TYPE_PREFIX}{kind}",
+        "type": event_type,
         "datacontenttype": _JSON,
         "time": moment.replace("+00:00", "Z"),
     }

@@ -21,7 +21,6 @@ from lambda_builder.pipeline.announcements import Announcements, log_state
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 
-_RETRYABLE = (BuildState.DEAD, BuildState.FAILED)
 _WITH_JOB = (BuildState.CREATED, BuildState.RUNNING)
 
 
@@ -208,7 +207,7 @@ class Ledger:
         fresh = Build(replace(result.request, accepted_at=time.time()), entered=True)
         event_hash = fresh.request.event_hash
         build = self._live.add_unless(
-            fresh, lambda: (self._results.by_event(event_hash) or result).state not in _RETRYABLE
+            fresh, lambda: not (self._results.by_event(event_hash) or result).state.retryable
         )
         if build is not fresh:
             raise Refused(
@@ -223,6 +222,12 @@ class Ledger:
         again = BuildResult(request=fresh.request, state=BuildState.QUEUED)
         self._results.put(again)
         log_state(again, again=True)
+
+    def take_over(self, result: BuildResult) -> None:
+        """Know a build that ended at another replica, from now on, as this one's own."""
+        if self._results.by_event(result.request.event_hash) is None:
+            self._results.put(result)
+            self._journal.finish(result)
 
     def abandoned(self, build: Build) -> None:
         """The service stops, nothing will remember the build, and nobody else took it."""

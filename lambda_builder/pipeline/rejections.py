@@ -82,24 +82,21 @@ class Rejections:
         }
         with self._lock:
             self._kept.append(kept)
-        if self._is_own(lowered, content) or not self._is_in_time():
+        claimed = _claimed(lowered, content)
+        if any(self._announcer.is_own(*each) for each in claimed) or not self._is_in_time():
             return
         # Garbage must not be able to fill the outbox, which also holds what was accepted.
         if self._has_room():
             messages = self._announcer.rejected(
-                code, detail[:500], json.dumps(excerpt), body, correlation_id
+                code,
+                detail[:500],
+                json.dumps(excerpt),
+                body,
+                event_type=next((kind for kind, _ in claimed if kind), ""),
+                correlation_id=correlation_id,
             )
             with suppress(Refused):  # the journal is closed: nobody is told any more
                 self._outbox.put(messages)
-
-    def _is_own(self, headers: Mapping[str, str], content: Any) -> bool:
-        """Whether it came back from a broker that passes on whatever it gets."""
-        events = [{"type": headers.get("ce-type"), "source": headers.get("ce-source")}]
-        events += [event for event in _listed(content) if isinstance(event, dict)]
-        return any(
-            self._announcer.is_own(str(event.get("type")), str(event.get("source")))
-            for event in events
-        )
 
     def _is_in_time(self) -> bool:
         with self._lock:
@@ -121,6 +118,13 @@ class Rejections:
         """Return what is kept, newest first."""
         with self._lock:
             return [*reversed(self._kept)]
+
+
+def _claimed(headers: Mapping[str, str], content: Any) -> list[tuple[str, str]]:
+    """Return the type and source of each event as far as it tells them, the headers' first."""
+    events = [{"type": headers.get("ce-type"), "source": headers.get("ce-source")}]
+    events += [event for event in _listed(content) if isinstance(event, dict)]
+    return [(str(event.get("type") or ""), str(event.get("source") or "")) for event in events]
 
 
 def _excerpt(headers: Mapping[str, str], content: Any, size: int) -> dict[str, Any]:

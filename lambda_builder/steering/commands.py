@@ -6,9 +6,8 @@ import queue
 import time
 from concurrent.futures import wait
 
-from lambda_builder.builds import BuildResult, BuildState, CancelRequest
+from lambda_builder.builds import BuildResult
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
-from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.acceptance import entry_for, queue_full, shutting_down
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
@@ -39,7 +38,6 @@ class BuildCommands:
         results: ResultStore,
         runner: BuildRunner,
         finder: BuildFinder,
-        watcher: JobWatcher,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -47,73 +45,18 @@ class BuildCommands:
         self._results = results
         self._runner = runner
         self._finder = finder
-        self._watcher = watcher
 
     def cancel(self, build_id: str) -> BuildResult:
         """Take a build back: out of the queue, or its Job deleted with its pods."""
         unfinished = [result for result in self._finder.find(build_id) if not result.state.final]
         return self._cancel(self._only(unfinished, build_id), patience=_CANCEL_SECONDS)
 
-    def cancel_by_event(self, request: CancelRequest, *, newest: int | None = None) -> None:
-        """Cancel what a cancel event means; what has finished is not an error.
+    def cancel_one(self, result: BuildResult) -> None:
+        """Take one unfinished build back, without waiting for a worker that has it in hand.
 
-        Builds that this replica knows by a number above ``newest`` came later and are not meant.
-        Raises ``Refused``: ``not_found`` where no such build is known here or has a Job, and
-        ``kubernetes_unavailable`` while that cannot be known or done.
+        Raises ``Refused`` (``kubernetes_unavailable``) where one has: then it is marked.
         """
-        found = self._meant(request)
-        meant = [result for result in found if not self._is_later(result, newest)]
-        if not meant and (found or not self.knows(request)):
-            if not self._watcher.following:
-                raise kubernetes_away("the Jobs there are cannot be known yet")
-            raise Refused(RefusalCode.NOT_FOUND, "no such build is known here")
-        refusals = []
-        for result in meant:
-            try:
-                if not result.state.final:
-                    self._cancel(result, patience=0.0)
-            except Refused as refusal:
-                if refusal.code is not RefusalCode.ALREADY_FINISHED:
-                    refusals.append(refusal)
-        if refusals:  # each had its turn; what can be tried again is told first
-            raise min(refusals, key=lambda r: r.code is not RefusalCode.KUBERNETES_UNAVAILABLE)
-
-    def knows(self, request: CancelRequest) -> bool:
-        """Whether this replica or the watch knows a build that a cancel event means.
-
-        Asks nobody; what only the journal knows has ended or is about to be replayed.
-        """
-        build_id = request.job_name or request.target_correlation_id
-        if build_id:
-            return bool(
-                self._results.by_id(build_id)
-                or self._watcher.by_name(build_id)
-                or self._watcher.of_correlation(build_id)
-            )
-        target = (request.third_party_id or "", request.parser_id or "")
-        return self._live.has_target(*target) or bool(self._watcher.of_target(*target))
-
-    def needs_api(self, request: CancelRequest) -> bool:
-        """Whether an unfinished Job is known that a cancel event means."""
-        build_id = request.job_name or request.target_correlation_id
-        if build_id:
-            record = self._watcher.by_name(build_id)
-            records = [record] if record else self._watcher.of_correlation(build_id)
-        else:
-            records = self._watcher.of_target(request.third_party_id or "", request.parser_id or "")
-        return any(record.active for record in records)
-
-    def _meant(self, request: CancelRequest) -> Results:
-        build_id = request.job_name or request.target_correlation_id
-        if build_id:
-            return self._finder.find_known(build_id, active=True)
-        if not self.knows(request):
-            return []  # cheap to see, where finding looks at every build there is
-        return self._finder.find_target(request.third_party_id or "", request.parser_id or "")
-
-    def _is_later(self, result: BuildResult, newest: int | None) -> bool:
-        number = self._results.number_of(result.request.event_hash)
-        return newest is not None and number is not None and number > newest
+        self._cancel(result, patience=0.0)
 
     def _only(self, results: Results, build_id: str) -> BuildResult:
         if not results:
@@ -183,13 +126,16 @@ class BuildCommands:
 
     def retry(self, build_id: str) -> BuildResult:
         """Let a dead or failed build go again; its old Job is deleted first."""
-        states = (BuildState.DEAD, BuildState.FAILED)
-        found = [result for result in self._finder.find(build_id) if result.state in states]
+        found = [result for result in self._finder.find(build_id) if result.state.retryable]
         if not found:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"
             )
-        result = self._finder.with_event(self._only(found, build_id))
+        return self.retry_one(self._only(found, build_id), wait_seconds=_DELETE_SECONDS)
+
+    def retry_one(self, result: BuildResult, *, wait_seconds: float) -> BuildResult:
+        """Let one dead or failed build go again; waits so long for its old Job to be gone."""
+        result = self._finder.with_event(result)
         if not result.request.event:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE,
@@ -202,7 +148,9 @@ class BuildCommands:
         self._reserve(size)
         try:
             with self._ledger.reopening(result) as build:
-                self._clear_old_job(result)
+                # Once its Job goes, nothing else would tell of a build that another replica made.
+                self._ledger.take_over(result)
+                self._clear_old_job(result, wait_seconds)
         except BaseException:
             self._queue.release(1, size)
             raise
@@ -217,9 +165,9 @@ class BuildCommands:
         except QueueClosed:
             raise shutting_down() from None
 
-    def _clear_old_job(self, result: BuildResult) -> None:
+    def _clear_old_job(self, result: BuildResult, wait_seconds: float) -> None:
         try:
-            self._runner.remove(result.request, wait_seconds=_DELETE_SECONDS)
+            self._runner.remove(result.request, wait_seconds=wait_seconds)
         except AttemptFailed as error:
             raise kubernetes_failed(
                 error, f"the old job {result.request.job_name} was not deleted"

@@ -106,8 +106,11 @@ class BuildFinder:
         look = lambda: self._jobs.find_by_correlation(build_id)  # noqa: E731
         return self._merged(own, shown, look, active=active)
 
-    def find_target(self, third_party_id: str, parser_id: str) -> Results:
-        """Return the builds of a target that this replica knows or that are unfinished Jobs."""
+    def find_target(self, third_party_id: str, parser_id: str, *, active: bool) -> Results:
+        """Return the builds of a target that this replica knows or that have Jobs, newest first.
+
+        With ``active`` only unfinished Jobs of other replicas count.
+        """
         own = [
             result
             for _, result in self._results.newest()
@@ -118,8 +121,8 @@ class BuildFinder:
         return self._merged(
             own,
             shown,
-            lambda: self._jobs.find_active_by_target(third_party_id, parser_id),
-            active=True,
+            lambda: self._jobs.find_by_target(third_party_id, parser_id, active=active),
+            active=active,
         )
 
     def _recorded(self, build_id: str) -> Results:

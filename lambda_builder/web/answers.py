@@ -10,7 +10,7 @@ from urllib.parse import quote
 from flask import Response
 from werkzeug.http import parse_list_header
 
-from lambda_builder.builds import BuildState, CancelRequest
+from lambda_builder.builds import BuildState, CommandRequest
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 
@@ -48,15 +48,15 @@ def accepted_build(receipt: Receipt, state: BuildState) -> dict[str, Any]:
     return {**answer, "state": state.value}
 
 
-def accepted_cancel(cancel: CancelRequest) -> dict[str, Any]:
-    """Describe a cancel event that is kept."""
+def accepted_command(command: CommandRequest) -> dict[str, Any]:
+    """Describe a cancel or retry event that is kept."""
     return {
         "status": "accepted",
-        "job_name": cancel.job_name,
-        "correlation_id": cancel.correlation_id,
-        "event_id": cancel.event_id,
+        "job_name": command.job_name,
+        "correlation_id": command.correlation_id,
+        "event_id": command.event_id,
         "queue_size": None,
-        "result_url": None if cancel.job_name is None else build_url(cancel.job_name),
+        "result_url": None if command.job_name is None else build_url(command.job_name),
     }
 
 

@@ -1,4 +1,7 @@
-"""``/async-jobs``: reading builds, cancelling and retrying them, and their logs."""
+"""``/async-jobs``: reading builds, cancelling and retrying them, and their logs.
+
+``/builds`` is the same under upstream's names.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ def show_stats() -> Response:
 
 
 @blueprint.get("/async-jobs")
+@blueprint.get("/builds", endpoint="list_builds_upstream")
 def list_builds() -> Response:
     """List builds, newest first."""
     builds, next_cursor = current_services().builds.page(
@@ -55,6 +59,7 @@ def list_builds() -> Response:
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>")
+@blueprint.get("/builds/<build_id:build_id>", endpoint="show_build_upstream")
 def show_build(build_id: str) -> Response:
     """Show one build."""
     services = current_services()
@@ -63,6 +68,7 @@ def show_build(build_id: str) -> Response:
 
 
 @blueprint.delete("/async-jobs/<build_id:build_id>")
+@blueprint.post("/builds/<build_id:build_id>/cancel", endpoint="cancel_build_upstream")
 def cancel_build(build_id: str) -> Response:
     """Cancel a build: out of the queue, or its Job deleted."""
     services = current_services()

@@ -39,7 +39,7 @@ def receive() -> Response:
             elif services.settings.journal_path is not None:
                 # A disk that stalls must not take the threads that answer probes.
                 slots.enter_context(services.threads.recording.take())
-            with services.cancels.keeping(intake.cancels_of(delivery)):
+            with services.command_events.keeping(intake.commands_of(delivery)):
                 receipts = intake.accept_builds(services, delivery)
         except Refused as refused:
             intake.note_rejection(services, refused)
@@ -73,7 +73,7 @@ def _answer(
         [
             answers.accepted_build(*next(built))
             if isinstance(event, BuildRequest)
-            else answers.accepted_cancel(event)
+            else answers.accepted_command(event)
             for event in delivery.events
         ],
         batch=delivery.mode == "batch",

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from flask import g, request
 
-from lambda_builder.builds import BuildRequest, CancelRequest
+from lambda_builder.builds import BuildRequest, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.events.reader import Delivery
@@ -87,9 +87,9 @@ def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
     return services.acceptance.accept(builds) if builds else []
 
 
-def cancels_of(delivery: Delivery) -> list[CancelRequest]:
-    """Return the delivery's cancels."""
-    return [event for event in delivery.events if isinstance(event, CancelRequest)]
+def commands_of(delivery: Delivery) -> list[CommandRequest]:
+    """Return the delivery's commands."""
+    return [event for event in delivery.events if isinstance(event, CommandRequest)]
 
 
 def note_rejection(services: Services, refused: Refused) -> None:

@@ -12,8 +12,13 @@ from pydantic.json_schema import models_json_schema
 
 from lambda_builder import __version__, problems
 from lambda_builder.errors import FieldProblem, RefusalCode
-from lambda_builder.events.data import BuildData, CancelData
-from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
+from lambda_builder.events.data import (
+    BuildData,
+    CommandData,
+    UpstreamBuildData,
+    UpstreamCommandData,
+)
+from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.web import models
 
 _Json = dict[str, Any]
@@ -27,6 +32,8 @@ _ANSWERS = (
     models.Stats,
     models.Problem,
 )
+
+_DATA = (BuildData, CommandData, UpstreamBuildData, UpstreamCommandData)
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -48,7 +55,7 @@ def document(settings: Settings) -> _Json:
     components["responses"] = _problem_responses()
     components["schemas"].update(_model_schemas())
     event = components["schemas"]["CloudEvent"]
-    event["properties"]["type"]["enum"] = [*settings.build_event_types, CANCEL_EVENT_TYPE]
+    event["properties"]["type"]["enum"] = [*settings.build_event_types, *COMMAND_EVENT_TYPES]
     if settings.strict_cloudevents:
         event["required"] = ["specversion", "id", "source", "type"]
     return described
@@ -58,7 +65,7 @@ def _model_schemas() -> _Json:
     _, definitions = models_json_schema(
         [
             *((model, "serialization") for model in _ANSWERS),
-            *((model, "validation") for model in (BuildData, CancelData)),
+            *((model, "validation") for model in _DATA),
         ],
         ref_template="#/components/schemas/{model}",
     )

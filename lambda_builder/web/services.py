@@ -13,7 +13,7 @@ from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
-from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
@@ -71,7 +71,7 @@ class Services:
     acceptance: Acceptance
     builds: BuildFinder
     commands: BuildCommands
-    cancels: CancelEvents
+    command_events: CommandEvents
     logs: BuildLogs
     metrics: Metrics
     rejections: Rejections

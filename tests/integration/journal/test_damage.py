@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.builds import BuildState, CancelRequest
+from lambda_builder.builds import BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal import Journal, OpenReport, database
 from lambda_builder.journal.rebuild import rebuild
@@ -92,12 +92,12 @@ def assert_in_service(path: Path, journal: Journal) -> None:
 
 def test_cancels_are_kept_when_the_file_is_moved_aside(tmp_path, open_and_report):
     path = tmp_path / "cancels.sqlite3"
-    cancel = CancelRequest(
+    cancel = CommandRequest(
         event_id="1", event_source="s", event_type="t", correlation_id="1", job_name="j"
     )
     with opened(path) as journal:
         journal.record([make_request(1)])
-        journal.keep_cancels([cancel])
+        journal.keep_commands([cancel])
     with raw(path) as connection:
         ((page,),) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'builds_correlation_id'"
@@ -107,7 +107,7 @@ def test_cancels_are_kept_when_the_file_is_moved_aside(tmp_path, open_and_report
     journal, _ = open_and_report(path)
 
     assert journal.stats()["moved_aside"] == 1
-    assert journal.cancels() == [cancel]
+    assert journal.commands() == [cancel]
 
 
 def test_of_a_damaged_index_nothing_is_lost_and_the_old_file_is_kept(path, capsys, open_and_report):

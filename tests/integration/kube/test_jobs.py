@@ -239,7 +239,7 @@ def test_only_unfinished_jobs_of_the_exact_target_are_active(cluster, jobs, mani
     cluster.resume_kubelet()
     cluster.finish_job(finished)
     cluster.pause_kubelet()
-    found = jobs.find_active_by_target("customer-1", "p/1")
+    found = jobs.find_by_target("customer-1", "p/1", active=True)
     ids = {job_result(job).request.event_id for job in found}
     assert "id-0" not in ids
     assert ids <= {"id-1", "id-3"}

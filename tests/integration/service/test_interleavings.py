@@ -648,8 +648,8 @@ def test_a_waiting_build_is_cancelled_by_an_event_while_the_api_is_away(
 def test_a_cancel_event_finds_the_build_of_another_replica_once_it_has_a_job(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.steering.cancels._FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr("lambda_builder.steering.cancels._LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("lambda_builder.steering.command_events._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("lambda_builder.steering.command_events._LONGEST_PAUSE_SECONDS", 0.2)
     first, second = start(), start()
     cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
     name = first.post(1).json["job_name"]

@@ -357,12 +357,12 @@ def test_a_redelivery_to_a_replica_that_knows_only_the_job_is_a_duplicate_with_i
 def test_a_build_accepted_after_a_cancel_that_found_nothing_is_not_meant_by_it(
     cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.steering.cancels._FIRST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr("lambda_builder.steering.cancels._LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("lambda_builder.steering.command_events._FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("lambda_builder.steering.command_events._LONGEST_PAUSE_SECONDS", 0.02)
     running = start()
 
     def tries() -> int:
-        return next(kept.tries for kept in running.services.cancels._kept.values())
+        return next(kept.tries for kept in running.services.command_events._kept.values())
 
     assert cancel_event(running, correlation_id="1").status_code == 200
     wait_until(lambda: tries() > 1, "the cancel to find nothing")

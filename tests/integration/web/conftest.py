@@ -13,11 +13,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CancelRequest
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
 from lambda_builder.pipeline.stats import Stats
-from lambda_builder.settings import CANCEL_EVENT_TYPE, Settings
+from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.app import build_web
 from lambda_builder.web.services import Services, ThreadBudget
@@ -135,16 +135,16 @@ class FakeDirectory:
         return self.log()
 
 
-class FakeCancels:
+class FakeCommandEvents:
     """Notes what was taken, with all else that was asked of the directory."""
 
     def __init__(self, directory: FakeDirectory) -> None:
         self._directory = directory
 
     @contextmanager
-    def keeping(self, requests: list[CancelRequest]) -> Iterator[None]:
+    def keeping(self, requests: list[CommandRequest]) -> Iterator[None]:
         yield
-        self._directory.asked += [("cancel_by_event", request) for request in requests]
+        self._directory.asked += [(request.action.value, request) for request in requests]
 
 
 @dataclasses.dataclass
@@ -179,14 +179,14 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
     def build(**values: Any) -> House:
         settings = make_settings(**values)
         app = Flask(__name__, static_folder=None)
-        types = (*settings.build_event_types, CANCEL_EVENT_TYPE)
+        types = (*settings.build_event_types, *COMMAND_EVENT_TYPES)
         creator, directory = FakeCreator(), FakeDirectory()
         fakes: dict[str, Any] = {
             "creator": creator,
             "acceptance": creator,
             "builds": directory,
             "commands": directory,
-            "cancels": FakeCancels(directory),
+            "command_events": FakeCommandEvents(directory),
             "logs": directory,
             "rejections": FakeRejections(creator.rejected),
         }

@@ -161,7 +161,7 @@ def test_builds_and_cancels_of_one_batch_are_both_carried_out(house):
     assert [result["status"] for result in answer.json["results"]] == ["accepted", "queued"]
     assert answer.json["results"][0]["job_name"] == "build-x-y-0123456789"
     assert answer.json["results"][0]["result_url"] == "/async-jobs/build-x-y-0123456789"
-    assert [what for what, _ in house.directory.asked] == ["cancel_by_event"]
+    assert [what for what, _ in house.directory.asked] == ["cancel"]
     models.BatchAnswer.model_validate(answer.json)
 
 

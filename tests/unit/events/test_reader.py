@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, CancelRequest, netstring_digest
+from lambda_builder.builds import BuildRequest, CommandRequest, netstring_digest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import Delivery, EventReader, third_party_of
 
@@ -524,7 +524,7 @@ def test_the_third_party_is_the_source_without_the_houses_prefix(source, third_p
 )
 def test_a_cancel_event_names_its_target_in_one_of_three_ways(target):
     (request,) = read({**BINARY, "Ce-Type": CANCEL}, target).events
-    assert isinstance(request, CancelRequest)
+    assert isinstance(request, CommandRequest)
     named = {
         "correlation_id": request.target_correlation_id,
         "job_name": request.job_name,
@@ -546,14 +546,14 @@ def test_a_cancel_event_without_a_target_is_refused(target):
 def test_a_cancel_events_own_correlation_id_is_not_its_targets():
     headers = {**BINARY, "Ce-Type": CANCEL, "X-Correlation-ID": "mine"}
     (request,) = read(headers, {"correlation_id": "theirs"}).events
-    assert isinstance(request, CancelRequest)
+    assert isinstance(request, CommandRequest)
     assert (request.correlation_id, request.target_correlation_id) == ("mine", "theirs")
 
 
 def test_builds_and_cancels_can_share_a_batch():
     events = [envelope(), envelope(type=CANCEL, data={"job_name": "build-a-b-0123456789"})]
     kinds = [type(event) for event in read(BATCH, events).events]
-    assert kinds == [BuildRequest, CancelRequest]
+    assert kinds == [BuildRequest, CommandRequest]
 
 
 def test_structured_base64_data_is_read_as_json():

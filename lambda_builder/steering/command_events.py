@@ -1,6 +1,6 @@
-"""CancelEvents: cancel events are kept until they are carried out, by a thread of their own.
+"""CommandEvents: cancel and retry events are kept until they are carried out, by one thread.
 
-A broker would send a refused cancel again and again; one that was taken must not hold an HTTP
+A broker would send a refused one again and again; one that was taken must not hold an HTTP
 thread while Kubernetes is slow, nor be dropped because its API is away at that moment, or because
 its build waits at another replica and has no Job yet that all replicas could see.
 """
@@ -14,47 +14,50 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from lambda_builder.builds import CancelRequest
+from lambda_builder.builds import CommandRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
+from lambda_builder.steering.execution import WORTH_WAITING
 from lambda_builder.threads import Background, Backoff
 
 _KEPT = 1000
-"""Cancels that are kept at a time; as many again whose builds are not known."""
+"""Commands that are kept at a time; as many again whose builds are not known."""
 _KEPT_UNKNOWN = 100
-"""Cancels of one source whose builds are not known: they may be junk."""
+"""Commands of one source whose builds are not known: they may be junk."""
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _READ_AGAIN_SECONDS = 1.0
 """Pause after the journal could not be read; it may be waiting for room on its volume."""
 _LONGEST_TURN = 2.0
-"""Most seconds for which a cancel that needs the API is waited with."""
+"""Most seconds for which a command that needs the API is waited with."""
 _PATIENCE_SECONDS = 600.0
-"""How long a cancel waits for its build to be found."""
+"""How long a command waits for its build to be found."""
+_END_SECONDS = 30.0
+"""How long a retry waits for its build to end: whoever sent it may have seen that sooner."""
 
 
-class Commands(Protocol):
-    """What cancels are carried out by."""
+class Execution(Protocol):
+    """What commands are carried out by."""
 
-    def knows(self, request: CancelRequest) -> bool:
+    def knows(self, request: CommandRequest) -> bool:
         """Whether the build that is meant is known; must be quick."""
 
-    def needs_api(self, request: CancelRequest) -> bool:
+    def needs_api(self, request: CommandRequest) -> bool:
         """Whether a call of the Kubernetes API has to be made; must be quick."""
 
-    def cancel_by_event(self, request: CancelRequest, *, newest: int | None) -> None:
-        """Cancel it; raises ``Refused``."""
+    def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
+        """Do what is asked for; raises ``Refused``. ``done`` is this command's from try to try."""
 
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    request: CancelRequest
+    request: CommandRequest
     newest: int | None
     """Number of the newest build that may be meant; None for one from before a restart."""
     unknown: bool
@@ -64,25 +67,28 @@ class _Kept:
     is_kept: bool = False
     """Whether its delivery was answered as accepted; before, it may still be forgotten."""
     tries: int = 0
+    done: set[str] = field(default_factory=set)
+    """Events of the builds that it has let go again."""
 
 
-class CancelEvents:
-    """Keeps cancels and carries them out; thread-safe. starts and stops as ``Background``.
+class CommandEvents:
+    """Keeps commands and carries them out; thread-safe. starts and stops as ``Background``.
 
     What cannot be carried out yet is tried again, less and less often, and meanwhile the others
-    have their turn: without end while Kubernetes is away, for ten minutes where no build is found
-    that it could mean. With a journal a restart takes up what is left; else it is logged.
+    have their turn: without end while Kubernetes is away or the queue is full, for ten minutes
+    where no build is found that it could mean. With a journal a restart takes up what is left;
+    else it is logged.
     """
 
     def __init__(
         self,
-        commands: Commands,
+        execution: Execution,
         journal: Journal | NoJournal,
         health: ApiHealth,
         last_number: Callable[[], int],
     ) -> None:
         """``last_number`` returns the number of the newest build that is known by now."""
-        self._commands = commands
+        self._execution = execution
         self._journal = journal
         self._health = health
         self._last_number = last_number
@@ -93,7 +99,7 @@ class CancelEvents:
         self._due: list[tuple[float, int, _Kept]] = []
         """By when they are due, on the monotonic clock."""
         self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
-        self._thread = Background("cancels", self._loop, wake=self._look_again)
+        self._thread = Background("command-events", self._loop, wake=self._look_again)
 
     def start(self) -> None:
         """Begin, with what an earlier process left; does nothing after ``stop``."""
@@ -103,12 +109,12 @@ class CancelEvents:
         """End the thread, after what is due now; returns it if alive after ``timeout`` seconds."""
         alive = self._thread.stop(timeout)
         for kept in [*self._kept.values()]:
-            _log(kept.request, "cancel_event_left", "the service stops before it had an effect")
+            _log(kept.request, "command_event_left", "the service stops before it had an effect")
         return alive
 
     @contextmanager
-    def keeping(self, requests: Sequence[CancelRequest]) -> Iterator[None]:
-        """Keep cancels, all or none, and carry them out once the block has ended well.
+    def keeping(self, requests: Sequence[CommandRequest]) -> Iterator[None]:
+        """Keep commands, all or none, and carry them out once the block has ended well.
 
         Raises ``Refused``: ``too_many_waiting`` where there is no room for them, and
         ``journal_unavailable``. Where the block raises they are forgotten again.
@@ -116,7 +122,7 @@ class CancelEvents:
         kept = self._enter(requests) if requests else []
         try:
             if kept:
-                self._journal.keep_cancels([each.request for each in kept])
+                self._journal.keep_commands([each.request for each in kept])
             yield
         except BaseException:
             for each in kept:
@@ -129,10 +135,10 @@ class CancelEvents:
 
     # -- room ----------------------------------------------------------------------------------
 
-    def _enter(self, requests: Sequence[CancelRequest]) -> list[_Kept]:
+    def _enter(self, requests: Sequence[CommandRequest]) -> list[_Kept]:
         newest, now = self._last_number(), time.monotonic()
         fresh = {
-            request.event_hash: _Kept(request, newest, not self._commands.knows(request), now)
+            request.event_hash: _Kept(request, newest, not self._execution.knows(request), now)
             for request in requests
         }
         with self._changed:
@@ -153,16 +159,16 @@ class CancelEvents:
         waiting = [*self._kept.values(), *entered]
         for unknown in {kept.unknown for kept in entered}:
             if sum(kept.unknown is unknown for kept in waiting) > _KEPT:
-                raise _too_many("cancels")
+                raise _too_many("cancels and retries")
         by_source = Counter(kept.request.event_source for kept in waiting if kept.unknown)
         for kept in entered:
             if kept.unknown and by_source[kept.request.event_source] > _KEPT_UNKNOWN:
-                raise _too_many("cancels of unknown builds from this source")
+                raise _too_many("cancels and retries of unknown builds from this source")
 
     def _forget(self, kept: _Kept) -> None:
         with self._changed:
             self._kept.pop(kept.request.event_hash, None)
-        self._journal.drop_cancel(kept.request.event_hash)
+        self._journal.drop_command(kept.request.event_hash)
 
     # -- the thread ----------------------------------------------------------------------------
 
@@ -194,21 +200,21 @@ class CancelEvents:
                 if self._kept.setdefault(request.event_hash, kept) is kept:
                     self._put(kept, 0.0)
 
-    def _left_behind(self, stopping: threading.Event) -> list[CancelRequest]:
+    def _left_behind(self, stopping: threading.Event) -> list[CommandRequest]:
         """Read what the journal keeps, however long that cannot be done; nothing at the end."""
         is_first = True
         while True:
             try:
-                return self._journal.cancels()
+                return self._journal.commands()
             except Refused as refused:
                 if is_first:
-                    structlog.get_logger().error("cancel_events_not_read", reason=refused.detail)
+                    structlog.get_logger().error("command_events_not_read", reason=refused.detail)
             is_first = False
             if stopping.wait(_READ_AGAIN_SECONDS):
                 return []
 
     def _next(self, stopping: threading.Event) -> _Kept | None:
-        """Return the next cancel once it is due; None when it is time to end."""
+        """Return the next command once it is due; None when it is time to end."""
         with self._changed:
             while True:
                 left = self._due[0][0] - time.monotonic() if self._due else None
@@ -219,22 +225,22 @@ class CancelEvents:
                 self._changed.wait(left)
 
     def _carry_out(self, kept: _Kept, stopping: threading.Event) -> bool:
-        """Try one cancel; True where it has to be tried again."""
+        """Try one command; True where it has to be tried again."""
         request = kept.request
         try:
-            if self._commands.needs_api(request) and not self._may_call(stopping):
+            if self._execution.needs_api(request) and not self._may_call(stopping):
                 return True
-            self._commands.cancel_by_event(request, newest=kept.newest)
+            self._execution.carry_out(request, newest=kept.newest, done=kept.done)
         except Refused as refused:
             if self._is_worth_waiting(kept, refused.code):
                 if kept.tries == 0:
-                    _log(request, "cancel_event_put_off", refused.detail)
+                    _log(request, "command_event_put_off", refused.detail)
                 return True
-            _log(request, "cancel_event_without_effect", refused.detail)
+            _log(request, "command_event_without_effect", refused.detail)
         except LambdaBuilderError as error:
-            _log(request, "cancel_event_without_effect", str(error))
-        except Exception:  # noqa: BLE001 - one bad cancel must not end the others
-            structlog.get_logger().exception("cancel_event_crashed", event_id=request.event_id)
+            _log(request, "command_event_without_effect", str(error))
+        except Exception:  # noqa: BLE001 - one bad command must not end the others
+            structlog.get_logger().exception("command_event_crashed", event_id=request.event_id)
         return False
 
     def _may_call(self, stopping: threading.Event) -> bool:
@@ -247,7 +253,9 @@ class CancelEvents:
     def _is_worth_waiting(self, kept: _Kept, code: RefusalCode) -> bool:
         if code is RefusalCode.NOT_FOUND:
             return time.monotonic() - kept.since < _PATIENCE_SECONDS
-        return code is RefusalCode.KUBERNETES_UNAVAILABLE
+        if code is RefusalCode.NOT_RETRYABLE:
+            return time.monotonic() - kept.since < _END_SECONDS
+        return code in WORTH_WAITING
 
 
 def _too_many(what: str) -> Refused:
@@ -256,9 +264,10 @@ def _too_many(what: str) -> Refused:
     )
 
 
-def _log(request: CancelRequest, event: str, reason: str) -> None:
+def _log(request: CommandRequest, event: str, reason: str) -> None:
     structlog.get_logger().warning(
         event,
+        action=request.action.value,
         event_id=request.event_id,
         correlation_id=request.correlation_id,
         means=request.job_name or request.target_correlation_id or request.parser_id,

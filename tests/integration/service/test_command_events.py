@@ -1,4 +1,4 @@
-"""Cancel events are kept, or refused, and carried out as soon as they can have an effect."""
+"""Cancel and retry events are kept, or refused, and carried out as soon as that has an effect."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lambda_builder.builds import CancelRequest
+from lambda_builder.builds import CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
-from lambda_builder.steering import cancels as cancel_events
-from lambda_builder.steering.cancels import CancelEvents
+from lambda_builder.steering import command_events
+from lambda_builder.steering.command_events import CommandEvents
 from tests.waiting import WAIT_SECONDS, wait_until
 
 
@@ -30,13 +30,13 @@ class Builds:
         self.let_go = threading.Event()
         self.let_go.set()
 
-    def knows(self, request: CancelRequest) -> bool:
+    def knows(self, request: CommandRequest) -> bool:
         return request.job_name in self.known
 
-    def needs_api(self, request: CancelRequest) -> bool:
+    def needs_api(self, request: CommandRequest) -> bool:
         return False
 
-    def cancel_by_event(self, request: CancelRequest, *, newest: int | None) -> None:
+    def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
         self.let_go.wait(WAIT_SECONDS)
         self.tried.append(request.event_id)
         if request.event_id == "bug":
@@ -46,8 +46,8 @@ class Builds:
         self.cancelled.append(request.event_id)
 
 
-def request(event_id: str, *, source: str = "s", job_name: str = "j") -> CancelRequest:
-    return CancelRequest(
+def request(event_id: str, *, source: str = "s", job_name: str = "j") -> CommandRequest:
+    return CommandRequest(
         event_id=event_id,
         event_source=source,
         event_type="t",
@@ -56,18 +56,18 @@ def request(event_id: str, *, source: str = "s", job_name: str = "j") -> CancelR
     )
 
 
-def made(builds: Builds, journal: Journal | NoJournal | None = None) -> CancelEvents:
+def made(builds: Builds, journal: Journal | NoJournal | None = None) -> CommandEvents:
     health = ApiHealth(lambda: True)
-    return CancelEvents(builds, journal or NoJournal(), health, last_number=lambda: 0)
+    return CommandEvents(builds, journal or NoJournal(), health, last_number=lambda: 0)
 
 
-def take(cancels: CancelEvents, *requests: CancelRequest) -> None:
+def take(cancels: CommandEvents, *requests: CommandRequest) -> None:
     with cancels.keeping(requests):
         pass
 
 
 @contextmanager
-def started(builds: Builds) -> Iterator[CancelEvents]:
+def started(builds: Builds) -> Iterator[CommandEvents]:
     cancels = made(builds)
     cancels.start()
     try:
@@ -78,8 +78,8 @@ def started(builds: Builds) -> Iterator[CancelEvents]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancel_events, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(cancel_events, "_LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(command_events, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(command_events, "_LONGEST_PAUSE_SECONDS", 0.05)
 
 
 def test_cancels_are_carried_out_in_the_order_they_came() -> None:
@@ -123,7 +123,7 @@ def test_a_pause_that_the_api_asked_for_holds_up_no_cancel_that_needs_no_call(
     monkeypatch.setattr(builds, "needs_api", lambda request: request.event_id == "job")
     health = ApiHealth(lambda: True)
     health.report_throttled(3600.0)
-    cancels = CancelEvents(builds, NoJournal(), health, last_number=lambda: 0)
+    cancels = CommandEvents(builds, NoJournal(), health, last_number=lambda: 0)
     cancels.start()
     take(cancels, request("job"))
     take(cancels, request("queued"))
@@ -132,7 +132,7 @@ def test_a_pause_that_the_api_asked_for_holds_up_no_cancel_that_needs_no_call(
 
 
 def test_patience_with_an_unknown_build_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancel_events, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(command_events, "_PATIENCE_SECONDS", 0.1)
     builds = Builds()
     builds.refusals["nobody"] = RefusalCode.NOT_FOUND
     with started(builds) as cancels:
@@ -141,7 +141,7 @@ def test_patience_with_an_unknown_build_ends(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_patience_with_kubernetes_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancel_events, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(command_events, "_PATIENCE_SECONDS", 0.0)
     builds = Builds()
     builds.refusals["away"] = RefusalCode.KUBERNETES_UNAVAILABLE
     with started(builds) as cancels:
@@ -225,21 +225,21 @@ def test_a_cancel_that_had_no_effect_yet_is_taken_up_after_a_restart(tmp_path: P
     assert cancels.stop(WAIT_SECONDS) == []
     assert journal.close(WAIT_SECONDS)
     journal = open_journal(path)
-    assert [kept.event_id for kept in journal.cancels()] == ["early"]
+    assert [kept.event_id for kept in journal.commands()] == ["early"]
     builds.refusals.clear()
     cancels = made(builds, journal)
     cancels.start()
     wait_until(lambda: builds.cancelled == ["done", "early"], "the first cancel")
     assert cancels.stop(WAIT_SECONDS) == []
     assert journal.flush(WAIT_SECONDS)
-    assert journal.cancels() == []
+    assert journal.commands() == []
     assert journal.close(WAIT_SECONDS)
 
 
 def test_cancels_of_a_journal_that_can_be_opened_only_later_are_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cancel_events, "_READ_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(command_events, "_READ_AGAIN_SECONDS", 0.01)
     path, builds = tmp_path / "journal.sqlite3", Builds()
     journal = open_journal(path)
     take(made(builds, journal), request("left"))
@@ -251,7 +251,7 @@ def test_cancels_of_a_journal_that_can_be_opened_only_later_are_taken_up(
         wait_until(lambda: len(lines) == 1, "the journal to be missed")
         journal.open()
         wait_until(lambda: builds.cancelled == ["left"], "the cancel")
-    assert [line["event"] for line in lines].count("cancel_events_not_read") == 1
+    assert [line["event"] for line in lines].count("command_events_not_read") == 1
     assert cancels.stop(WAIT_SECONDS) == []
     assert journal.close(WAIT_SECONDS)
 
