@@ -25,7 +25,7 @@ class Accepted(_Answer):
     """An event that was accepted."""
 
     status: Literal["queued", "duplicate", "skipped", "accepted"]
-    """`accepted` is a cancel event; `duplicate` was seen before; `skipped` has an active Job."""
+    """`accepted` is a command; `duplicate` was seen before; `skipped` has an active Job."""
     job_name: str | None
     correlation_id: str
     event_id: str

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lambda_builder.settings import BUILD_EVENT_TYPES, COMMAND_EVENT_TYPES
 from tests.chart.rendering import DEPLOYMENT, FULLNAME, NAMESPACE, ChartEngine, Values
 
 HANDING_OFF: Values = {**DEPLOYMENT, "journal": {"storage": "emptyDir"}}
@@ -152,14 +153,23 @@ def test_probes_ask_health_for_life_and_ready_for_traffic(chart: ChartEngine) ->
     assert container["startupProbe"]["httpGet"]["path"] == "/health"
 
 
-def test_each_type_of_build_event_has_a_trigger_and_so_has_cancel(chart: ChartEngine) -> None:
+def test_every_event_type_that_the_service_takes_has_a_trigger(chart: ChartEngine) -> None:
+    triggers = chart.all_of({}, "Trigger")
+    types = [each["spec"]["filter"]["attributes"]["type"] for each in triggers]
+    assert types == [*BUILD_EVENT_TYPES, *COMMAND_EVENT_TYPES]
+    assert len({each["metadata"]["name"] for each in triggers}) == len(types)
+    configured = chart.settings({})["LAMBDA_BUILDER_BUILD_EVENT_TYPES"]
+    assert configured == ",".join(BUILD_EVENT_TYPES)
+
+
+def test_each_type_of_build_event_has_a_trigger_and_so_have_commands(chart: ChartEngine) -> None:
     values = {
         "config": {"buildEventTypes": ["a.build", "b.build"]},
         "triggers": {"filterAttributes": {"region": "eu"}},
     }
     triggers = chart.all_of(values, "Trigger")
     types = [each["spec"]["filter"]["attributes"]["type"] for each in triggers]
-    assert types == ["a.build", "b.build", "network.notifi.lambda.build.cancel"]
+    assert types == ["a.build", "b.build", *COMMAND_EVENT_TYPES]
     for trigger in triggers:
         assert trigger["spec"]["filter"]["attributes"]["region"] == "eu"
         assert trigger["spec"]["broker"] == chart.one(values, "Broker")["metadata"]["name"]

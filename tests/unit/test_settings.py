@@ -26,7 +26,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.retry_max_seconds, settings.drain_seconds) == (30, 20)
     assert (settings.namespace, settings.kube_api_timeout_seconds) == ("knative-lambda", 10)
     assert (settings.journal_path, settings.port, settings.max_body_bytes) == (None, 8080, 1 << 20)
-    assert settings.build_event_types == ("network.notifi.lambda.build.start",)
+    assert settings.build_event_types == (
+        "network.notifi.lambda.build.start",
+        "io.knative.lambda.command.build.start",
+    )
 
 
 def test_every_problem_is_reported_together_by_the_name_of_its_variable(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.builds import BuildState, CommandRequest
+from lambda_builder.builds import Action, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal import Journal, OpenReport, database
 from lambda_builder.journal.rebuild import rebuild
@@ -90,14 +90,26 @@ def assert_in_service(path: Path, journal: Journal) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_cancels_are_kept_when_the_file_is_moved_aside(tmp_path, open_and_report):
-    path = tmp_path / "cancels.sqlite3"
-    cancel = CommandRequest(
-        event_id="1", event_source="s", event_type="t", correlation_id="1", job_name="j"
+@pytest.mark.parametrize("schema", [2, 3])
+def test_commands_are_kept_when_the_file_is_moved_aside(
+    tmp_path, open_and_report, monkeypatch, schema
+):
+    path = tmp_path / "commands.sqlite3"
+    command = CommandRequest(
+        action=Action.RETRY,
+        event_id="1",
+        event_source="s",
+        event_type="t",
+        correlation_id="1",
+        job_name="j",
     )
     with opened(path) as journal:
         journal.record([make_request(1)])
-        journal.keep_commands([cancel])
+        journal.keep_commands([command])
+    if schema == 2:
+        with raw(path) as connection:
+            connection.execute("ALTER TABLE commands RENAME TO cancels")
+            connection.execute("PRAGMA user_version = 2")
     with raw(path) as connection:
         ((page,),) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'builds_correlation_id'"
@@ -107,7 +119,7 @@ def test_cancels_are_kept_when_the_file_is_moved_aside(tmp_path, open_and_report
     journal, _ = open_and_report(path)
 
     assert journal.stats()["moved_aside"] == 1
-    assert journal.commands() == [cancel]
+    assert journal.commands() == [command]
 
 
 def test_of_a_damaged_index_nothing_is_lost_and_the_old_file_is_kept(path, capsys, open_and_report):

@@ -27,6 +27,7 @@ class Builds:
         self.known: set[str] = set()
         self.tried: list[str] = []
         self.cancelled: list[str] = []
+        self.done: dict[str, int] = {}
         self.let_go = threading.Event()
         self.let_go.set()
 
@@ -38,6 +39,8 @@ class Builds:
 
     def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
         self.let_go.wait(WAIT_SECONDS)
+        done.add(f"{request.event_id} {len(done)}")
+        self.done[request.event_id] = len(done)
         self.tried.append(request.event_id)
         if request.event_id == "bug":
             raise ZeroDivisionError
@@ -90,8 +93,18 @@ def test_cancels_are_carried_out_in_the_order_they_came() -> None:
     assert builds.cancelled == [str(number) for number in range(20)]
 
 
-@pytest.mark.parametrize("code", [RefusalCode.KUBERNETES_UNAVAILABLE, RefusalCode.NOT_FOUND])
-def test_a_cancel_that_cannot_have_an_effect_yet_is_tried_again_and_holds_nobody_up(
+@pytest.mark.parametrize(
+    "code",
+    [
+        RefusalCode.KUBERNETES_UNAVAILABLE,
+        RefusalCode.JOURNAL_UNAVAILABLE,
+        RefusalCode.QUEUE_FULL,
+        RefusalCode.SHUTTING_DOWN,
+        RefusalCode.NOT_FOUND,
+        RefusalCode.NOT_RETRYABLE,
+    ],
+)
+def test_a_command_that_cannot_have_an_effect_yet_is_tried_again_and_holds_nobody_up(
     code: RefusalCode,
 ) -> None:
     builds = Builds()
@@ -103,6 +116,7 @@ def test_a_cancel_that_cannot_have_an_effect_yet_is_tried_again_and_holds_nobody
         wait_until(lambda: builds.tried.count("early") > 2, "the first to be tried again")
         del builds.refusals["early"]
         wait_until(lambda: builds.cancelled == ["other", "early"], "the first cancel")
+    assert builds.done["early"] == builds.tried.count("early")  # each try knew of those before
 
 
 @pytest.mark.parametrize("code", [RefusalCode.KUBERNETES_REFUSED, RefusalCode.AMBIGUOUS])
@@ -131,10 +145,19 @@ def test_a_pause_that_the_api_asked_for_holds_up_no_cancel_that_needs_no_call(
     assert cancels.stop(WAIT_SECONDS) == []
 
 
-def test_patience_with_an_unknown_build_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_events, "_PATIENCE_SECONDS", 0.1)
+@pytest.mark.parametrize(
+    ("code", "patience"),
+    [
+        (RefusalCode.NOT_FOUND, "_PATIENCE_SECONDS"),
+        (RefusalCode.NOT_RETRYABLE, "_END_SECONDS"),
+    ],
+)
+def test_patience_with_a_build_that_is_unknown_or_does_not_end_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, code: RefusalCode, patience: str
+) -> None:
+    monkeypatch.setattr(command_events, patience, 0.1)
     builds = Builds()
-    builds.refusals["nobody"] = RefusalCode.NOT_FOUND
+    builds.refusals["nobody"] = code
     with started(builds) as cancels:
         take(cancels, request("nobody"))
         wait_until(lambda: builds.tried and not cancels._kept, "it to be given up")

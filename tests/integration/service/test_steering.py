@@ -144,7 +144,7 @@ def test_only_one_event_per_target_is_built_at_a_time_where_that_is_wanted(
     running = start(duplicate_policy="skip")
     first = running.post(1, third_party_id="acme", parser_id="p").json
     running.wait_for(1, *BUILT)
-    watcher = running.services.commands._watcher
+    watcher = running.services.builds._watcher
     wait_until(lambda: watcher.by_name(first["job_name"]), "the watch to show the Job")
     second = running.post(2, third_party_id="acme", parser_id="p").json
     assert (second["status"], second["job_name"]) == ("skipped", first["job_name"])

@@ -164,3 +164,18 @@ def test_a_bad_parameter_is_refused_by_name(house, query, field):
 def test_a_bad_cursor_is_refused(house):
     answer = house.client.get("/async-jobs?cursor=bad")
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+
+
+def test_builds_are_read_and_cancelled_under_upstreams_names_as_well(house, make_result):
+    house.directory.builds["a/b"] = make_result(correlation_id="a/b")
+    get = house.client.get
+    for path in ("", "/a%2Fb", "?state=created&limit=1&cursor=bad", "/nobody"):
+        ours, theirs = get(f"/async-jobs{path}"), get(f"/builds{path}")
+        assert theirs.status_code == ours.status_code
+        if ours.status_code == 200:
+            assert theirs.json == ours.json
+    answer = house.client.post("/builds/a%2Fb/cancel")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+    assert house.directory.asked[-1] == ("cancel", "a/b")
+    assert house.client.post("/builds/nobody/cancel").json["code"] == "not_found"
+    assert house.client.get("/builds/stats").status_code == 404

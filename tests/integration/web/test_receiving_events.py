@@ -9,6 +9,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.settings import COMMAND_EVENT_TYPES
 from lambda_builder.web import models
 
 JOB_NAME = "build-customer-1-parser-1-5377b83a48"
@@ -172,9 +173,10 @@ def test_nothing_of_a_mixed_batch_is_cancelled_when_its_builds_are_refused(house
     assert house.directory.asked == []
 
 
-def test_a_cancel_event_is_answered_as_accepted_whatever_comes_of_it(house):
+@pytest.mark.parametrize("event_type", COMMAND_EVENT_TYPES)
+def test_a_command_event_is_answered_as_accepted_whatever_comes_of_it(house, event_type):
     house.directory.refusal = Refused(RefusalCode.ALREADY_FINISHED, "it has long ended")
-    answer = house.post(data={"correlation_id": "order-7"}, headers={"Ce-Type": CANCEL})
+    answer = house.post(data={"correlation_id": "order-7"}, headers={"Ce-Type": event_type})
     assert answer.status_code == 200
     assert answer.json == {
         "status": "accepted",
@@ -185,7 +187,8 @@ def test_a_cancel_event_is_answered_as_accepted_whatever_comes_of_it(house):
         "result_url": None,
     }
     assert "Location" not in answer.headers
-    [(_, request)] = house.directory.asked
+    [(action, request)] = house.directory.asked
+    assert action == event_type.rsplit(".", 1)[1]
     assert request.target_correlation_id == "order-7"
     assert house.creator.rejected == []
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, CommandRequest, netstring_digest
+from lambda_builder.builds import Action, BuildRequest, CommandRequest, netstring_digest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import Delivery, EventReader, third_party_of
 
 BUILD = "network.notifi.lambda.build.start"
 CANCEL = "network.notifi.lambda.build.cancel"
+UPSTREAM_BUILD = "io.knative.lambda.command.build.start"
+UPSTREAM_CANCEL = "io.knative.lambda.command.build.cancel"
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
 BINARY = {
@@ -32,7 +34,8 @@ def read(
     headers: dict[str, str], body: Any = DATA, *, strict: bool = False, **options: Any
 ) -> Delivery:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reader = EventReader(strict=strict, build_event_types=(BUILD, "other.build"), **options)
+    types = (BUILD, UPSTREAM_BUILD, "other.build")
+    reader = EventReader(strict=strict, build_event_types=types, **options)
     return reader.read(headers, raw, now=1_700_000_000.5)
 
 
@@ -554,6 +557,64 @@ def test_builds_and_cancels_can_share_a_batch():
     events = [envelope(), envelope(type=CANCEL, data={"job_name": "build-a-b-0123456789"})]
     kinds = [type(event) for event in read(BATCH, events).events]
     assert kinds == [BuildRequest, CommandRequest]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "action"),
+    [
+        (CANCEL, Action.CANCEL),
+        (UPSTREAM_CANCEL, Action.CANCEL),
+        ("network.notifi.lambda.build.retry", Action.RETRY),
+        ("io.knative.lambda.command.build.retry", Action.RETRY),
+    ],
+)
+def test_commands_of_both_families_are_told_apart_by_their_types(event_type, action):
+    (request,) = read({**BINARY, "Ce-Type": event_type}, {"job_name": "j"}).events
+    assert isinstance(request, CommandRequest)
+    assert request.action is action
+    assert CommandRequest.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        ({"name": "n"}, ("customer-1", "n")),
+        ({"name": "n", "namespace": "ns"}, ("ns", "n")),
+        ({"parser_id": "p", "name": "n", "namespace": "ns"}, ("ns", "p")),
+        ({"parser_id": "", "name": "n", "third_party_id": "", "namespace": "ns"}, ("ns", "n")),
+        ({"name": "n", "third_party_id": "t", "namespace": "ns"}, ("t", "n")),
+    ],
+)
+def test_upstreams_names_stand_in_where_ours_are_missing(data, ids):
+    request = build({**BINARY, "Ce-Type": UPSTREAM_BUILD}, data)
+    assert (request.third_party_id, request.parser_id) == ids
+    assert json.loads(request.event)["data"] == data
+
+
+def test_upstreams_names_stand_in_for_the_target_of_a_command():
+    headers = {**BINARY, "Ce-Type": UPSTREAM_CANCEL}
+    (request,) = read(headers, {"name": "n", "namespace": "ns"}).events
+    assert isinstance(request, CommandRequest)
+    assert (request.third_party_id, request.parser_id) == ("ns", "n")
+
+
+@pytest.mark.parametrize("event_type", [UPSTREAM_BUILD, UPSTREAM_CANCEL])
+@pytest.mark.parametrize("bad", [None, 7, "x" * 254, "a\tb"])
+@pytest.mark.parametrize("field", ["name", "namespace"])
+def test_a_bad_stand_in_is_refused_by_its_own_name(event_type, field, bad):
+    data = {"name": "n", "namespace": "ns", field: bad}
+    refused = refusal({**BINARY, "Ce-Type": event_type}, data)
+    assert (refused.code, fields(refused)) == (RefusalCode.INVALID_DATA, [field])
+
+
+def test_an_upstream_event_without_either_name_is_refused():
+    refused = refusal({**BINARY, "Ce-Type": UPSTREAM_BUILD}, {"namespace": "ns"})
+    assert fields(refused) == ["parser_id"]
+
+
+def test_upstreams_names_mean_nothing_in_our_own_family():
+    assert fields(refusal(BINARY, {"name": "n"})) == ["parser_id"]
+    assert build(BINARY, {"parser_id": "p", "namespace": 7}).third_party_id == "customer-1"
 
 
 def test_structured_base64_data_is_read_as_json():

@@ -40,13 +40,14 @@ def test_a_journal_of_an_older_version_is_brought_up_to_date_and_keeps_what_it_h
 ):
     path = tmp_path / "journal.sqlite3"
     with monkeypatch.context() as older:
-        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:1])
+        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:2])
         with contextlib.closing(connect_writer(path)) as connection:
             connection.execute("INSERT INTO probe (id) VALUES (7)")
+            connection.execute("INSERT INTO cancels VALUES (1, 'hash', '{}')")
 
     with contextlib.closing(connect_writer(path)) as connection:
         assert connection.execute("SELECT id FROM probe").fetchall() == [(7,)]
-        assert connection.execute("SELECT * FROM cancels").fetchall() == []
+        assert connection.execute("SELECT * FROM commands").fetchall() == [(1, "hash", "{}")]
 
 
 def test_a_journal_of_a_newer_version_is_refused_untouched(tmp_path):

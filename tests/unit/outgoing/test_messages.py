@@ -100,6 +100,73 @@ def test_news_carries_the_build_as_the_api_shows_it():
     }
 
 
+UPSTREAM_BUILD = "io.knative.lambda.command.build.start"
+UPSTREAM = EventReader(strict=False, build_event_types=(BUILD, UPSTREAM_BUILD))
+
+
+def upstreams(**data: Any) -> BuildRequest:
+    body = {"name": "resize", "namespace": "team-1", **data}
+    return received(body, reader=UPSTREAM, Ce_Type=UPSTREAM_BUILD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "event_type"),
+    [
+        *((kind, kind) for kind in KINDS if kind != "complete"),
+        ("complete", "completed"),
+    ],
+)
+def test_a_build_of_upstreams_family_is_told_of_in_that_family(kind, event_type):
+    request = upstreams()
+    headers = news(kind, request).headers
+    assert headers["ce-type"] == f"io.knative.lambda.lifecycle.build.{event_type}"
+    assert headers["ce-id"] == f"{request.event_hash}-{kind}"
+
+
+def test_news_of_upstreams_family_has_its_data_besides_the_build():
+    result = BuildResult(
+        request=upstreams(),
+        state=BuildState.FAILED,
+        error=BuildError("build_failed", "exit code 1"),
+        namespace="knative-lambda",
+        image="registry/team-1/resize:1",
+        created_at=NOW,
+        started_at=NOW + 1,
+        finished_at=NOW + 62.5,
+    )
+    data = json.loads(news("failed", result=result).body)
+    theirs = {
+        "name": "resize",
+        "namespace": "team-1",
+        "jobName": result.request.job_name,
+        "imageURI": "registry/team-1/resize:1",
+        "startedAt": "2023-11-14T22:13:21.250Z",
+        "completedAt": "2023-11-14T22:14:22.750Z",
+        "duration": "61.5s",
+        "error": "build_failed: exit code 1",
+    }
+    assert data == {**result.to_dict(), **theirs}
+
+
+def test_what_upstreams_data_does_not_have_yet_is_left_out_for_its_schema_has_no_null():
+    result = BuildResult(request=upstreams(), state=BuildState.QUEUED)
+    data = json.loads(news("accepted", result=result).body)
+    theirs = {"name": "resize", "namespace": "team-1", "jobName": result.request.job_name}
+    assert data == {
+        **{name: value for name, value in result.to_dict().items() if name != "error"},
+        **theirs,
+    }
+
+
+def test_an_event_of_upstreams_family_is_passed_on_with_its_own_names():
+    request = upstreams()
+    message = handoff(request)
+    assert json.loads(message.body) == {"name": "resize", "namespace": "team-1"}
+    headers = {name.title(): value for name, value in message.headers.items()}
+    (again,) = UPSTREAM.read(headers, message.body, now=NOW).events
+    assert again == request
+
+
 def test_news_can_be_read_by_the_sdk():
     request = received(Ce_Id="%F0%9F%A6%84%20%25", Ce_Source="a%22b")
     event = from_binary_event(news(request=request))
@@ -130,7 +197,13 @@ def test_an_override_no_header_can_carry_does_not_break_the_event():
 
 
 def rejected(**changes: Any) -> HTTPMessage:
-    options = {"body": b"{}", "source": "lambda-builder", "time": NOW, "overrides": {}}
+    options = {
+        "body": b"{}",
+        "event_type": BUILD,
+        "source": "lambda-builder",
+        "time": NOW,
+        "overrides": {},
+    }
     code = changes.pop("code", "invalid_data")
     return rejected_event(code, "parser_id: is required", "{}", **{**options, **changes})
 
