@@ -12,13 +12,22 @@ from lambda_builder.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_cell_of_the_delivery_table_names_a_test_that_exists() -> None:
-    page = (ROOT / "docs" / "delivery.rst").read_text()
-    named = set(re.findall(r"``(test_\w+)``", page))
+@pytest.mark.parametrize(("page", "least"), [("delivery.rst", 15), ("story.rst", 30)])
+def test_every_test_that_a_page_names_exists(page: str, least: int) -> None:
+    named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / page).read_text()))
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"def (test_\w+)", tests))
-    assert len(named) >= 15
+    assert len(named) >= least
     assert named <= defined, named - defined
+
+
+def test_every_criterion_of_the_story_has_a_test() -> None:
+    page = (ROOT / "docs" / "story.rst").read_text()
+    rows = re.findall(r"   \* - ((?:.|\n)+?)\n     - ((?:.|\n)+?)(?=\n   \*|\n\n|\Z)", page)
+    criteria = [row for row in rows if row[1] != "shown by"]
+    assert len(criteria) >= 35
+    for criterion, shown_by in criteria:
+        assert "``test_" in shown_by or shown_by == "the same", criterion
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.rst")))
