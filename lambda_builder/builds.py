@@ -62,6 +62,24 @@ class BuildState(StrEnum):
         return self in (BuildState.DEAD, BuildState.FAILED)
 
 
+class FailureCategory(StrEnum):
+    """Why a build failed, or its Job does not run, in one word; docs/failures.rst has the rules."""
+
+    DOCKERFILE = "dockerfile"
+    CONTEXT = "context"
+    REGISTRY_AUTH = "registry_auth"
+    REGISTRY_LIMIT = "registry_limit"
+    IMAGE_PULL = "image_pull"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK = "disk"
+    TIMEOUT = "timeout"
+    EVICTED = "evicted"
+    QUOTA = "quota"
+    DEPENDENCY = "dependency"
+    PLATFORM = "platform"
+    UNKNOWN = "unknown"
+
+
 _WAITING = frozenset({BuildState.QUEUED, BuildState.CREATING, BuildState.RETRYING})
 _FINAL = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED, BuildState.DEAD})
 
@@ -269,6 +287,8 @@ class BuildError:
 
     code: str
     message: str
+    category: FailureCategory | None = None
+    """Of what went wrong with a Job, as far as that was found out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +302,8 @@ class BuildResult:
     job_uid: str | None = None
     namespace: str | None = None
     image: str | None = None
+    image_digest: str | None = None
+    """Of the image that was pushed, ``sha256:…``, where the Job says it."""
     created_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -302,6 +324,7 @@ class BuildResult:
         an earlier step's.
         """
         request = self.request
+        error = self.error
         times = (request.accepted_at, self.created_at, self.started_at, self.finished_at)
         accepted_at, created_at, started_at, finished_at = map(rfc3339, _in_order(times))
         return {
@@ -311,7 +334,8 @@ class BuildResult:
             "job_uid": self.job_uid,
             "namespace": self.namespace,
             "attempts": self.attempts,
-            "error": None if self.error is None else asdict(self.error),
+            "error": error and {"code": error.code, "message": error.message},
+            "failure_category": error and error.category,
             "event": {
                 "id": request.event_id,
                 "source": request.event_source,
@@ -321,6 +345,7 @@ class BuildResult:
             "parser_id": request.parser_id,
             "priority": request.priority.value,
             "image": self.image,
+            "image_digest": self.image_digest,
             "accepted_at": accepted_at,
             "created_at": created_at,
             "started_at": started_at,

@@ -219,7 +219,7 @@ def _watch(base: _Base) -> _Watched:
     settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
-    diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), available=available)
+    diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), base.jobs, available=available)
     lifecycle = BuildLifecycle(
         watcher, base.ledger, base.metrics, diagnosis, gone_seconds=settings.result_ttl_seconds
     )

@@ -5,12 +5,13 @@ Every step is a call at a due time on one heap, so a Job that runs costs no thre
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
 
 from lambda_builder.devcluster import pods
-from lambda_builder.devcluster.faults import Faults
+from lambda_builder.devcluster.faults import Fault, Faults
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.names import generate_name
 from lambda_builder.devcluster.objects import JOBS, PODS, Obj
@@ -21,6 +22,8 @@ from lambda_builder.devcluster.statuses import ApiError, forbidden
 from lambda_builder.devcluster.timers import Timers
 
 _TERMINATED = 143  # the exit code of a container that SIGTERM ended
+_KILLED = 137  # and of one that SIGKILL did
+_OVER_ITS_LIMIT = "Pod ephemeral local storage usage exceeds the total limit of containers 10Gi. "
 _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried again
 
 
@@ -208,14 +211,26 @@ class Kubelet:
         self._ledger.write(run, run.status(active=1, ready=1))
 
     def _exit(self, run: Run) -> None:
-        fault = self._faults.for_job("fail", run.name)
-        if fault is None:
+        evicted = self._faults.for_job("evict", run.name)
+        if evicted is not None:
+            self._evict(run, evicted.fault)
+            return
+        failing = self._faults.for_job("fail", run.name)
+        if failing is None:
             self._end_pod(run, 0, "Completed")
             self._complete(run)
             return
-        exit_code = fault.fault.exit_code or fault.fault.status or 1
-        self._end_pod(run, exit_code, "OOMKilled" if exit_code == 137 else "Error")
+        fault = failing.fault
+        exit_code = fault.exit_code or fault.status or 1
+        reason = fault.reason or ("OOMKilled" if exit_code == 137 else "Error")
+        self._end_pod(run, exit_code, reason, last_words=fault.message or "")
         self._after_failure(run, exit_code, disrupted=False)
+
+    def _evict(self, run: Run, fault: Fault) -> None:
+        """End the pod as the kubelet does that needs its room, or whose limits it passed."""
+        eviction = pods.Eviction(fault.message or _OVER_ITS_LIMIT, fault.reason)
+        self._end_pod(run, _KILLED, "Error", eviction=eviction)
+        self._after_failure(run, _KILLED, disrupted=fault.reason is not None)
 
     def _after_failure(self, run: Run, exit_code: int, *, disrupted: bool) -> None:
         """Give the Job another pod, or up."""
@@ -231,12 +246,23 @@ class Kubelet:
             self._ledger.write(run, run.status())
             self._later(run, self._pending_seconds, self._begin)
 
-    def _end_pod(self, run: Run, exit_code: int, reason: str) -> None:
+    def _end_pod(
+        self,
+        run: Run,
+        exit_code: int,
+        reason: str,
+        *,
+        last_words: str = "",
+        eviction: pods.Eviction | None = None,
+    ) -> None:
         now = time.time()
         started = run.pod_started if run.pod_started is not None else now
-        status = pods.terminated(run.containers, started, now, exit_code, reason)
+        message = "" if exit_code else f"sha256:{hashlib.sha256(run.name.encode()).hexdigest()}"
+        status = pods.terminated(
+            run.containers, started, now, exit_code, reason, message=message, eviction=eviction
+        )
         self._ledger.write_pod(run, status["phase"], status)
-        self._logs.ended(f"{run.namespace}/{run.pod}", exit_code)
+        self._logs.ended(f"{run.namespace}/{run.pod}", exit_code, last_words)
         if exit_code:
             run.failed += 1
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 class PodRun:
     """The run of one pod's container: when its lines appear and how it ended."""
 
-    __slots__ = ("ended", "exit_code", "followers", "job", "seconds", "started")
+    __slots__ = ("ended", "exit_code", "followers", "job", "last_words", "seconds", "started")
 
     def __init__(self, job: str, seconds: float) -> None:
         self.job = job
@@ -17,6 +17,7 @@ class PodRun:
         self.seconds = seconds
         self.ended: float | None = None
         self.exit_code = 0
+        self.last_words = ""
         self.followers: list[Callable[[], None]] | None = None
 
     def lines(self) -> list[str]:
@@ -25,10 +26,11 @@ class PodRun:
         if self.ended is None or self.exit_code:
             planned = planned[: self._written(len(planned) - 1)]
         if self.ended is not None and self.exit_code:
-            planned.append(
+            default = (
                 "error building image: error building stage: failed to execute command: waiting "
                 f"for process to exit: exit status {self.exit_code}"
             )
+            planned += (self.last_words or default).split("\n")
         return planned
 
     def next_line_in(self) -> float | None:
@@ -60,11 +62,11 @@ class PodLogs:
         """A pod runs from now on, for ``seconds``."""
         self._runs[key] = PodRun(job, seconds)
 
-    def ended(self, key: str, exit_code: int) -> None:
+    def ended(self, key: str, exit_code: int, last_words: str = "") -> None:
         """A pod's container has ended; its followers hear the rest."""
         run = self._runs.get(key)
         if run is not None and run.ended is None:
-            run.ended, run.exit_code = time.monotonic(), exit_code
+            run.ended, run.exit_code, run.last_words = time.monotonic(), exit_code, last_words
             self._tell(run)
 
     def removed(self, key: str) -> None:

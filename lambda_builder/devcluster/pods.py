@@ -106,11 +106,29 @@ def running(containers: Containers, started: float) -> Json:
     return _status("Running", containers, state, ready=True, started=started)
 
 
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """Why the kubelet evicted a pod; ``reason`` is that of its ``DisruptionTarget``, if it has one.
+
+    Pods that broke a limit of their own have none (kubelet: ``localStorageEviction``).
+    """
+
+    message: str
+    reason: str | None
+
+
 def terminated(
-    containers: Containers, started: float, ended: float, exit_code: int, reason: str
+    containers: Containers,
+    started: float,
+    ended: float,
+    exit_code: int,
+    reason: str,
+    *,
+    message: str = "",
+    eviction: Eviction | None = None,
 ) -> Json:
-    """Return the status of a pod whose containers have ended."""
-    state = {
+    """Return the status of a pod whose containers have ended, with a termination ``message``."""
+    state: Json = {
         "terminated": {
             "exitCode": exit_code,
             "reason": reason,
@@ -119,8 +137,23 @@ def terminated(
             "containerID": "devcluster://build",
         }
     }
+    if message:
+        state["terminated"]["message"] = message
     phase = "Failed" if exit_code else "Succeeded"
-    return _status(phase, containers, state, ready=False, started=started)
+    status = _status(phase, containers, state, ready=False, started=started)
+    if eviction is not None:
+        status |= {"reason": "Evicted", "message": eviction.message}
+        if eviction.reason is not None:
+            target = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "lastProbeTime": None,
+                "lastTransitionTime": timestamp(),
+                "reason": eviction.reason,
+                "message": eviction.message,
+            }
+            status["conditions"].append(target)
+    return status
 
 
 def _status(

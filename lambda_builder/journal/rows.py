@@ -85,11 +85,15 @@ def result_of(row: Sequence[Any]) -> BuildResult:
             request=request,
             state=BuildState(state),
             attempts=attempts,
-            error=None if error is None else BuildError(*error),
+            error=None if error is None else _error_of(*error),
             **{name: fields[name] for name in _OUTCOME_FIELDS if name in fields},
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"outcome: {error!r}") from error
+
+
+def _error_of(code: str, message: str) -> BuildError:
+    return BuildError(code, message)
 
 
 def message_row(message: OutboxMessage) -> Row:

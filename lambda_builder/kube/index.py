@@ -10,15 +10,15 @@ import threading
 from operator import attrgetter
 from typing import Any
 
-from lambda_builder.builds import BuildError, BuildState
+from lambda_builder.builds import BuildError, BuildState, FailureCategory
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.multimap import Multimap
 
 _Packed = tuple[Any, ...]
 _values = attrgetter(*JobRecord.__slots__)
 _STATE = JobRecord.__slots__.index("state")
-_PLAIN = {state: str.__str__(state) for state in BuildState}
-"""The states as strings that are not members of an enumeration."""
+_PLAIN = {value: str.__str__(value) for value in (*BuildState, *FailureCategory)}
+"""The states and categories as strings that are not members of an enumeration."""
 
 
 class JobIndex:
@@ -100,11 +100,11 @@ class JobIndex:
 
 def _pack(record: JobRecord) -> _Packed:
     name, uid, event_hash, target, correlation, state, error, *others = _values(record)
-    words = error and (error.code, error.message)
+    words = error and (error.code, error.message, error.category and _PLAIN[error.category])
     return (name, uid, event_hash, target, correlation, _PLAIN[state], words, *others)
 
 
 def _unpack(packed: _Packed) -> JobRecord:
     name, uid, event_hash, target, correlation, state, words, *others = packed
-    error = words and BuildError(*words)
+    error = words and BuildError(*words[:2], words[2] and FailureCategory(words[2]))
     return JobRecord(name, uid, event_hash, target, correlation, BuildState(state), error, *others)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from lambda_builder.builds import BuildError
+from lambda_builder.builds import BuildError, FailureCategory
 from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.errors import shorten
+from lambda_builder.kube.failures import category_of, category_of_end, last_word
 from lambda_builder.kube.pods import Event, Pod, PodReader
-from lambda_builder.kube.status import parse_time, reason_code
+from lambda_builder.kube.status import image_digest, parse_time, reason_code
 
 IMAGE_PULL_FAILED = "image_pull_failed"
 """Error code of the two reasons that a pod alternates between while its image cannot be pulled."""
@@ -32,9 +34,23 @@ _WAITING_REASONS = _PULL_REASONS | {
 }
 _REFUSED = "FailedCreate"
 _LOG_LINES = 20
+_MORE_LOG_LINES = 250
+"""Kaniko writes all of its options after an error of its start."""
 _LOG_BYTES = 4096
 _MESSAGE = 1000
 _POD_SUFFIX = re.compile(r"(?<=-)[a-z0-9]{5}\"")
+
+
+_PUSHING = ("push", "build")
+"""Containers that may tell the digest of what they pushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a Job's pod failed, in words and in one."""
+
+    text: str
+    category: FailureCategory
 
 
 class PodDiagnosis:
@@ -58,31 +74,56 @@ class PodDiagnosis:
         found |= _refusals(self._pods.job_warnings(_REFUSED), wanted - with_pod)
         return found
 
-    def of_failed(self, job_name: str) -> str | None:
+    def of_failed(self, job_name: str) -> Failure | None:
         """Return how the failed container of a Job ended, with the last lines of its log.
 
         None when no pod of the Job says so, for they may be gone already.
         """
         for pod in reversed(self._pods.pods_of(job_name)):
+            words, category = _disruption(pod)
+            told = shorten(f"pod {pod['metadata']['name']}: {words}", _MESSAGE)
             for status in _statuses(pod):
                 ended = _failed_end(status)
                 if ended is not None:
-                    return self._failure(pod, status["name"], ended)
-            reason = (pod.get("status") or {}).get("reason")
-            if reason:
-                message = pod["status"].get("message") or ""
-                return shorten(f"pod {pod['metadata']['name']}: {reason}: {message}", _MESSAGE)
+                    failure = self._failure(pod, status["name"], ended)
+                    text = f"{told}; {failure.text}" if words else failure.text
+                    return Failure(text, category or failure.category)
+            if words:
+                return Failure(told, category or FailureCategory.UNKNOWN)
         return None
 
-    def _failure(self, pod: Pod, container: str, ended: Mapping[str, Any]) -> str:
-        reason, code = ended.get("reason") or "Error", ended.get("exitCode")
+    def digest_of(self, job_name: str) -> str | None:
+        """Return the digest of the image that a Job pushed, as its pod says it; None without one.
+
+        It is the termination message of the container ``push``, else of ``build``.
+        """
+        for pod in reversed(self._pods.pods_of(job_name)):
+            ends = {status["name"]: _message(status) for status in _statuses(pod)}
+            for container in _PUSHING:
+                digest = image_digest(ends.get(container))
+                if digest is not None:
+                    return digest
+        return None
+
+    def _failure(self, pod: Pod, container: str, ended: Mapping[str, Any]) -> Failure:
+        reason, code = str(ended.get("reason") or "Error"), ended.get("exitCode")
         text = f"container {container}: {reason}, exit code {code}"
+        told = str(ended.get("message") or "")
+        log = self._last_lines(pod["metadata"]["name"], container) or told
+        # Of very long lines the log has the first; the kubelet keeps the end.
+        category = category_of_end(container, reason, int(code or 0), f"{log}\n{told}")
+        log = _last_bytes(_up_to_last_word(log), _LOG_BYTES)
+        return Failure(f"{text}; last lines of its log:\n{log}" if log else text, category)
+
+    def _last_lines(self, pod: str, container: str) -> str:
         try:
-            log = self._pods.read_log(pod["metadata"]["name"], container, tail_lines=_LOG_LINES)
+            log = self._pods.read_log(pod, container, tail_lines=_LOG_LINES)
+            if last_word(log) is None and log.count("\n") >= _LOG_LINES - 1:
+                more = self._pods.read_log(pod, container, tail_lines=_MORE_LOG_LINES)
+                log = more if last_word(more) is not None else log
         except AttemptFailed:
-            log = str(ended.get("message") or "")
-        log = _last_bytes(log.rstrip(), _LOG_BYTES)
-        return f"{text}; last lines of its log:\n{log}" if log else text
+            return ""
+        return log
 
 
 def problem_of(pod: Pod) -> BuildError | None:
@@ -93,11 +134,12 @@ def problem_of(pod: Pod) -> BuildError | None:
         if reason in _WAITING_REASONS:
             code = IMAGE_PULL_FAILED if reason in _PULL_REASONS else reason_code(reason)
             message = waiting.get("message") or f"image {status.get('image')}"
-            return BuildError(code, shorten(f"{reason}: {message}", _MESSAGE))
+            text = shorten(f"{reason}: {message}", _MESSAGE)
+            return BuildError(code, text, category_of("waiting container", text))
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("reason") == "Unschedulable" and condition.get("status") == "False":
             message = str(condition.get("message") or "no node")
-            return BuildError(UNSCHEDULABLE, shorten(message, _MESSAGE))
+            return BuildError(UNSCHEDULABLE, shorten(message, _MESSAGE), FailureCategory.PLATFORM)
     return None
 
 
@@ -113,7 +155,36 @@ def _refusals(events: Iterable[Event], wanted: set[str]) -> dict[str, BuildError
 def _refusal(event: Event) -> BuildError:
     # Each try has another random name for the pod, which makes no other problem of it.
     message = _POD_SUFFIX.sub('…"', event.get("message") or "")
-    return BuildError(reason_code(_REFUSED), shorten(message, _MESSAGE))
+    category = category_of("refused pod", message)
+    return BuildError(reason_code(_REFUSED), shorten(message, _MESSAGE), category)
+
+
+def _disruption(pod: Pod) -> tuple[str, FailureCategory | None]:
+    """Return what else than its containers ended a pod, in words, and what that means."""
+    status = pod.get("status") or {}
+    reasons = [(status.get("reason"), status.get("message"))]
+    reasons += [
+        (condition.get("reason"), condition.get("message"))
+        for condition in status.get("conditions") or ()
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
+    ]
+    texts = [f"{reason}: {message or ''}" for reason, message in reasons if reason]
+    meant = [category_of("pod", text) for text in texts]
+    return (texts or [""])[0], next((category for category in meant if category), None)
+
+
+def _message(status: Mapping[str, Any]) -> Any:
+    ended = (status.get("state") or {}).get("terminated") or {}
+    return ended.get("message")
+
+
+def _up_to_last_word(log: str) -> str:
+    """Return a log's last lines, or those up to its builder's last word if that is earlier."""
+    lines, word = log.rstrip().splitlines(), last_word(log)
+    end = len(lines)
+    if word is not None and word < end - _LOG_LINES:
+        end = word + 1
+    return "\n".join(lines[max(0, end - _LOG_LINES) : end])
 
 
 def _last_seen(event: Event) -> float:

@@ -48,6 +48,7 @@ class JobRecord:
     created_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    image_digest: str | None = None
     announced: str | None = None
     """The last piece of news about the Job that is known to have been delivered."""
     details: bytes | None = None
@@ -78,6 +79,7 @@ class JobRecord:
             job_uid=self.uid,
             namespace=namespace,
             image=request.image,
+            image_digest=self.image_digest,
             created_at=self.created_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
@@ -100,6 +102,7 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         created_at=result.created_at,
         started_at=result.started_at,
         finished_at=result.finished_at,
+        image_digest=result.image_digest,
         announced=sys.intern(announced) if isinstance(announced, str) else None,
         details=_details(result) if keep_details and announced in _MORE_TO_TELL else None,
     )
@@ -125,6 +128,7 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
         error=record.error or _CANCELLED.get(record.state),
         job_uid=record.uid,
         namespace=result.namespace or namespace,
+        image_digest=record.image_digest,
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -154,7 +158,7 @@ def _shared(error: BuildError | None) -> BuildError | None:
     # Most Jobs that failed or are held say the same words.
     if error is None:
         return None
-    return BuildError(sys.intern(error.code), sys.intern(error.message))
+    return BuildError(sys.intern(error.code), sys.intern(error.message), error.category)
 
 
 def _details(result: BuildResult) -> bytes:

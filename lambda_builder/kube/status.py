@@ -13,12 +13,15 @@ from lambda_builder.builds import (
     BuildRequest,
     BuildResult,
     BuildState,
+    FailureCategory,
     netstring_digest,
 )
 from lambda_builder.kube.labels import (
     ANNOTATIONS,
     APP,
     EVENT_HASH_LABEL,
+    FAILURE_CATEGORY,
+    IMAGE_DIGEST,
     KUEUE_QUEUE_LABEL,
     MANAGED_BY_LABEL,
     REQUEST,
@@ -34,6 +37,8 @@ JOB_FAILED = "job_failed"
 
 Job = dict[str, Any]
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CATEGORIES = {category.value: category for category in FailureCategory}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -51,6 +56,12 @@ def parse_time(value: Any) -> float | None:
 def reason_code(reason: str) -> str:
     """Return a reason as Kubernetes writes it, ``FailedCreate``, as an error code of ours."""
     return _WORD_START.sub("_", reason).lower()
+
+
+def image_digest(text: Any) -> str | None:
+    """Return the digest that ``text`` is, white space around it aside; None where it is none."""
+    stripped = text.strip() if isinstance(text, str) else ""
+    return stripped if _DIGEST.fullmatch(stripped) else None
 
 
 def event_hash_of(job: Job) -> str:
@@ -86,6 +97,7 @@ def job_result(job: Job) -> BuildResult:
         job_uid=metadata.get("uid"),
         namespace=metadata.get("namespace"),
         image=request.image,
+        image_digest=image_digest(_note(job, IMAGE_DIGEST)),
         created_at=parse_time(metadata.get("creationTimestamp")),
         started_at=started_at,
         finished_at=finished_at,
@@ -99,7 +111,11 @@ def _outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
         ended = status.get("completionTime") or complete.get("lastTransitionTime")
         return BuildState.SUCCEEDED, None, parse_time(ended)
     if failed is not None:
-        return BuildState.FAILED, _failure(failed), parse_time(failed.get("lastTransitionTime"))
+        return (
+            BuildState.FAILED,
+            _failure(job, failed),
+            parse_time(failed.get("lastTransitionTime")),
+        )
     if "deletionTimestamp" in job["metadata"]:
         return BuildState.CANCELLED, None, parse_time(job["metadata"]["deletionTimestamp"])
     if _is_running(status):
@@ -107,10 +123,15 @@ def _outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
     return BuildState.CREATED, _hold(job), None
 
 
-def _failure(condition: dict[str, Any]) -> BuildError:
+def _failure(job: Job, condition: dict[str, Any]) -> BuildError:
     reason = str(condition.get("reason") or "")
     code = reason_code(reason) or JOB_FAILED
-    return BuildError(code, str(condition.get("message") or reason or "the Job failed"))
+    message = str(condition.get("message") or reason or "the Job failed")
+    return BuildError(code, message, _CATEGORIES.get(_note(job, FAILURE_CATEGORY)))
+
+
+def _note(job: Job, name: str) -> str:
+    return str((job["metadata"].get("annotations") or {}).get(name, ""))
 
 
 def _is_running(status: dict[str, Any]) -> bool:

@@ -1,4 +1,8 @@
-"""JobDiagnosis: finds out why Jobs do not run, and why they failed, in a thread of its own."""
+"""JobDiagnosis: finds out what Jobs do not say themselves, in a thread of its own.
+
+Why they do not run, why they failed, and the digest of what they pushed. The last two are noted on
+the Job, so that every replica knows them as long as it exists.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,17 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
-from lambda_builder.builds import BuildError, BuildState
+from lambda_builder.builds import BuildError, BuildState, FailureCategory
 from lambda_builder.errors import AttemptFailed
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.labels import FAILURE_CATEGORY, IMAGE_DIGEST
 from lambda_builder.kube.pod_diagnosis import IMAGE_PULL_FAILED, PodDiagnosis
-from lambda_builder.kube.record import JobRecord
+from lambda_builder.kube.record import FINISHED, JobRecord
+from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.threads import Background
 
@@ -22,41 +30,46 @@ _LONGEST_PAUSE_SECONDS = 20.0
 _PAUSE_SHARE = 5.0
 """The pause after a look is at least so many times as long as the look took."""
 _REMEMBERED = 1000
-"""Failed Jobs whose explanation is remembered, and that wait for theirs."""
+"""Ended Jobs of which is remembered what was found out, and that wait for it."""
 
 
-def _ignore(job_name: str) -> None:
-    del job_name
+def _ignore(record: JobRecord) -> None:
+    del record
 
 
 class JobDiagnosis:
-    """Why Jobs do not run or failed; thread-safe, starts and stops as ``Background``.
+    """What Jobs do not say themselves; thread-safe, starts and stops as ``Background``.
 
-    ``on_found`` is called, with no lock held, with the name of a Job about which there is news.
-    While ``available`` says that the API is away, nothing is asked.
+    ``on_found`` is called, with no lock held, with a Job about which there is news, as it is known
+    by then; a failed one has a category, be it that nothing could be found out. While ``available``
+    says that the API is away, nothing is asked.
     """
 
     def __init__(
         self,
         watcher: JobWatcher,
         pods: PodDiagnosis,
+        jobs: JobManager,
         *,
         available: Callable[[], bool],
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self.on_found: Callable[[str], None] = _ignore
+        self.on_found: Callable[[JobRecord], None] = _ignore
         self._watcher = watcher
         self._pods = pods
+        self._jobs = jobs
         self._available = available
         self._look_seconds = look_seconds
         self._lock = threading.Lock()
         self._waiting: dict[str, BuildError] = {}
         """What keeps active Jobs from running, by uid."""
-        self._failed: OrderedDict[str, BuildError] = OrderedDict()
-        """Why Jobs failed, by uid."""
+        self._ended: OrderedDict[str, JobRecord] = OrderedDict()
+        """Ended Jobs, by uid, with what was found out about them."""
         self._unexplained: deque[JobRecord] = deque()
+        self._others: OrderedDict[str, JobRecord] = OrderedDict()
+        """Those, by uid, that another replica may be about to explain."""
         self._explaining: set[str] = set()
-        """Failed Jobs, by uid, whose explanation is to come."""
+        """Ended Jobs, by uid, whose explanation is to come."""
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
         self._wake = threading.Event()
@@ -72,51 +85,83 @@ class JobDiagnosis:
 
     # -- what is known -------------------------------------------------------------------------
 
-    def of(self, record: JobRecord) -> BuildError | None:
-        """Return the trouble of a Job as far as it was found out; asks nobody."""
+    def known(self, record: JobRecord) -> JobRecord:
+        """Return a Job with what was found out about it so far; asks nobody."""
         with self._lock:
-            if record.state is BuildState.FAILED:
-                return self._failed.get(record.uid)
-            return self._waiting.get(record.uid) if _should_run(record) else None
+            if record.state in FINISHED:
+                found = self._ended.get(record.uid)
+                if found is None:
+                    return record
+                return replace(record, error=found.error, image_digest=found.image_digest)
+            trouble = self._waiting.get(record.uid) if _should_run(record) else None
+        return record if trouble is None else replace(record, error=trouble)
 
-    def explain(self, record: JobRecord) -> BuildError | None:
-        """Return why a Job failed, asking its pods unless that was done before.
+    def is_explained(self, record: JobRecord) -> bool:
+        """Return whether nothing more is to be found out about an ended Job."""
+        if record.state is BuildState.SUCCEEDED and record.image_digest is not None:
+            return True
+        with self._lock:
+            return record.state not in FINISHED or record.uid in self._ended
 
-        What the Job itself says, where they tell nothing; None where it did not fail.
+    def explain(self, record: JobRecord) -> JobRecord:
+        """Return an ended Job with what its pods tell, asking them unless that was done before.
+
+        What the Job itself says, where they tell nothing.
         """
-        if record.state is not BuildState.FAILED or record.error is None:
-            return None
-        known = self.of(record)
-        if known is not None or not self._available():
-            return known or record.error
+        if self.is_explained(record) or not self._available():
+            return self.known(record)
         try:
-            details = self._pods.of_failed(record.name)
+            explained = self._explained(record)
         except AttemptFailed as error:
             structlog.get_logger().warning(
-                "failure_not_explained", job_name=record.name, error=str(error)
+                "job_not_explained", job_name=record.name, error=str(error)
             )
-            return record.error
-        message = f"{record.error.message}; {details}" if details else record.error.message
-        explained = BuildError(record.error.code, message)
+            return record
         with self._lock:
-            self._failed[record.uid] = explained
-            while len(self._failed) > _REMEMBERED:
-                self._failed.popitem(last=False)
+            self._waiting.pop(record.uid, None)
+            self._ended[record.uid] = explained
+            while len(self._ended) > _REMEMBERED:
+                self._ended.popitem(last=False)
         return explained
 
-    def explain_soon(self, record: JobRecord) -> None:
-        """Let the thread find out why a Job failed."""
+    def _explained(self, record: JobRecord) -> JobRecord:
+        if record.error is None:
+            return replace(record, image_digest=self._pods.digest_of(record.name))
+        failure = self._pods.of_failed(record.name)
+        message, category = record.error.message, FailureCategory.UNKNOWN
+        if failure is not None:
+            message, category = f"{message}; {failure.text}", failure.category
+        if record.error.code == DEADLINE_EXCEEDED:
+            category = FailureCategory.TIMEOUT
+            with self._lock:
+                kept_from_running = self._waiting.get(record.uid)
+            if kept_from_running is not None:
+                message = f"{message}; it did not run: {kept_from_running.message}"
+                category = kept_from_running.category or category
+        category = record.error.category or category
+        return replace(record, error=BuildError(record.error.code, message, category))
+
+    def explain_soon(self, record: JobRecord, *, at_once: bool = True) -> None:
+        """Let the thread find out about an ended Job, or see first whether another replica does."""
+        dropped = None
         with self._lock:
-            if record.uid in self._explaining:
+            put_off = record.uid in self._others
+            if record.uid in self._explaining and not (put_off and at_once):
                 return
             self._explaining.add(record.uid)
-            self._unexplained.append(record)
-            while len(self._unexplained) > _REMEMBERED:
-                self._explaining.discard(self._unexplained.popleft().uid)
+            self._others.pop(record.uid, None)
+            if at_once:
+                self._unexplained.append(record)
+            else:
+                self._others[record.uid] = record
+            if len(self._explaining) > _REMEMBERED:
+                dropped = self._drop_oldest()
         self._wake.set()
+        if dropped is not None:
+            self.on_found(_with_category(dropped))
 
     def is_explaining(self, record: JobRecord) -> bool:
-        """Return whether the thread is about to find out why a Job failed, or tries to."""
+        """Return whether the thread is about to find out about an ended Job, or tries to."""
         with self._lock:
             return record.uid in self._explaining
 
@@ -134,8 +179,9 @@ class JobDiagnosis:
             self._wake.clear()
             try:
                 if self._available():
-                    self._explain_failures(stopping)
+                    self._explain_ended(stopping)
                 if time.monotonic() >= due:
+                    self._take_up_others()
                     due = self._look()
             except Exception as error:  # noqa: BLE001 - the next look may go better
                 unexpected = not isinstance(error, AttemptFailed)
@@ -144,8 +190,8 @@ class JobDiagnosis:
                 )
                 due = time.monotonic() + self._look_seconds
 
-    def _explain_failures(self, stopping: threading.Event) -> None:
-        while self._unexplained and not stopping.is_set():
+    def _explain_ended(self, stopping: threading.Event) -> None:
+        while self._unexplained and self._available() and not stopping.is_set():
             with self._lock:
                 record = self._unexplained.popleft()
             try:
@@ -153,8 +199,54 @@ class JobDiagnosis:
             finally:
                 with self._lock:
                     self._explaining.discard(record.uid)
-            if explained is not None:
-                self.on_found(record.name)
+            self._note(explained)
+            self.on_found(_with_category(explained))
+
+    def _note(self, record: JobRecord) -> None:
+        """Note on the Job what was found out, unless it says so by now."""
+        job = self._watcher.by_name(record.name)
+        if job is None or job.uid != record.uid:
+            return
+        notes: dict[str, str | None] = {}
+        if record.error and record.error.category and not (job.error and job.error.category):
+            notes[FAILURE_CATEGORY] = record.error.category.value
+        if record.image_digest and not job.image_digest:
+            notes[IMAGE_DIGEST] = record.image_digest
+        if notes:
+            try:
+                self._jobs.patch_annotations(record.name, notes, record.uid)
+            except AttemptFailed as error:
+                structlog.get_logger().warning(
+                    "job_not_marked", job_name=record.name, error=str(error)
+                )
+
+    def _take_up_others(self) -> None:
+        """Explain what no other replica has by now."""
+        with self._lock:
+            others = [*self._others.values()]
+            self._others.clear()
+        for record in others:
+            job = self._watcher.by_name(record.name)
+            if job is not None and job.error is not None and job.error.category is None:
+                with self._lock:
+                    self._unexplained.append(record)
+                self._wake.set()
+                continue
+            with self._lock:
+                self._explaining.discard(record.uid)
+            self.on_found(_with_category(job or record))
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _drop_oldest(self) -> JobRecord:
+        if self._others:
+            _, dropped = self._others.popitem(last=False)
+        else:
+            dropped = self._unexplained.popleft()
+        self._explaining.discard(dropped.uid)
+        return dropped
+
+    # -- Jobs that do not run ------------------------------------------------------------------
 
     def _look(self) -> float:
         """Find out why Jobs do not run; returns when to do it again.
@@ -170,7 +262,7 @@ class JobDiagnosis:
             found = self._pods.of_waiting(suspects)
             for uid in suspects:
                 if self._is_news(waiting[uid], found.get(uid)):
-                    self.on_found(waiting[uid].name)
+                    self.on_found(waiting[uid])
         pause = max(self._look_seconds, _PAUSE_SHARE * (time.monotonic() - began))
         return time.monotonic() + min(pause, _LONGEST_PAUSE_SECONDS)
 
@@ -187,6 +279,12 @@ class JobDiagnosis:
             else:
                 return False
         return True
+
+
+def _with_category(record: JobRecord) -> JobRecord:
+    if record.state is not BuildState.FAILED or record.error is None or record.error.category:
+        return record
+    return replace(record, error=replace(record.error, category=FailureCategory.UNKNOWN))
 
 
 def _should_run(record: JobRecord) -> bool:

@@ -1,18 +1,20 @@
-"""Explanations: which failures' news waits until it is known why, and for how long at most."""
+"""Explanations: which ends' news waits until it is known what the Job does not say itself.
+
+Why it failed, or what it pushed; and for how long at most.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from lambda_builder.builds import BuildState
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 
 _LONGEST_SECONDS = 15.0
-"""A node that died answers nothing about the builds that failed with it."""
+"""A node that died answers nothing about the builds that ended with it."""
 _MOST = 64
-"""Failures that are asked about at a time; the others wait for their turn."""
+"""Ended Jobs that are asked about at a time; the others wait for their turn."""
 
 
 class Explanations:
@@ -24,15 +26,15 @@ class Explanations:
         self._diagnosis = diagnosis
         self._clock = clock
         self._since: dict[str, float] = {}
-        """Failed Jobs, by uid, and since when their explanation is waited for."""
+        """Ended Jobs, by uid, and since when their explanation is waited for."""
 
     def awaits(self, record: JobRecord) -> bool:
-        """Return whether it may soon be known why the Job failed, and see to it that it is."""
+        """Return whether more may soon be known of an ended Job, and see to it that it is."""
         since = self._since.get(record.uid)
         if since is not None:
             in_time = self._clock() - since < _LONGEST_SECONDS
             return in_time and self._diagnosis.is_explaining(record)
-        if record.state is not BuildState.FAILED or self._diagnosis.of(record) is not None:
+        if self._diagnosis.is_explained(record):
             return False
         if len(self._since) < _MOST:
             self._since[record.uid] = self._clock()

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import structlog
 
-from lambda_builder.builds import BuildError
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
@@ -222,7 +221,7 @@ class BuildNotifier:
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        messages = self._messages(record, news, self._diagnosis.of(record))
+        messages = self._messages(record, news)
         before = self._furthest.get(record.uid)
         with self._changed:
             if not self._leadership.is_leader:
@@ -252,11 +251,9 @@ class BuildNotifier:
             self._due.setdefault(record.uid, record.name)
 
     def _messages(
-        self, record: JobRecord, news: list[BuildNews], error: BuildError | None
+        self, record: JobRecord, news: list[BuildNews]
     ) -> list[tuple[BuildNews, OutboxMessage]]:
-        result = record.result()
-        if error is not None:
-            result = result.but(error=error)
+        result = self._diagnosis.known(record).result()
         return [
             (kind, message)
             for kind in news
@@ -277,7 +274,7 @@ class BuildNotifier:
                 self._due.pop(uid, None)
                 self._explanations.forget(uid)
                 self._forget(uid)
-            messages = self._messages(record, news, self._diagnosis.of(record))
+            messages = self._messages(record, news)
             self._put([message for _, message in messages])
 
     def _put(self, messages: list[OutboxMessage]) -> bool:

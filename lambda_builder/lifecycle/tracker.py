@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from cachetools import TTLCache
 
-from lambda_builder.builds import BuildRequest, BuildResult, BuildState
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, FailureCategory
 from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
@@ -20,6 +20,8 @@ from lambda_builder.telemetry.metrics import Metrics
 
 _FRESH_SECONDS = 5.0
 """How far the watch may be behind the request that made a Job."""
+_KEEPS_TROUBLE = (BuildState.CREATED, BuildState.FAILED)
+"""States of a Job in which it counts what kept it from running."""
 _UNSEEN_MAX = 10_000
 _GONE_MAX = 20_000
 """Most Jobs that are remembered after they are gone; some 10 MB."""
@@ -44,13 +46,15 @@ class BuildLifecycle:
         self._diagnosis = diagnosis
         self._lock = threading.Lock()
         self._failed = 0
+        self._uncounted: set[str] = set()
+        """Failed Jobs, by uid, whose category is not known yet."""
         self._listing: list[BuildResult] = []
         """Builds whose Jobs were known to be there when the last list began."""
         self._gone: TTLCache[bytes, tuple[str, str]] = TTLCache(_GONE_MAX, gone_seconds)
         """Names and last states, by event, of Jobs of any replica that are gone."""
         self._unseen: TTLCache[str, bool] = TTLCache(_UNSEEN_MAX, _FRESH_SECONDS)
         """Names of Jobs made here that the watch has not shown yet."""
-        diagnosis.on_found = self.refresh
+        diagnosis.on_found = self._found
 
     @property
     def failed_total(self) -> int:
@@ -65,14 +69,28 @@ class BuildLifecycle:
                 self._gone[record.event_hash] = record.name, record.state.value
         if change.ended:
             self._count(change)
+        self._count_failure(record, gone=change.kind == "gone")
         if previous is not None and _looks_alike(previous, record):
             return
-        if record.state is not BuildState.CREATED or record.suspended:
+        if record.state not in _KEEPS_TROUBLE or record.suspended or change.kind == "gone":
             self._diagnosis.forget(record)
         with self._lock:
             self._unseen.pop(record.name, None)
-            result = self._ledger.job_changed(self._with_reason(record))
-        if result is not None and change.ended and record.state is BuildState.FAILED:
+            result = self._ledger.job_changed(self._diagnosis.known(record))
+        if change.ended and change.kind != "gone":
+            self._explain(record, ours=result is not None)
+
+    def _explain(self, record: JobRecord, *, ours: bool) -> None:
+        """Have it found out what an ended Job does not say: of others' only why it failed."""
+        if record.state is BuildState.FAILED and (ours or record.uid in self._uncounted):
+            self._diagnosis.explain_soon(record, at_once=ours)
+        elif (
+            # At a start there may be thousands that have no digest to tell.
+            ours
+            and record.state is BuildState.SUCCEEDED
+            and self._watcher.synced
+            and not self._diagnosis.is_explained(record)
+        ):
             self._diagnosis.explain_soon(record)
 
     def list_begins(self) -> None:
@@ -130,27 +148,27 @@ class BuildLifecycle:
             if record is None:
                 self._unseen[job_name] = True
             else:
-                self._ledger.job_changed(self._with_reason(record))
+                self._ledger.job_changed(self._diagnosis.known(record))
+
+    def _found(self, record: JobRecord) -> None:
+        """Take what was found out about a Job."""
+        self._count_failure(record)
+        self.refresh(record.name)
 
     def current(self, result: BuildResult) -> BuildResult | None:
         """Return a build that has a Job as it is now; None when that Job is gone for good.
 
         For results that nobody keeps current: from the journal, or read from the API. The first
-        to ask about a failed Job waits for its pods' answer. Raises nothing.
+        to ask about an ended Job waits for its pods' answer. Raises nothing.
         """
         if result.state.waits or result.state in (BuildState.DEAD, BuildState.CANCELLED):
             return result
         record = self._watcher.by_event(result.request.event_hash)
         if record is not None and record.name == result.request.job_name:
-            self._diagnosis.explain(record)
-            return with_job(result, self._with_reason(record), None)
+            return with_job(result, self._diagnosis.explain(record), None)
         if result.state.final or not self._watcher.following or result.created_at is None:
             return result
         return None
-
-    def _with_reason(self, record: JobRecord) -> JobRecord:
-        reason = self._diagnosis.of(record)
-        return record if reason is None else replace(record, error=reason)
 
     def _count(self, change: JobChange) -> None:
         record = change.record
@@ -159,10 +177,26 @@ class BuildLifecycle:
         outcome = _outcome(record)
         if record.state is BuildState.FAILED:
             self._failed += 1
+            with self._lock:
+                self._uncounted.add(record.uid)
         self._metrics.build_jobs_finished.labels(outcome).inc()
         if record.started_at is not None and record.finished_at is not None:
             seconds = max(0.0, record.finished_at - record.started_at)
             self._metrics.build_job_duration.labels(outcome).observe(seconds)
+
+    def _count_failure(self, record: JobRecord, *, gone: bool = False) -> None:
+        """Count a failure, once, by its category: as soon as that is known, or its Job is gone."""
+        if record.uid not in self._uncounted:
+            return
+        error = self._diagnosis.known(record).error
+        category = error and error.category
+        if not category and not gone:
+            return
+        with self._lock:
+            if record.uid not in self._uncounted:
+                return
+            self._uncounted.discard(record.uid)
+        self._metrics.build_failures.labels(category or FailureCategory.UNKNOWN).inc()
 
 
 def _looks_alike(previous: JobRecord, record: JobRecord) -> bool:

@@ -13,6 +13,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from lambda_builder.builds import FailureCategory
 from lambda_builder.errors import FailureReason
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
@@ -75,6 +76,9 @@ class Metrics:
             buckets=_BUILD_SECONDS,
             registry=registry,
         )
+        self.build_failures = Counter(
+            "build_failures", "Build Jobs that failed, by why.", ["category"], registry=registry
+        )
         self.event_types = frozenset(event_types)
         self._create_zero_series()
 
@@ -87,6 +91,8 @@ class Metrics:
         for result in BUILD_RESULTS:
             self.build_jobs_finished.labels(result)
             self.build_job_duration.labels(result)
+        for category in FailureCategory:
+            self.build_failures.labels(category)
         for operation in API_OPERATIONS:
             self.api_request_duration.labels(operation, "200")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lambda_builder.builds import BuildState, Priority
+from lambda_builder.builds import BuildState, FailureCategory, Priority
 from lambda_builder.errors import RefusalCode
 from lambda_builder.pipeline.stats import Stats as Stats
 
@@ -86,11 +86,15 @@ class Build(_Answer):
     namespace: str | None
     attempts: _Count
     error: BuildFailure | None
+    failure_category: FailureCategory | None
+    """Why the Job failed, or does not run, in one word; docs/failures.rst has the rules."""
     event: EventReference
     third_party_id: str
     parser_id: str
     priority: Priority
     image: str | None
+    image_digest: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")] | None
+    """Of the image that was pushed, where the Job tells it."""
     accepted_at: _Time | None
     created_at: _Time | None
     started_at: _Time | None

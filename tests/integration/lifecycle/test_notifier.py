@@ -96,7 +96,7 @@ class Replica:
         self.watcher.silence_seconds = 2
         self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
         self.diagnosis = JobDiagnosis(
-            self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), available=lambda: True
+            self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), jobs, available=lambda: True
         )
         self.notifier = BuildNotifier(
             self.watcher,

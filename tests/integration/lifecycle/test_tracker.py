@@ -46,6 +46,7 @@ class Replica:
         self.diagnosis = JobDiagnosis(
             self.watcher,
             PodDiagnosis(PodReader(client, NAMESPACE)),
+            jobs,
             available=lambda: True,
             look_seconds=0.2,
         )
@@ -184,7 +185,7 @@ def test_a_trouble_that_is_over_is_forgotten_before_the_job_runs(cluster, builds
     wait_until(lambda: replica.result(request).error is None, "the reason to go")
     assert replica.state(request) == "created"
     wait_until(lambda: replica.state(request) == "running", "the build to run")
-    assert replica.diagnosis.of(stuck) is None
+    assert replica.diagnosis.known(stuck).error is None
 
 
 def test_a_job_that_runs_leaves_no_trouble_behind(cluster, builds, replica):
@@ -194,7 +195,7 @@ def test_a_job_that_runs_leaves_no_trouble_behind(cluster, builds, replica):
     stuck = replica.watcher.by_name(request.job_name)
     cluster.clear_faults()
     wait_until(lambda: replica.state(request) == "running", "the build to run")
-    assert replica.diagnosis.of(stuck) is None
+    assert replica.diagnosis.known(stuck).error is None
 
 
 def test_a_job_held_back_on_purpose_is_not_in_trouble(cluster, builds, replica, client):

@@ -65,18 +65,18 @@ def refusal(message, uid="uid-1", at="2026-10-02T08:00:00Z", **fields):
 
 
 @pytest.mark.parametrize(
-    ("reason", "code"),
+    ("reason", "code", "category"),
     [
-        ("ErrImagePull", "image_pull_failed"),
-        ("ImagePullBackOff", "image_pull_failed"),
-        ("InvalidImageName", "invalid_image_name"),
-        ("CreateContainerConfigError", "create_container_config_error"),
-        ("RunContainerError", "run_container_error"),
+        ("ErrImagePull", "image_pull_failed", "image_pull"),
+        ("ImagePullBackOff", "image_pull_failed", "image_pull"),
+        ("InvalidImageName", "invalid_image_name", "image_pull"),
+        ("CreateContainerConfigError", "create_container_config_error", "platform"),
+        ("RunContainerError", "run_container_error", "platform"),
     ],
 )
-def test_a_container_that_cannot_start_is_in_trouble(reason, code):
+def test_a_container_that_cannot_start_is_in_trouble(reason, code, category):
     problem = problem_of(pod(waiting(reason, 'secret "s"\n not found')))
-    assert problem == BuildError(code, f'{reason}: secret "s" not found')
+    assert problem == BuildError(code, f'{reason}: secret "s" not found', category)
 
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", None])
@@ -102,19 +102,21 @@ def test_a_pod_that_no_node_has_room_for_says_so():
         "message": "0/3 nodes are available: insufficient cpu",
     }
     problem = problem_of(pod(conditions=[condition]))
-    assert problem == BuildError("unschedulable", condition["message"])
+    assert problem == BuildError("unschedulable", condition["message"], "platform")
 
 
 def test_refused_pods_are_told_by_their_newest_event_without_their_random_name():
     events = [
         refusal("old", at="2026-10-02T07:00:00Z"),
-        refusal('Error creating: pods "build-x-7hgkd" is forbidden: exceeded quota'),
+        refusal('Error creating: pods "build-x-7hgkd" is forbidden: exceeded quota: pods'),
         refusal("another's", uid="uid-2"),
     ]
     found = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
     assert found == {
         "uid-1": BuildError(
-            "failed_create", 'Error creating: pods "build-x-…" is forbidden: exceeded quota'
+            "failed_create",
+            'Error creating: pods "build-x-…" is forbidden: exceeded quota: pods',
+            "quota",
         )
     }
 
@@ -141,39 +143,41 @@ def test_pods_of_others_are_passed_over():
 
 def test_a_failure_names_container_reason_exit_code_and_last_lines():
     pods = Pods(of_job=[pod(ended(0, "Completed"), ended(137, "OOMKilled"))], log="one\ntwo\n")
-    assert diagnosis(pods).of_failed("build-x") == (
+    failure = diagnosis(pods).of_failed("build-x")
+    assert failure.text == (
         "container container-1: OOMKilled, exit code 137; last lines of its log:\none\ntwo"
     )
+    assert failure.category == "out_of_memory"
     assert pods.asked == [("build-x-abcde", "container-1", 20)]
 
 
 def test_of_several_pods_the_newest_failure_counts():
     pods = Pods(of_job=[pod(ended(1), name="old"), pod(ended(2), name="new"), pod(ended(0))])
-    assert "exit code 2" in diagnosis(pods).of_failed("build-x")
+    assert "exit code 2" in diagnosis(pods).of_failed("build-x").text
 
 
 def test_a_container_that_was_restarted_tells_of_its_last_end():
     again = pod({"running": {}})
     again["status"]["containerStatuses"][0]["lastState"] = ended(3)
-    assert "exit code 3" in diagnosis(Pods(of_job=[again])).of_failed("build-x")
+    assert "exit code 3" in diagnosis(Pods(of_job=[again])).of_failed("build-x").text
 
 
 def test_a_log_that_cannot_be_read_is_replaced_by_the_termination_message():
     error = Permanent(FailureReason.FORBIDDEN, "no")
     pods = Pods(of_job=[pod(ended(1, message="push failed"))], log=error)
-    assert diagnosis(pods).of_failed("build-x").endswith("push failed")
+    assert diagnosis(pods).of_failed("build-x").text.endswith("push failed")
 
 
 def test_a_long_log_is_cut_to_its_last_four_kibibytes():
     pods = Pods(of_job=[pod(ended(1))], log="ä" * 10_000 + "the end")
-    text = diagnosis(pods).of_failed("build-x").partition("log:\n")[2]
+    text = diagnosis(pods).of_failed("build-x").text.partition("log:\n")[2]
     assert text.endswith("the end")
     assert 4000 < len(text.encode()) <= 4096
 
 
 def test_a_pod_that_was_evicted_says_so():
     evicted = pod(reason="Evicted", message="The node was low on resource: memory.")
-    text = diagnosis(Pods(of_job=[evicted])).of_failed("build-x")
+    text = diagnosis(Pods(of_job=[evicted])).of_failed("build-x").text
     assert text == "pod build-x-abcde: Evicted: The node was low on resource: memory."
 
 
