@@ -137,7 +137,7 @@ def list_jobs(api: Api, /, **filters: Any) -> None:
     """List builds, newest first."""
     given = {name: value for name, value in filters.items() if value is not None}
     page = api.call("GET", "/async-jobs", params=given)
-    table = Table("job", "state", "attempts", "accepted", "error", box=None)
+    table = Table("job", "state", "attempts", "accepted", "error", "category", box=None)
     for build in page["items"]:
         error = build["error"] or {}
         table.add_row(
@@ -146,6 +146,7 @@ def list_jobs(api: Api, /, **filters: Any) -> None:
             str(build["attempts"]),
             build["accepted_at"] or "",
             error.get("code", ""),
+            build.get("failure_category") or "",
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

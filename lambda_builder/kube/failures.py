@@ -102,7 +102,7 @@ RULES: tuple[Rule, ...] = (
     _rule("builder", Category.CONTEXT, "the build context is not there, or may not be read",
           r"^error resolving source context", r"unknown build context prefix",
           r"unpacking tar from build context",
-          r"^fatal error: an error occurred \(", r"^fatal error: unable to locate credentials",
+          r"^fatal error: an error occurred \(", r"^fatal error: (?:unable|could not)",
           r"^download failed: s3://", r"^tar: ", r"^gzip: ",
           # BuildKit: frontend/dockerui/context.go, source/http, source/git
           r"failed to read downloaded context", r"failed to resolve httpcontext",
@@ -173,7 +173,8 @@ RULES: tuple[Rule, ...] = (
 _STEP_FAILED = "a step of the Dockerfile failed"
 _BUILDERS_WORD = re.compile(
     r"error (?:building|pushing) image|error checking push|error resolving|error: failed to"
-    r"|could not connect to |\[rootlesskit|fatal error: |download failed: s3|tar: |gzip: ",
+    r"|could not connect to |\[rootlesskit|download failed: s3|tar: |gzip: "
+    r"|fatal error: (?:an error occurred \(|unable to locate cred|could not connect)",
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"error: (?=error )", re.IGNORECASE)

@@ -89,6 +89,19 @@ def test_a_build_is_followed_from_any_replica_to_its_end_and_says_why_it_failed(
                 30,
             )
             assert build(service, "refused")["state"] == "created"
+            assert build(service, "refused")["failure_category"] == "platform"
+            assert build(service, "bad")["failure_category"] == "dockerfile"
+            wait_until(
+                lambda s=service: str(build(s, "good")["image_digest"]).startswith("sha256:"),  # type: ignore[misc]
+                "the digest",
+            )
+            wait_until(
+                lambda s=service: (
+                    'build_failures_total{category="dockerfile"} 1.0'  # type: ignore[misc]
+                    in s.get("/metrics").text
+                ),
+                "the failure to be counted",
+            )
             assert build(service, "good")["finished_at"]
         assert first.stats()["failed_total"] == 1
         assert first.post("bad").json()["state"] == "failed"

@@ -189,24 +189,40 @@ def test_a_failure_is_told_with_what_is_known_of_it(
     error = receiver.bodies[name, news]["error"]
     if news == "failed":
         assert "exit code 137; last lines of its log" in error["message"]
+        assert receiver.bodies[name, news]["failure_category"] == "out_of_memory"
     else:
+        assert receiver.bodies[name, news]["failure_category"] == "timeout"
         assert error["code"] == "deadline_exceeded"
 
 
-def test_a_failure_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_end(
-    monkeypatch, cluster, builds, new_replica, receiver
+def test_a_completion_is_told_with_the_digest_of_what_was_pushed(
+    cluster, builds, new_replica, receiver
+):
+    new_replica()
+    name = running(cluster, builds.create())
+    cluster.finish_job(name)
+    wait_until(lambda: "complete" in receiver.news(name), "the news")
+    assert receiver.bodies[name, "complete"]["image_digest"].startswith("sha256:")
+    assert receiver.bodies[name, "complete"]["failure_category"] is None
+
+
+def test_an_end_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_end(
+    monkeypatch, cluster, builds, jobs, new_replica, receiver
 ):
     monkeypatch.setattr(explanations, "_LONGEST_SECONDS", 2.5)
     new_replica()
-    failed, good = (running(cluster, builds.create(f"id-{number}")) for number in range(2))
-    wait_until(lambda: receiver.news(failed) and receiver.news(good), "the starts")
+    failed, good, gone = (running(cluster, builds.create(f"id-{number}")) for number in range(3))
+    wait_until(lambda: all(map(receiver.news, (failed, good, gone))), "the starts")
     cluster.add_fault(Fault("hang", resource="pods"))
     cluster.finish_job(failed, succeeded=False, exit_code=1)
     wait_until(lambda: [r for r in cluster.requests() if r.resource == "pods"], "the question")
     cluster.finish_job(good)
-    wait_until(lambda: "complete" in receiver.news(good), "the other's news", timeout=2)
-    assert receiver.news(failed) == ["started"]
+    jobs.delete_job(gone)
+    wait_until(lambda: "cancelled" in receiver.news(gone), "the other's news", timeout=2)
+    assert receiver.news(failed) == receiver.news(good) == ["started"]
     wait_until(lambda: "failed" in receiver.news(failed), "the failure to be told", timeout=4)
+    wait_until(lambda: "complete" in receiver.news(good), "the success to be told", timeout=4)
+    assert receiver.bodies[good, "complete"]["image_digest"] is None
 
 
 def test_a_job_deleted_before_its_end_is_told_as_cancelled(
