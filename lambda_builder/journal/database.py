@@ -20,6 +20,7 @@ from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
 from lambda_builder.journal.sqlite_errors import is_damage
 
 _READ_BYTES = 1024 * 1024
+_Identity = tuple[int, int]
 
 
 class Database:
@@ -30,6 +31,8 @@ class Database:
         self._log = path.with_name(path.name + "-wal")
         self._readers = Readers(path)
         self._writer: sqlite3.Connection | None = None
+        self._opened: dict[Path, _Identity | None] = {}
+        """The files that commits go to, by the names under which the next start looks for them."""
         self._durable = True
         self.suspect = False
         """Damage was met: the file is checked before anything more is written. Any thread may
@@ -61,6 +64,7 @@ class Database:
             rebuild(self.path, damage)
             self.moved_aside += 1
             self._writer = self._connect()
+        self._opened[self.path] = _identity(self.path)
         self.suspect = False
         self._readers.resume()
 
@@ -71,9 +75,13 @@ class Database:
     def writer(self, *, durable: bool) -> sqlite3.Connection:
         """Return the writing connection, new where an error cost the last one.
 
-        ``durable`` commits reach the disk, others only the system. Raises ``sqlite3.Error``, or
-        ``OSError`` while a damaged file is rebuilt.
+        ``durable`` commits reach the disk, others only the system. Raises ``sqlite3.Error``;
+        ``OSError`` while a damaged file is rebuilt, or when the file or its log is not where the
+        next start looks for it.
         """
+        for path, opened in self._opened.items():
+            if _identity(path) != opened:
+                raise OSError(f"{path} was removed or replaced; put it back or restart")
         if self.suspect:
             self._open_again()
         if self._writer is None:
@@ -98,6 +106,7 @@ class Database:
     def drop_writer(self) -> None:
         """Close the writing connection after an error that may have cost what it believed."""
         connection, self._writer, self._durable = self._writer, None, True
+        self._opened.pop(self._log, None)  # SQLite removes it with the last connection
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
@@ -133,6 +142,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        self._opened[self._log] = _identity(self._log)
         return connection
 
     def _open_again(self) -> None:
@@ -167,6 +177,15 @@ def _read_through(path: Path) -> None:
             offset += len(part)
     finally:
         os.close(descriptor)
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Return what tells the file from any other, as long as it is open; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _size(path: Path) -> int:

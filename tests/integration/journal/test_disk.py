@@ -504,3 +504,42 @@ def test_a_start_is_refused_while_the_name_of_the_log_cannot_be_synced(tmp_path,
 
     with pytest.raises(BootError, match="cannot be opened: Input/output error"):
         Journal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_into_a_file_that_the_next_start_would_not_find(
+    tmp_path, suffix, replaced
+):
+    path = tmp_path / "journal.sqlite3"
+    aside = tmp_path / "aside"
+    with opened(path) as journal:
+        journal.record([make_request(1)])
+        file = path.with_name(path.name + suffix)
+        file.rename(aside)
+        if replaced:
+            shutil.copy(aside, file)
+
+        with pytest.raises(Refused, match="removed or replaced") as refused:
+            journal.record([make_request(2)])
+        assert refused.value.code is RefusalCode.JOURNAL_UNAVAILABLE
+
+        aside.replace(file)
+        journal.record([make_request(3)])
+        shutil.copytree(tmp_path, tmp_path / "power cut")
+    with opened(tmp_path / "power cut" / path.name) as found:
+        assert open_ids(found) == ["id-1", "id-3"]
+
+
+def test_an_error_does_not_end_in_a_new_file_when_the_old_one_was_removed(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    journal = Journal(path, keep_seconds=3600.0, keep_max=100)
+    journal.open()
+    journal.record([make_request(1)])
+    path.unlink()
+    journal._database.drop_writer()
+
+    with pytest.raises(Refused, match="removed or replaced"):
+        journal.record([make_request(2)])
+    assert not path.exists()
+    journal.close(1)
