@@ -107,6 +107,7 @@ class ServiceProcess:
             "LAMBDA_BUILDER_HOST": "127.0.0.1",
             **{f"LAMBDA_BUILDER_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        self.command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ServiceProcess:
@@ -127,7 +128,7 @@ class ServiceProcess:
         """Start gunicorn in a process group of its own; wait until it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+                self.command,
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,

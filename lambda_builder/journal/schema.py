@@ -101,6 +101,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
         if mode != "wal":
             raise LogUnusable(f"journal mode stays {mode}")
+        connection.execute("PRAGMA schema_version").fetchone()  # the first read makes the log
         connection.execute("PRAGMA synchronous = FULL")
         # Checkpoints are made between commits, so that nobody waits for one.
         connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal import commands
 from lambda_builder.journal.changes import Change, unavailable
@@ -164,13 +164,16 @@ class Journal:
     def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
         """Store a build's outcome, or a later one, together with ``messages``; does not wait.
 
-        Kept in memory while the disk refuses it. After ``close`` it is only logged: the build is
-        replayed. Raises ``ValueError`` for a state that still waits.
+        A cancel is on the disk once it is flushed, other outcomes in the file. Kept in memory while
+        the disk refuses it. After ``close`` it is only logged: the build is replayed. Raises
+        ``ValueError`` for a state that still waits.
         """
         if result.state.waits:
             raise ValueError(f"{result.state} is no outcome")
         row = result_row(result, self._clock())
-        change = Change(finishes=(row,), messages=self.outbox.rows_of(messages))
+        cancelled = result.state is BuildState.CANCELLED
+        messages = self.outbox.rows_of(messages)
+        change = Change(finishes=(row,), messages=messages, durable=cancelled)
         try:
             self._writer.queue(change)
         except Refused:

@@ -160,6 +160,10 @@ class Ledger:
             self._tell_of_deletion(ended)
         return bool(settled)
 
+    def keep(self, timeout: float) -> bool:
+        """Wait until the next process will know of every change; False when time was up."""
+        return self._journal.flush(timeout)
+
     def with_job(self) -> list[BuildResult]:
         """Return the builds whose Jobs have not ended, as far as is known."""
         return self._results.with_job()

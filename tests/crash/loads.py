@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.images import images
-from tests.crash.opening import NAME, faults
+from tests.crash.opening import NAME, Judge, faults
 from tests.crash.promises import Promises
 from tests.crash.recording import Recording, Told, record
 
@@ -36,39 +36,62 @@ def record_load(
 
     Of the other files that Python opens nothing is recorded, nor made to fail by ``strace``.
     """
-    if _REPLAYED:
-        kept: Recording = pickle.loads(Path(_REPLAYED).read_bytes())  # noqa: S301 - our own
+    if (kept := replayed()) is not None:
         return kept
     directory = Path(tempfile.mkdtemp(dir=place))
     words = (str(directory / NAME), str(seed), str(lives), str(steps), *flags)
-    paths = (directory, *(directory / f"{NAME}{part}" for part in _PARTS), Path(os.devnull))
-    only = [f"--trace-path={path}" for path in paths]
     command = [sys.executable, str(_LOAD), *words]
-    return record(command, directory, place / "trace", *only, *strace)
+    return record(command, directory, place / "trace", *only_these(directory), *strace)
+
+
+def replayed() -> Recording | None:
+    """Return the recording to look at again, if there is one."""
+    if not _REPLAYED:
+        return None
+    kept: Recording = pickle.loads(Path(_REPLAYED).read_bytes())  # noqa: S301 - our own
+    return kept
+
+
+def only_these(directory: Path) -> list[str]:
+    """Return options for strace, to look at no other files than those of a journal."""
+    paths = (directory, *(directory / f"{NAME}{part}" for part in _PARTS), Path(os.devnull))
+    return [f"--trace-path={path}" for path in paths]
 
 
 def losses(
-    recording: Recording, place: Path, count: int, seed: int, *, damaged: bool = False
+    recording: Recording,
+    place: Path,
+    count: int,
+    seed: int,
+    judge: Judge | None = None,
+    *,
+    damaged: bool = False,
 ) -> tuple[int, list[str]]:
     """Open some ``count`` images; returns how many there were, and what is wrong with which."""
     opened, wrong, followed = 0, [], 0
-    promises = Promises()
+    judge = judge or Promises()
     for image in images(recording, count, seed):
         for step in recording.steps[followed : image.steps]:
             if isinstance(step, Told):
-                promises.follow(step.words)
+                judge.follow(step.words)
         followed = image.steps
         opened += 1
-        found = faults(image.files, promises, place / "image", damaged=damaged)
+        found = faults(image.files, judge, place / "image", damaged=damaged)
         wrong += [f"{image}: {what}" for what in found]
     return opened, wrong
 
 
 def assert_nothing_lost(
-    recording: Recording, place: Path, count: int, seed: int, *, damaged: bool = False
+    recording: Recording,
+    place: Path,
+    count: int,
+    seed: int,
+    judge: Judge | None = None,
+    *,
+    damaged: bool = False,
 ) -> int:
     """Fail where an image is not as it must be; returns how many there were."""
-    opened, wrong = losses(recording, place, count, seed, damaged=damaged)
+    opened, wrong = losses(recording, place, count, seed, judge, damaged=damaged)
     if wrong:
         kept = Path(tempfile.gettempdir(), f"crash-recording-{seed}")
         kept.write_bytes(pickle.dumps(recording))

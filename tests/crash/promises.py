@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lambda_builder.builds import BuildState
+from lambda_builder.journal import Journal
 from tests.journals import make_request
 
 _QUEUED = BuildState.QUEUED.value
+_ENDED = [state.value for state in BuildState if not state.waits]
 _ON_DISK = ("record", "reopen", "put")
 """What is on the disk when it is done."""
 
@@ -117,6 +119,10 @@ class Promises:
 
     # -- judging -------------------------------------------------------------------------------
 
+    def faults(self, journal: Journal) -> Iterator[str]:
+        """Say what is wrong with what is in ``journal``."""
+        yield from self.broken(*read(journal))
+
     def broken(self, found: dict[str, Kept], open_hashes: Sequence[str]) -> Iterator[str]:
         """Say what is missing, or there without reason, or in the wrong order."""
         for event_hash, build in self._builds.items():
@@ -150,6 +156,25 @@ class Promises:
                 yield f"{event_hash} is behind one that was sent after it was acknowledged"
             assert build.asked_at is not None
             latest = max(latest, build.asked_at)
+
+
+def read(journal: Journal) -> tuple[dict[str, Kept], list[str]]:
+    """Return what is kept, by event hash, and the hashes of open builds in their order."""
+    messages: dict[str, set[str]] = {}
+    for key, message_id in journal._database.fetch("SELECT key, id FROM outbox"):
+        messages.setdefault(key, set()).add(message_id)
+    builds: dict[str, tuple[str, int]] = {}
+    order = []
+    for build in journal.open_builds(after_seq=0, limit=1_000_000, up_to_seq=1 << 62):
+        order.append(build.request.event_hash)
+        builds[order[-1]] = (_QUEUED, build.attempts)
+    for result in journal.finished(states=_ENDED, limit=1_000_000):
+        builds[result.request.event_hash] = (result.state.value, result.attempts)
+    found = {}
+    for event_hash in builds.keys() | messages.keys():
+        state, attempts = builds.get(event_hash, (None, 0))
+        found[event_hash] = Kept(state, attempts, frozenset(messages.get(event_hash, ())))
+    return found, order
 
 
 def _hashes(what: int | list[int]) -> list[str]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ _CALLS = (
 )
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _LINE = re.compile(
-    r"(?P<pid>\d+) +(?:<\.\.\. \w+ resumed>)?(?P<text>.*?)(?P<unfinished> <unfinished \.\.\.>)?$",
+    r"(?P<pid>\d+) +(?P<moment>\d+\.\d+) "
+    r"(?:<\.\.\. \w+ resumed>)?(?P<text>.*?)(?P<unfinished> <unfinished \.\.\.>)?$",
     re.DOTALL,
 )
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)(.*)$", re.DOTALL)
@@ -80,7 +83,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A line of JSON that the program wrote to its output."""
+    """What was asked for or answered: a line of JSON on the program's output, or a note."""
 
     words: list[Any]
 
@@ -106,19 +109,35 @@ def record(
     Fails where the program does, or changes a file in a way that is not known here.
     """
     before = contents(directory)
+    trace.unlink(missing_ok=True)
     done = subprocess.run(
-        [
-            *("strace", "--follow-forks", "--seccomp-bpf", "--decode-fds=path", "-xx"),
-            *("--string-limit=1000000", "--signal=none", "--quiet=all", "-o", str(trace)),
-            *(f"--trace={_CALLS}", *options, *command),
-        ],
+        traced(command, trace, *options),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    steps = list(_Reader(directory, before).steps(trace))
+    return recorded(directory, before, trace)
+
+
+def traced(command: Sequence[str], trace: Path, *options: str) -> list[str]:
+    """Return ``command`` run under strace with ``options``; it adds what it sees to ``trace``."""
+    return [
+        *("strace", "--follow-forks", "--seccomp-bpf", "--decode-fds=path", "-xx"),
+        *("--string-limit=1000000", "--signal=none", "--quiet=all", "--timestamps=unix,us"),
+        *("--output-append-mode", f"--output={trace}", f"--trace={_CALLS}", *options, *command),
+    ]
+
+
+def recorded(
+    directory: Path,
+    before: dict[str, bytes],
+    trace: Path,
+    notes: Sequence[tuple[float, list[Any]]] = (),
+) -> Recording:
+    """Read what strace saw; ``notes`` are by their time, in seconds since the epoch."""
+    steps = list(_Reader(directory, before).steps(trace, notes))
     return Recording(before, steps, trace.read_text().count("(INJECTED)"))
 
 
@@ -139,14 +158,20 @@ class _Reader:
         self._names = {name: number for number, name in enumerate(before)}
         self._next = len(before)
 
-    def steps(self, trace: Path) -> Iterator[Step]:
-        """A call counts once it is over; a line that was told as soon as it is begun."""
+    def steps(self, trace: Path, notes: Sequence[tuple[float, list[Any]]]) -> Iterator[Step]:
+        """A call counts once it is over; a line that was told as soon as it is begun.
+
+        What is noted of a moment is before the calls that are begun, or end, after it.
+        """
         begun: dict[str, str] = {}
         told: set[str] = set()
+        waiting = deque(sorted(notes, key=itemgetter(0)))
         with trace.open() as lines:
             for line in lines:
                 parts = _LINE.match(line.rstrip("\n"))
                 assert parts is not None, line[:200]
+                while waiting and waiting[0][0] < float(parts["moment"]):
+                    yield Told(waiting.popleft()[1])
                 pid, text = parts["pid"], parts["text"]
                 text = begun.pop(pid, "") + text
                 if _TOLD.match(text) and pid not in told:
@@ -157,6 +182,8 @@ class _Reader:
                     continue
                 told.discard(pid)
                 yield from self._step(text)
+        for _, words in waiting:
+            yield Told(words)
 
     def _told(self, text: str) -> Iterator[Step]:
         for line in b"".join(_strings(text)).splitlines():

@@ -6,9 +6,11 @@ import random
 
 import pytest
 
+from tests.crash.answers import Answers
 from tests.crash.disk import Disk
 from tests.crash.loads import assert_nothing_lost, losses, record_load
-from tests.crash.recording import Rename, Sync, Told, contents
+from tests.crash.recording import Recording, Rename, Sync, Told, contents
+from tests.crash.service_load import record_service
 from tests.programs import needs
 
 pytestmark = needs("strace")
@@ -28,6 +30,31 @@ def test_no_instant_is_a_bad_one_to_cut_the_power(place, seed):
     opened = assert_nothing_lost(record_load(place, seed, steps=60), place, 1100, seed)
 
     assert opened >= 1000
+
+
+# A sync that fails now and then has some of what is asked refused.
+FAILING_SYNCS = "--inject=fdatasync,fsync:error=EIO:when=20+37"
+
+
+@pytest.mark.parametrize(
+    ("kills", "count", "strace"),
+    [
+        (1, 150, ()),
+        *(
+            pytest.param(2, 600, strace, marks=(pytest.mark.soak, pytest.mark.timeout(600)))
+            for strace in [(), (FAILING_SYNCS,)]
+        ),
+    ],
+)
+def test_what_the_service_answered_outlasts_a_power_cut_at_any_instant(place, kills, count, strace):
+    recording = record_service(place, 1, kills=kills, strace=strace)
+    opened = assert_nothing_lost(recording, place, count, 1, Answers())
+
+    assert opened >= 0.9 * count
+    assert bool(recording.injected) == bool(strace)
+    without_syncs = [step for step in recording.steps if not isinstance(step, Sync)]
+    _, wrong = losses(Recording({}, without_syncs), place, 20, 1, Answers())
+    assert wrong, "a loss would not be seen"
 
 
 def test_a_rebuild_that_the_power_cuts_loses_nothing_that_can_be_read(place):
