@@ -8,7 +8,7 @@ that was seen to have ended, that the oldest beyond ``keep_max`` may be forgotte
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lambda_builder.builds import BuildState, netstring_digest
@@ -17,6 +17,8 @@ from tests.crash.promises import Kept, read
 
 SOURCE = "network.notifi.customer"
 KEEP_MAX = 40
+HASH_DIGITS = 10
+"""How much of an event's identity is in the name of its Job."""
 
 
 def event_hash(number: int) -> str:
@@ -57,11 +59,22 @@ class Answers:
                 self._ended.update(numbers)
 
     def faults(self, journal: Journal) -> Iterator[str]:
-        """Say what is missing, or there without reason, or in the wrong order."""
+        """Say what is wrong with what is in ``journal``."""
         found, waiting = read(journal)
+        cancels = {kept.job_name or "" for kept in journal.cancels()}
+        yield from self.broken(found, waiting, cancels)
+
+    def broken(
+        self, found: dict[str, Kept], waiting: list[str], cancels: Collection[str] = ()
+    ) -> Iterator[str]:
+        """Say what is missing, or there without reason, or in the wrong order.
+
+        ``waiting`` are the builds that wait, in their order, ``cancels`` the Jobs that kept cancels
+        mean.
+        """
         there = {key for key, kept in found.items() if kept.state is not None}
         yield from self._lost(found, there)
-        yield from self._undone(found, waiting, {kept.job_name for kept in journal.cancels()})
+        yield from self._undone(found, waiting, {name[-HASH_DIGITS:] for name in cancels})
         yield from self._halves(there)
         yield from self._out_of_order(waiting)
 
@@ -78,12 +91,10 @@ class Answers:
                 yield f"{key} is dead, and its letter is not there"
 
     def _undone(
-        self, found: dict[str, Kept], waiting: list[str], cancels: set[str | None]
+        self, found: dict[str, Kept], waiting: list[str], cancels: set[str]
     ) -> Iterator[str]:
         for number in self._done["cancel"]:
-            if event_hash(number) in waiting and not any(
-                name and name.endswith(event_hash(number)[:10]) for name in cancels
-            ):
+            if event_hash(number) in waiting and event_hash(number)[:HASH_DIGITS] not in cancels:
                 yield f"the cancel of {number} was accepted and is forgotten"
         for number in self._done["delete"]:
             if event_hash(number) in waiting:

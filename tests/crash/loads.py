@@ -92,6 +92,7 @@ def assert_nothing_lost(
 ) -> int:
     """Fail where an image is not as it must be; returns how many there were."""
     opened, wrong = losses(recording, place, count, seed, judge, damaged=damaged)
+    print(f"seed {seed}: {opened} images, {len(wrong)} faults")  # noqa: T201 - pytest -rP shows it
     if wrong:
         kept = Path(tempfile.gettempdir(), f"crash-recording-{seed}")
         kept.write_bytes(pickle.dumps(recording))

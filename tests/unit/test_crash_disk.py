@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
+from tests.crash.answers import Answers, event_hash
 from tests.crash.disk import SECTOR, Disk
 from tests.crash.promises import Kept, Promises
 from tests.crash.recording import Create, Rename, Step, Sync, Truncate, Unlink, Write
@@ -120,3 +123,60 @@ def test_half_a_batch_and_a_wrong_order_are_seen():
     assert list(batch.broken({ONE: WAITS}, [ONE]))
     assert list(two.broken({ONE: WAITS, TWO: WAITS}, [TWO, ONE]))
     assert not list(two.broken({ONE: WAITS, TWO: WAITS}, [ONE, TWO]))
+
+
+# -- what a service answered -----------------------------------------------------------------------
+
+
+def answered(*lines: list) -> Answers:
+    answers = Answers()
+    for line in lines:
+        answers.follow(line)
+    return answers
+
+
+FIRST, SECOND = event_hash(1), event_hash(2)
+ACCEPTED = (["asked", 0, "event", [1]], ["answered", 0, 200])
+BOTH_WAIT = {FIRST: WAITS, SECOND: WAITS}
+
+
+def test_an_event_that_was_answered_with_200_must_be_there_until_it_has_ended_and_may_go():
+    refused = answered(["asked", 0, "event", [1]], ["answered", 0, 503])
+    many = answered(["ended", list(range(100))])
+
+    assert list(answered(*ACCEPTED).broken({}, []))
+    assert not list(answered(*ACCEPTED).broken({FIRST: WAITS}, [FIRST]))
+    assert not list(answered(*ACCEPTED).broken({FIRST: Kept("created", 1)}, []))
+    assert not list(refused.broken({}, []))
+    assert not list(refused.broken({FIRST: WAITS}, [FIRST]))
+    assert list(refused.broken(BOTH_WAIT, [FIRST, SECOND])), "nobody asked for the second"
+    assert list(many.broken({}, [])), "housekeeping leaves the newest"
+
+
+@pytest.mark.parametrize("operation", ["cancel", "delete", "retry"])
+def test_what_was_done_to_a_build_and_answered_is_not_undone(operation):
+    before = Kept("dead", 4, frozenset({f"dead_letter-{FIRST}"}))
+    found, waiting = ({FIRST: before}, []) if operation == "retry" else ({FIRST: WAITS}, [FIRST])
+    asked = (*ACCEPTED, ["asked", 1, operation, [1]])
+
+    assert not list(answered(*asked).broken(found, waiting))
+    assert list(answered(*asked, ["answered", 1, 200]).broken(found, waiting))
+    assert not list(answered(*asked, ["answered", 1, 200]).broken({FIRST: Kept("created")}, []))
+
+
+def test_a_cancel_that_is_kept_is_not_undone():
+    cancelled = answered(*ACCEPTED, ["asked", 1, "cancel", [1]], ["answered", 1, 200])
+
+    assert not list(cancelled.broken({FIRST: WAITS}, [FIRST], [f"build-a-b-{FIRST[:10]}"]))
+    assert list(cancelled.broken({FIRST: WAITS}, [FIRST], [f"build-a-b-{SECOND[:10]}"]))
+
+
+def test_of_a_service_too_half_a_batch_a_wrong_order_and_a_missing_letter_are_seen():
+    batch = answered(["asked", 0, "event", [1, 2]])
+    two = answered(*ACCEPTED, ["asked", 1, "event", [2]], ["answered", 1, 200])
+
+    assert list(batch.broken({FIRST: WAITS}, [FIRST]))
+    assert list(two.broken(BOTH_WAIT, [SECOND, FIRST]))
+    assert list(two.broken(BOTH_WAIT, [FIRST, SECOND, FIRST]))
+    assert not list(two.broken(BOTH_WAIT, [FIRST, SECOND]))
+    assert list(answered(*ACCEPTED).broken({FIRST: Kept("dead", 4)}, []))

@@ -17,6 +17,7 @@ from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.steering import commands
 from tests.http_sink import HttpSink
 from tests.integration.service.conftest import BUILT, Running
 from tests.journals import make_request, opened, raw
@@ -274,3 +275,28 @@ def test_a_build_is_dead_in_the_journal_only_together_with_its_dead_letter(tmp_p
         kept = journal.find(build.request.event_hash)
         assert kept is not None
         assert kept.state is BuildState.QUEUED, "the next start would not make up for the letter"
+
+
+# -- cancels ---------------------------------------------------------------------------------------
+
+
+def test_a_cancel_is_answered_once_it_is_on_the_disk_and_refused_where_it_is_not(
+    cluster: DevCluster, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite3"
+    running = start(journal_path=path, worker_count=1, worker_count_max=1)
+    cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
+    for number in range(3):
+        running.post(number)
+    journal = running.service._journal
+    before = journal.stats()["fsyncs"]
+    assert running.http.delete("/async-jobs/1").status_code == 200
+    assert journal.stats()["fsyncs"] == before + 1
+
+    monkeypatch.setattr(commands, "_CANCEL_SECONDS", 0.2)
+    path.rename(tmp_path / "aside")
+    answer = running.http.delete("/async-jobs/2")
+    assert (answer.status_code, answer.json["code"]) == (503, "journal_unavailable")
+    assert "a restart may forget it" in answer.json["detail"]
+    (tmp_path / "aside").rename(path)
+    cluster.clear_faults()

@@ -116,3 +116,12 @@ def test_no_query_reads_a_whole_table(tmp_path, query, index):
 
     assert any(index in step for step in plan), plan
     assert not any(step in ("SCAN builds", "SCAN outbox") for step in plan), plan
+
+
+def test_the_log_of_a_file_that_had_none_is_there_as_soon_as_it_is_open(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    with contextlib.closing(connect_writer(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # as a rebuilt one is
+
+    with contextlib.closing(connect_writer(path)):
+        assert path.with_name(f"{path.name}-wal").exists()
