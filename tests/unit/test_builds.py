@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_builder.builds import (
+    BuildError,
     BuildRequest,
     BuildResult,
     BuildState,
+    CancelRequest,
     Mark,
     Priority,
     fields_marked,
@@ -88,6 +90,85 @@ def test_a_request_of_another_version_is_read_as_far_as_it_is_known() -> None:
         '"third_party_id":"c","correlation_id":"1","event_hash":"h","job_name":"j","new":1}'
     )
     assert BuildRequest.from_json(text).priority is Priority.HIGH
+
+
+def test_an_event_of_bytes_that_are_no_unicode_survives_the_journal() -> None:
+    request = dataclasses.replace(BuildRequest.of_job("j", DIGEST, {}), event=b'"\xed\xa0\x80"')
+    assert BuildRequest.from_json(request.to_json()) == request
+
+
+@given(st.text(), st.none() | st.text())
+def test_a_cancel_survives_the_journal(text: str, target: str | None) -> None:
+    request = CancelRequest(
+        event_id=text, event_source="s", event_type="t", correlation_id="c", job_name=target
+    )
+    assert CancelRequest.from_json(request.to_json()) == request
+
+
+def test_a_cancel_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    text = '{"event_id":"1","event_source":"s","event_type":"t","correlation_id":"c","new":1}'
+    assert CancelRequest.from_json(text).event_hash == netstring_digest("s", "1")
+
+
+def test_the_log_names_a_build_by_its_ids_and_trace() -> None:
+    ids = {"event_id": "e", "parser_id": "p", "third_party_id": "t", "correlation_id": "c"}
+    request = BuildRequest.of_job("build-1", DIGEST, ids)
+    traced = dataclasses.replace(request, traceparent="00-abc-def-01")
+    assert request.log_fields() == {**ids, "job_name": "build-1"}
+    assert traced.log_fields() == {**ids, "job_name": "build-1", "trace_id": "abc"}
+
+
+def test_a_letter_beyond_ascii_counts_as_much_as_it_may_take() -> None:
+    request = dataclasses.replace(
+        BuildRequest.of_job("j", DIGEST, {}), event=b"12345", build_args={"key": "ä☃"}
+    )
+    assert request.event_bytes == 5 + 3 + 4 * 2
+    assert request.without_event().event_bytes == 0
+
+
+def test_a_build_is_shown_with_every_field_of_the_contract() -> None:
+    request = BuildRequest(
+        event_id="1",
+        event_source="s",
+        event_type="t",
+        parser_id="p",
+        third_party_id="c",
+        correlation_id="corr",
+        event_hash="h",
+        job_name="j",
+        priority=Priority.HIGH,
+        accepted_at=1.5,
+    )
+    result = BuildResult(
+        request=request,
+        state=BuildState.FAILED,
+        attempts=2,
+        error=BuildError("job_failed", "no"),
+        job_uid="uid",
+        namespace="ns",
+        image="i",
+        created_at=2.0,
+        started_at=3.0,
+        finished_at=4.0,
+    )
+    assert result.to_dict() == {
+        "job_name": "j",
+        "correlation_id": "corr",
+        "state": "failed",
+        "job_uid": "uid",
+        "namespace": "ns",
+        "attempts": 2,
+        "error": {"code": "job_failed", "message": "no"},
+        "event": {"id": "1", "source": "s", "type": "t"},
+        "third_party_id": "c",
+        "parser_id": "p",
+        "priority": "high",
+        "image": "i",
+        "accepted_at": "1970-01-01T00:00:01.500Z",
+        "created_at": "1970-01-01T00:00:02.000Z",
+        "started_at": "1970-01-01T00:00:03.000Z",
+        "finished_at": "1970-01-01T00:00:04.000Z",
+    }
 
 
 def test_absent_values_are_null_and_times_are_rfc_3339_in_utc() -> None:

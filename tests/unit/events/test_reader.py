@@ -535,7 +535,8 @@ def test_a_cancel_event_names_its_target_in_one_of_three_ways(target):
         "parser_id": request.parser_id,
     }
     assert {name: value for name, value in named.items() if value is not None} == target
-    assert request.correlation_id == "id-1"
+    assert request.correlation_id == request.event_id == "id-1"
+    assert (request.event_source, request.event_type) == (BINARY["Ce-Source"], CANCEL)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_states_and_times_are_taken_over():
     created = known(BuildState.CREATED, job_uid="uid-1", created_at=100.0, attempts=2)
     running = with_job(created, job(BuildState.RUNNING, started_at=101.0), "ns")
     assert (running.state, running.started_at) == (BuildState.RUNNING, 101.0)
+    assert running.created_at == 100.0
     done = job(BuildState.SUCCEEDED, started_at=101.0, finished_at=109.0)
     succeeded = with_job(running, done, "ns")
     assert (succeeded.state, succeeded.finished_at) == (BuildState.SUCCEEDED, 109.0)
@@ -100,6 +101,8 @@ def test_a_newer_job_of_the_same_event_counts_and_an_older_one_does_not():
     newer, older = job(BuildState.RUNNING, "uid-2", 200.0), job(BuildState.RUNNING, "uid-0", 50.0)
     assert with_job(failed, newer, "ns").job_uid == "uid-2"
     assert with_job(failed, older, "ns") is failed
+    assert with_job(failed, job(BuildState.RUNNING, "uid-2", 100.0), "ns").job_uid == "uid-2"
+    assert with_job(failed, job(BuildState.RUNNING, "uid-0", None), "ns") is failed
 
 
 def test_what_changes_nothing_is_the_very_same_result():

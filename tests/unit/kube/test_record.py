@@ -8,7 +8,7 @@ import pytest
 
 from lambda_builder.builds import BuildRequest, BuildState, job_name, netstring_digest
 from lambda_builder.kube.labels import ANNOUNCED, EVENT_HASH_LABEL
-from lambda_builder.kube.record import record_of, target_key
+from lambda_builder.kube.record import correlation_key, record_of, target_key
 from lambda_builder.kube.status import job_result
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
@@ -83,6 +83,12 @@ def test_targets_are_told_apart_by_their_exact_ids(job):
     record = record_of(job, keep_details=False)
     assert record.target == target_key("künde-1", "parser-1")
     assert target_key("ab", "c") != target_key("a", "bc")
+    assert len({target_key(*ids) for ids in [("a", "b"), ("a", "c"), ("c", "b")]}) == 3
+
+
+def test_builds_of_one_correlation_id_are_told_by_its_digest(job):
+    record = record_of(job, keep_details=False)
+    assert record.correlation == correlation_key("corr-1") != correlation_key("corr-2")
 
 
 @pytest.mark.parametrize("label", ["", "no digest", "abc"])

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from lambda_builder.builds import BuildState, netstring_digest
-from lambda_builder.kube.status import event_hash_of, is_finished, job_result
+from lambda_builder.builds import BuildRequest, BuildState, netstring_digest
+from lambda_builder.kube.labels import EVENT_HASH_LABEL, MANAGED_BY_LABEL, REQUEST
+from lambda_builder.kube.status import (
+    event_hash_of,
+    is_finished,
+    is_ours,
+    job_result,
+    parse_time,
+    with_what_was_asked,
+)
 
 DIGEST = netstring_digest("source-1", "id-1")
 
@@ -128,3 +139,128 @@ def test_a_job_of_someone_else_can_be_read_too():
     assert result.state is BuildState.CREATED
     assert event_hash_of(foreign) == ""
     assert not is_finished(foreign)
+
+
+@pytest.mark.parametrize(
+    ("labels", "ours"),
+    [
+        ({MANAGED_BY_LABEL: "lambda-builder", EVENT_HASH_LABEL: DIGEST[:32]}, True),
+        ({MANAGED_BY_LABEL: "lambda-builder"}, False),
+        ({MANAGED_BY_LABEL: "helm", EVENT_HASH_LABEL: DIGEST[:32]}, False),
+        ({EVENT_HASH_LABEL: DIGEST[:32]}, False),
+        (None, False),
+    ],
+)
+def test_a_job_is_ours_when_it_says_so_and_names_its_event(labels, ours):
+    assert is_ours(job(labels=labels)) is ours
+
+
+@pytest.mark.parametrize("kind", ["Complete", "Failed"])
+def test_a_job_is_finished_once_it_has_either_end(kind):
+    assert is_finished(job({"conditions": [condition(kind)]}))
+    assert not is_finished(job({"conditions": [condition("Suspended")]}))
+
+
+def test_an_end_without_a_completion_time_is_when_its_condition_came():
+    assert job_result(job({"conditions": [condition("Complete")]})).finished_at == 1767323100.0
+
+
+def test_a_cancel_ends_a_build_when_its_job_was_deleted():
+    assert job_result(job(deletionTimestamp="2026-01-02T03:06:00Z")).finished_at == 1767323160.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reason": "Evicted", "message": "the node is full"}, "the node is full"),
+        ({"reason": "Evicted"}, "Evicted"),
+        ({}, "the Job failed"),
+    ],
+)
+def test_a_failure_is_told_in_the_best_words_there_are(fields, message):
+    error = job_result(job({"conditions": [condition("Failed", **fields)]})).error
+    assert error is not None
+    assert error.message == message
+
+
+@pytest.mark.parametrize("status", [{"succeeded": 1}, {"terminating": 1}, {"failed": 1}])
+def test_a_build_whose_pod_has_ended_does_not_wait_again(status):
+    assert job_result(job(status)).state is BuildState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("spec", "conditions", "message"),
+    [
+        ({"suspend": True}, [], "the Job is suspended"),
+        ({}, [condition("Suspended", message="Job suspended")], "Job suspended"),
+    ],
+)
+def test_a_job_that_somebody_suspended_says_so(spec, conditions, message):
+    error = job_result(job({"conditions": conditions}, spec)).error
+    assert error is not None
+    assert (error.code, error.message) == ("suspended", message)
+
+
+@pytest.mark.parametrize(
+    "annotations", [{}, {"build.notifi.network/event-id": "id-1"}], ids=["none", "half of them"]
+)
+def test_without_the_events_ids_its_identity_is_what_the_label_holds_of_it(annotations):
+    request = job_result(job(annotations=annotations)).request
+    assert request.event_hash == DIGEST[:32]
+    assert request.accepted_at == 0.0
+
+
+def test_a_time_without_a_zone_is_none():
+    assert parse_time("2026-01-02T03:04:05") is None
+
+
+# -- all that was asked for ------------------------------------------------------------------------
+
+ASKED = BuildRequest(
+    event_id="id-1",
+    event_source="source-1",
+    event_type="type-1",
+    parser_id="Ü",
+    third_party_id="A/b",
+    correlation_id="corr",
+    event_hash=DIGEST,
+    job_name="another-name",
+    build_args={"KEY": "ä\ud800"},
+    event=b"too long for a Job",
+)
+
+
+def noted(note: str, **metadata) -> dict:
+    return job(annotations={REQUEST: note}, **metadata)
+
+
+def test_a_build_can_go_again_from_what_its_job_notes():
+    made = noted(ASKED.to_json())
+    request = with_what_was_asked(job_result(made), made).request
+    assert request.build_args == ASKED.build_args
+    assert request.job_name == "build-a-b-0123456789"
+    event = json.loads(request.event.decode("utf-8", "surrogatepass"))
+    assert (event["id"], event["source"], event["type"]) == ("id-1", "source-1", "type-1")
+    assert event["data"]["build_args"] == {"KEY": "ä\ud800"}
+    assert "ä".encode() in request.event
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({"event_id": "id-2"}, {EVENT_HASH_LABEL: DIGEST[:32]}),
+        ({"event_hash": "ab" * 32}, {EVENT_HASH_LABEL: DIGEST[:32]}),
+        ({}, {EVENT_HASH_LABEL: "ab" * 16}),
+        ({}, None),
+    ],
+)
+def test_a_note_of_another_event_is_not_believed(changes, labels):
+    made = noted(replace(ASKED, **changes).to_json(), labels=labels)
+    result = job_result(made)
+    assert with_what_was_asked(result, made) is result
+
+
+def test_a_job_without_a_note_is_shown_as_it_is():
+    result = job_result(job())
+    assert with_what_was_asked(result, job()) is result
+    assert with_what_was_asked(result, job(annotations=None)) is result

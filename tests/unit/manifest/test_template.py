@@ -403,6 +403,20 @@ def test_the_registry_secret_is_mounted_where_the_template_says(template):
     assert [m["name"] for m in without["containers"][0]["volumeMounts"]] == ["w"]
 
 
+def test_what_else_a_template_says_of_its_secret_stays_and_no_mount_is_left_without_one(template):
+    mounts = [{"name": "registry-credentials", "mountPath": "/auth"}]
+    text = changed(
+        pod={
+            "volumes": [{"name": "registry-credentials", "secret": {"defaultMode": 288}}],
+            "initContainers": [{"name": "fetch", "image": "i", "volumeMounts": mounts}],
+        }
+    )
+    with_secret = template(text, registry_secret="push").render(build())["spec"]["template"]["spec"]
+    assert with_secret["volumes"][0]["secret"] == {"defaultMode": 288, "secretName": "push"}
+    without = template(text).render(build())["spec"]["template"]["spec"]
+    assert without["initContainers"][0]["volumeMounts"] == []
+
+
 def test_a_registry_secret_without_a_place_refuses_to_boot(template):
     with pytest.raises(BootError, match="REGISTRY_SECRET is set, but the template has no volume"):
         template(registry_secret="push")
