@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest lint bench soak model lock clean installed installed-dev
+.PHONY: help run test test-newest lint bench soak model mutants lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -41,13 +41,21 @@ soak: installed-dev  ## the long crash loops
 model:               ## every order in which two replicas can fail; needs Debian's spin and gcc
 	$(PYTHON) docs/model/check.py
 
+# mutmut brings a terminal interface with it, so it has a venv of its own.
+mutants:             ## change the code in thousands of ways, each of which a test must notice; hours
+	@$(INSTALL) dev --venv $(VENV)-mutants
+	@$(VENV)-mutants/bin/uv pip install --quiet --system-certs --python $(VENV)-mutants/bin/python \
+		--constraint requirements-dev.lock --editable .[mutants]
+	nice -n 19 $(VENV)-mutants/bin/mutmut run --max-children 1
+	$(VENV)-mutants/bin/mutmut results
+
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
 	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock requirements.lock setup.cfg
 
 clean:               ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache
 
 installed:
