@@ -172,8 +172,7 @@ class Journal:
             raise ValueError(f"{result.state} is no outcome")
         row = result_row(result, self._clock())
         cancelled = result.state is BuildState.CANCELLED
-        messages = self.outbox.rows_of(messages)
-        change = Change(finishes=(row,), messages=messages, durable=cancelled)
+        change = Change(finishes=(row,), messages=self.outbox.rows_of(messages), durable=cancelled)
         try:
             self._writer.queue(change)
         except Refused:

@@ -106,5 +106,5 @@ def _pack(record: JobRecord) -> _Packed:
 
 def _unpack(packed: _Packed) -> JobRecord:
     name, uid, event_hash, target, correlation, state, words, *others = packed
-    error = words and BuildError(*words[:2], words[2] and FailureCategory(words[2]))
+    error = words and BuildError(words[0], words[1], words[2] and FailureCategory(words[2]))
     return JobRecord(name, uid, event_hash, target, correlation, BuildState(state), error, *others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from concurrent.futures import wait
@@ -54,7 +55,7 @@ class BuildCommands:
             raise Refused(
                 RefusalCode.JOURNAL_UNAVAILABLE,
                 f"{build_id!r} is cancelled, but not in the journal yet: a restart may forget it",
-                retry_after=_CANCEL_SECONDS,
+                retry_after=math.ceil(_CANCEL_SECONDS),
             )
         return cancelled
 

@@ -61,7 +61,7 @@ class Answers:
     def faults(self, journal: Journal) -> Iterator[str]:
         """Say what is wrong with what is in ``journal``."""
         found, waiting = read(journal)
-        cancels = {kept.job_name or "" for kept in journal.cancels()}
+        cancels = {kept.job_name or "" for kept in journal.commands()}
         yield from self.broken(found, waiting, cancels)
 
     def broken(

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.answers import Answers
 from tests.crash.disk import Disk
 from tests.crash.loads import assert_nothing_lost, losses, record_load
-from tests.crash.recording import Recording, Rename, Sync, Told, contents
+from tests.crash.recording import Recording, Rename, Step, Sync, Told, contents
 from tests.crash.service_load import record_service
 from tests.programs import needs
 
@@ -52,7 +52,7 @@ def test_what_the_service_answered_outlasts_a_power_cut_at_any_instant(place, ki
 
     assert opened >= 0.9 * count
     assert bool(recording.injected) == bool(strace)
-    without_syncs = [step for step in recording.steps if not isinstance(step, Sync)]
+    without_syncs: list[Step] = [step for step in recording.steps if not isinstance(step, Sync)]
     _, wrong = losses(Recording({}, without_syncs), place, 20, 1, Answers())
     assert wrong, "a loss would not be seen"
 

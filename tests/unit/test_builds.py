@@ -15,7 +15,8 @@ from lambda_builder.builds import (
     BuildRequest,
     BuildResult,
     BuildState,
-    CancelRequest,
+    CommandRequest,
+    FailureCategory,
     Mark,
     Priority,
     fields_marked,
@@ -99,15 +100,15 @@ def test_an_event_of_bytes_that_are_no_unicode_survives_the_journal() -> None:
 
 @given(st.text(), st.none() | st.text())
 def test_a_cancel_survives_the_journal(text: str, target: str | None) -> None:
-    request = CancelRequest(
+    request = CommandRequest(
         event_id=text, event_source="s", event_type="t", correlation_id="c", job_name=target
     )
-    assert CancelRequest.from_json(request.to_json()) == request
+    assert CommandRequest.from_json(request.to_json()) == request
 
 
 def test_a_cancel_of_another_version_is_read_as_far_as_it_is_known() -> None:
     text = '{"event_id":"1","event_source":"s","event_type":"t","correlation_id":"c","new":1}'
-    assert CancelRequest.from_json(text).event_hash == netstring_digest("s", "1")
+    assert CommandRequest.from_json(text).event_hash == netstring_digest("s", "1")
 
 
 def test_the_log_names_a_build_by_its_ids_and_trace() -> None:
@@ -143,10 +144,11 @@ def test_a_build_is_shown_with_every_field_of_the_contract() -> None:
         request=request,
         state=BuildState.FAILED,
         attempts=2,
-        error=BuildError("job_failed", "no"),
+        error=BuildError("job_failed", "no", FailureCategory.DISK),
         job_uid="uid",
         namespace="ns",
         image="i",
+        image_digest="sha256:d",
         created_at=2.0,
         started_at=3.0,
         finished_at=4.0,
@@ -159,11 +161,13 @@ def test_a_build_is_shown_with_every_field_of_the_contract() -> None:
         "namespace": "ns",
         "attempts": 2,
         "error": {"code": "job_failed", "message": "no"},
+        "failure_category": "disk",
         "event": {"id": "1", "source": "s", "type": "t"},
         "third_party_id": "c",
         "parser_id": "p",
         "priority": "high",
         "image": "i",
+        "image_digest": "sha256:d",
         "accepted_at": "1970-01-01T00:00:01.500Z",
         "created_at": "1970-01-01T00:00:02.000Z",
         "started_at": "1970-01-01T00:00:03.000Z",

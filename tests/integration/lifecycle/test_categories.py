@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from lambda_builder.devcluster import Fault
@@ -69,7 +71,15 @@ def counted(replica):
     return {category: value for category, value in values.items() if value}
 
 
-def annotations(cluster, request):
+def has_counted(replica, expected):
+    return counted(replica) == expected
+
+
+def has_state(replica, request, state):
+    return replica.state(request) == state
+
+
+def annotations_of(cluster, request):
     return cluster.job(request.job_name)["metadata"]["annotations"]
 
 
@@ -87,7 +97,9 @@ def test_a_failure_has_its_category_in_the_result_the_count_and_on_the_job(
     wait_until(lambda: category(replica, request), "the category")
     assert category(replica, request) == expected
     assert counted(replica) == {expected: 1}
-    wait_until(lambda: annotations(cluster, request).get(FAILURE_CATEGORY) == expected, "the note")
+    wait_until(
+        lambda: annotations_of(cluster, request).get(FAILURE_CATEGORY) == expected, "the note"
+    )
 
 
 @quick_jobs
@@ -130,7 +142,7 @@ def test_the_digest_of_what_was_pushed_is_in_the_result_and_on_the_job(cluster, 
     wait_until(lambda: replica.result(request).image_digest, "the digest")
     digest = replica.result(request).image_digest
     assert len(digest) == len("sha256:") + 64
-    wait_until(lambda: annotations(cluster, request).get(IMAGE_DIGEST) == digest, "the note")
+    wait_until(lambda: annotations_of(cluster, request).get(IMAGE_DIGEST) == digest, "the note")
 
 
 def test_another_replica_knows_category_and_digest_from_the_job_after_its_pods_are_gone(
@@ -138,11 +150,11 @@ def test_another_replica_knows_category_and_digest_from_the_job_after_its_pods_a
 ):
     failing, good = replica.create(builds, "id-1"), replica.create(builds, "id-2")
     for request in (failing, good):
-        wait_until(lambda r=request: replica.state(r) == "running", "the builds to run")
+        wait_until(partial(has_state, replica, request, "running"), "the builds to run")
     cluster.finish_job(failing.job_name, succeeded=False, exit_code=137, reason="OOMKilled")
     cluster.finish_job(good.job_name)
-    wait_until(lambda: FAILURE_CATEGORY in annotations(cluster, failing), "the category's note")
-    wait_until(lambda: IMAGE_DIGEST in annotations(cluster, good), "the digest's note")
+    wait_until(lambda: FAILURE_CATEGORY in annotations_of(cluster, failing), "the category's note")
+    wait_until(lambda: IMAGE_DIGEST in annotations_of(cluster, good), "the digest's note")
     for pod in client.request("list_pods", "GET", "/api/v1/namespaces/knative-lambda/pods")[
         "items"
     ]:
@@ -158,10 +170,10 @@ def test_every_replica_counts_each_failure_once(cluster, builds, new_replica, re
     other = new_replica()
     requests = [replica.create(builds, f"id-{number}") for number in range(5)]
     for request in requests:
-        wait_until(lambda r=request: replica.state(r) == "running", "the builds to run")
+        wait_until(partial(has_state, replica, request, "running"), "the builds to run")
         cluster.finish_job(request.job_name, succeeded=False, exit_code=1)
     for each in (replica, other):
-        wait_until(lambda e=each: counted(e) == {"dockerfile": 5}, "all to be counted")
+        wait_until(partial(has_counted, each, {"dockerfile": 5}), "all to be counted")
         assert each.finished("failed") == 5
 
 
@@ -173,7 +185,7 @@ def test_a_failure_that_nothing_is_known_of_is_counted_as_unknown_though_its_job
     cluster.add_fault(Fault("status", resource="pods", status=403))
     cluster.finish_job(request.job_name, succeeded=False, exit_code=1)
     wait_until(lambda: counted(replica) == {"unknown": 1}, "the count")
-    assert FAILURE_CATEGORY not in annotations(cluster, request)
+    assert FAILURE_CATEGORY not in annotations_of(cluster, request)
     jobs.delete_job(request.job_name)
     wait_until(lambda: cluster.job(request.job_name) is None, "the Job to go")
     assert counted(replica) == {"unknown": 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lambda_builder.builds import BuildError
+from lambda_builder.builds import BuildError, FailureCategory
 from lambda_builder.errors import FailureReason, Permanent
 from lambda_builder.kube.pod_diagnosis import PodDiagnosis, problem_of
 
@@ -70,8 +70,8 @@ def refusal(message, uid="uid-1", at="2026-10-02T08:00:00Z", **fields):
         ("ErrImagePull", "image_pull_failed", "image_pull"),
         ("ImagePullBackOff", "image_pull_failed", "image_pull"),
         ("InvalidImageName", "invalid_image_name", "image_pull"),
-        ("CreateContainerConfigError", "create_container_config_error", "platform"),
-        ("RunContainerError", "run_container_error", "platform"),
+        ("CreateContainerConfigError", "create_container_config_error", FailureCategory.PLATFORM),
+        ("RunContainerError", "run_container_error", FailureCategory.PLATFORM),
     ],
 )
 def test_a_container_that_cannot_start_is_in_trouble(reason, code, category):
@@ -102,7 +102,7 @@ def test_a_pod_that_no_node_has_room_for_says_so():
         "message": "0/3 nodes are available: insufficient cpu",
     }
     problem = problem_of(pod(conditions=[condition]))
-    assert problem == BuildError("unschedulable", condition["message"], "platform")
+    assert problem == BuildError("unschedulable", condition["message"], FailureCategory.PLATFORM)
 
 
 def test_refused_pods_are_told_by_their_newest_event_without_their_random_name():
@@ -116,7 +116,7 @@ def test_refused_pods_are_told_by_their_newest_event_without_their_random_name()
         "uid-1": BuildError(
             "failed_create",
             'Error creating: pods "build-x-…" is forbidden: exceeded quota: pods',
-            "quota",
+            FailureCategory.QUOTA,
         )
     }
 

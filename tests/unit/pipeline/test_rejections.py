@@ -74,9 +74,10 @@ def test_a_rejection_is_told_where_there_is_a_sink() -> None:
 @pytest.mark.parametrize("form", ["binary", "structured", "batch"])
 def test_the_rejection_of_an_upstream_event_is_told_in_its_family(form: str) -> None:
     kept, _, outbox = rejections(sink=True)
-    event = {"type": "io.knative.lambda.command.build.start", "data": {}}
+    event_type = "io.knative.lambda.command.build.start"
+    event = {"type": event_type, "data": {}}
     if form == "binary":
-        add(kept, b"{}", Ce_Type=event["type"])
+        add(kept, b"{}", Ce_Type=event_type)
     else:
         add(kept, json.dumps(event if form == "structured" else [1, event]).encode())
     (message,) = outbox.due(2e9, 10, "sink")
