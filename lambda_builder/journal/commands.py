@@ -23,7 +23,7 @@ def kept(requests: Sequence[CommandRequest]) -> Change:
 
 def over(event_hash: str) -> Change:
     """Return the change that forgets a command."""
-    return Change(commands_over=(plain(event_hash),))
+    return Change(commands_over=((plain(event_hash),),))
 
 
 def read(lookups: Lookups) -> list[CommandRequest]:

@@ -121,7 +121,7 @@ class DiskOutbox(News):
 
     def delivered(self, message_id: str) -> None:
         """See ``Outbox.delivered``."""
-        self._settle(plain(message_id), Change(delivered=(plain(message_id),)))
+        self._settle(plain(message_id), Change(delivered=((plain(message_id),),)))
 
     def failed(self, message_id: str, next_at: float) -> None:
         """See ``Outbox.failed``."""
@@ -154,7 +154,7 @@ class DiskOutbox(News):
     def _note(self, change: Change) -> None:
         with self._lock:
             self._unwritten.subtract(row[_DESTINATION] for row in change.messages)
-            for message_id in (*change.delivered, *(failed[0] for failed in change.failed)):
+            for message_id, *_ in (*change.delivered, *change.failed):
                 self._gone[message_id] -= 1
                 if not self._gone[message_id]:
                     del self._gone[message_id]

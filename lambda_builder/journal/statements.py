@@ -21,36 +21,57 @@ _ROWS_PER_STATEMENT = 32
 _ID, _DESTINATION, _KEY = range(3)
 """Where these stand in a message's row."""
 
+_INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
+# A finish brings its request, so that it is kept even if the row was lost to a damaged page.
+_SET_OUTCOME = (
+    _INSERT_BUILDS,
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (event_hash) DO UPDATE SET job_name = excluded.job_name,"
+    " attempts = excluded.attempts, state = excluded.state, outcome = excluded.outcome,"
+    " settled_at = excluded.settled_at",
+)
 _NEW = "(?, ?, ?, ?, ?, 0, 'queued', NULL, ?, NULL)"
 _BEGIN_AGAIN = (
     " ON CONFLICT (event_hash) DO UPDATE SET seq = excluded.seq, job_name = excluded.job_name,"
     " correlation_id = excluded.correlation_id, request = excluded.request, attempts = 0,"
     " state = 'queued', outcome = NULL, accepted_at = excluded.accepted_at, settled_at = NULL"
 )
-_INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
-
-# A finish brings its request, so that it is kept even if the row was lost to a damaged page.
-_FINISHED = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SET_OUTCOME = (
-    " ON CONFLICT (event_hash) DO UPDATE SET job_name = excluded.job_name,"
-    " attempts = excluded.attempts, state = excluded.state, outcome = excluded.outcome,"
-    " settled_at = excluded.settled_at"
-)
-
-# Nothing of a key is due before its first message, so that due_at alone finds what is.
-_MESSAGE = (
-    "(?, ?, ?, ?, ?, ?, 0, max(?, ifnull("
-    "(SELECT max(due_at) FROM outbox WHERE destination = ? AND key = ?), 0)))"
-)
-_REPLACE_MESSAGE = (
-    " ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, body = excluded.body"
-)
+_BULK = {
+    "finishes": _SET_OUTCOME,
+    "turned_away": _SET_OUTCOME,
+    "forgets": (f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")"),
+    "commands_over": ("DELETE FROM commands WHERE event_hash IN (", "?", ")"),
+    "delivered": (
+        "DELETE FROM outbox WHERE id IN (",
+        "?",
+        ") RETURNING CASE destination WHEN 'sink' THEN length(headers) + length(body) ELSE 0 END",
+    ),
+    # Nothing of a key is due before its first message, so that due_at alone finds what is.
+    "messages": (
+        f"INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES ",
+        "(?, ?, ?, ?, ?, ?, 0, max(?, ifnull("
+        "(SELECT max(due_at) FROM outbox WHERE destination = ? AND key = ?), 0)))",
+        " ON CONFLICT (id) DO UPDATE SET headers = excluded.headers, body = excluded.body",
+    ),
+    "attempts": (
+        "UPDATE builds SET attempts = new.column2 FROM (VALUES ",
+        "(?, ?)",
+        f") AS new WHERE builds.event_hash = new.column1 AND {OPEN}",
+    ),
+    # A build that is open already keeps its place and its attempts.
+    "records": (_INSERT_BUILDS, _NEW, f"{_BEGIN_AGAIN} WHERE builds.state <> 'queued'"),
+    "reopens": (_INSERT_BUILDS, _NEW, _BEGIN_AGAIN),
+    "commands": (
+        "INSERT INTO commands (event_hash, request) VALUES ",
+        "(?, ?)",
+        " ON CONFLICT (event_hash) DO NOTHING",
+    ),
+}
+"""What is written of changes, in this order: a statement's beginning, one row's part, its end."""
+_NUMBERED = ("finishes", "turned_away", "records", "reopens")
 _PUT_OFF = (
     "UPDATE outbox SET due_at = ? WHERE (destination, key) ="
     " (SELECT destination, key FROM outbox WHERE id = ?)"
-)
-_DELETED_BYTES = (
-    ") RETURNING CASE destination WHEN 'sink' THEN length(headers) + length(body) ELSE 0 END"
 )
 _COUNT_FAILURE = "UPDATE outbox SET attempts = attempts + 1 WHERE id = ?"
 
@@ -73,65 +94,37 @@ class Statements:
 
     def of(self, changes: Sequence[Change]) -> list[Statement]:
         """Return the statements that write ``changes``."""
-        return [*self._ends(changes), *self._outbox(changes), *self._begins(changes)]
+        statements: list[Statement] = []
+        for part, (head, values, tail) in _BULK.items():
+            statements += _bulk(head, values, tail, self._rows(part, changes))
+        for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
+            statements += [(_PUT_OFF, (next_at, message_id)), (_COUNT_FAILURE, (message_id,))]
+        return statements
 
-    def _ends(self, changes: Sequence[Change]) -> Iterator[Statement]:
-        finishes = [
-            self._numbered(row)
-            for change in changes
-            for row in (*change.finishes, *change.turned_away)
-        ]
-        yield from _bulk(_INSERT_BUILDS, _FINISHED, _SET_OUTCOME, finishes)
-        forgets = [(event_hash,) for change in changes for event_hash in change.forgets]
-        yield from _bulk(f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")", forgets)
+    def _rows(self, part: str, changes: Sequence[Change]) -> list[Row]:
+        if part == "messages":
+            return self._messages(changes)
+        rows: list[Row] = [row for change in changes for row in getattr(change, part)]
+        if part in _NUMBERED:
+            rows = [(number, *row) for number, row in enumerate(rows, start=self._build_seq + 1)]
+            self._build_seq += len(rows)
+        return rows
 
-        over = [(event_hash,) for change in changes for event_hash in change.commands_over]
-        yield from _bulk("DELETE FROM commands WHERE event_hash IN (", "?", ")", over)
-
-    def _outbox(self, changes: Sequence[Change]) -> Iterator[Statement]:
-        delivered = [(message_id,) for change in changes for message_id in change.delivered]
-        yield from _bulk("DELETE FROM outbox WHERE id IN (", "?", _DELETED_BYTES, delivered)
+    def _messages(self, changes: Sequence[Change]) -> list[Row]:
         now = self._clock()
-        messages = [
+        rows = [
             (number, *row, now, row[_DESTINATION], row[_KEY])
             for number, row in enumerate(_undelivered(changes), start=self._message_seq + 1)
         ]
-        self._message_seq += len(messages)
-        insert = f"INSERT INTO outbox ({OUTBOX_COLUMNS}) VALUES "
-        yield from _bulk(insert, _MESSAGE, _REPLACE_MESSAGE, messages)
-        for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
-            yield _PUT_OFF, (next_at, message_id)
-            yield _COUNT_FAILURE, (message_id,)
-
-    def _begins(self, changes: Sequence[Change]) -> Iterator[Statement]:
-        attempts = [row for change in changes for row in change.attempts]
-        yield from _bulk(
-            "UPDATE builds SET attempts = new.column2 FROM (VALUES ",
-            "(?, ?)",
-            f") AS new WHERE builds.event_hash = new.column1 AND {OPEN}",
-            attempts,
-        )
-        # A build that is open already keeps its place and its attempts.
-        records = [self._numbered(row) for change in changes for row in change.records]
-        yield from _bulk(
-            _INSERT_BUILDS, _NEW, f"{_BEGIN_AGAIN} WHERE builds.state <> 'queued'", records
-        )
-        reopens = [self._numbered(row) for change in changes for row in change.reopens]
-        yield from _bulk(_INSERT_BUILDS, _NEW, _BEGIN_AGAIN, reopens)
-        commands = [row for change in changes for row in change.commands]
-        insert = "INSERT INTO commands (event_hash, request) VALUES "
-        yield from _bulk(insert, "(?, ?)", " ON CONFLICT (event_hash) DO NOTHING", commands)
-
-    def _numbered(self, row: Sequence[Any]) -> Sequence[Any]:
-        self._build_seq += 1
-        return (self._build_seq, *row)
+        self._message_seq += len(rows)
+        return rows
 
 
 def _undelivered(changes: Sequence[Change]) -> list[Row]:
     """Return the messages that nobody took back after they were put."""
     messages: dict[str, Row] = {}
     for change in changes:
-        for message_id in change.delivered:
+        for (message_id,) in change.delivered:
             messages.pop(message_id, None)
         for row in change.messages:
             messages[row[_ID]] = row

@@ -188,7 +188,7 @@ class Journal:
         After ``close`` it stays, and is replayed.
         """
         with contextlib.suppress(Refused):
-            self._writer.queue(Change(forgets=(plain(event_hash),)))
+            self._writer.queue(Change(forgets=((plain(event_hash),),)))
 
     def reopen(self, request: BuildRequest) -> None:
         """Record that a build with an outcome goes again, as if new; returns when on the disk."""

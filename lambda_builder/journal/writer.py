@@ -11,10 +11,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import structlog
 
-from lambda_builder.journal.changes import Change, Ticket, unavailable
+from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.committer import Committer, Verdict
 from lambda_builder.journal.sqlite_errors import DISK_FULL
 
@@ -77,21 +78,27 @@ class Writer:
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``); then nothing of it is kept.
         """
-        ticket = change.ticket = Ticket()
+        ticket = change.ticket = Future()
         self.queue(change)
-        if not ticket.wait(_STUCK_SECONDS):
+        try:
+            ticket.result(_STUCK_SECONDS)
+        except TimeoutError:
             self._withdraw(change)
             # The writer has it: whether it is on the disk is known when the disk answers.
-            ticket.wait(None)
+            ticket.result()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued before is in the file; False when time was up.
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``) once the journal is closed.
         """
-        ticket = Ticket()
+        ticket: Future[None] = Future()
         self.queue(Change(ticket=ticket, patient=True))
-        return ticket.wait(timeout)
+        try:
+            ticket.result(timeout)
+        except TimeoutError:
+            return False
+        return True
 
     def close(self, timeout: float) -> bool:
         """Write what is left and end the thread; False when that did not succeed.

@@ -78,7 +78,7 @@ def test_an_outcome_goes_in_before_what_begins_again(committer, database):
 def test_a_forgotten_build_can_be_recorded_again_in_the_same_batch(committer, database):
     committer.commit([recording(1), recording(2)])
 
-    committer.commit([recording(1), Change(forgets=[make_request(1).event_hash])])
+    committer.commit([recording(1), Change(forgets=[(make_request(1).event_hash,)])])
 
     assert events(database) == ["correlation-2", "correlation-1"]
 
@@ -100,14 +100,14 @@ def test_batches_of_any_size_are_written_whole(committer, database, size):
     rows = database.fetch("SELECT attempts FROM builds ORDER BY seq")
     assert [attempts for (attempts,) in rows] == list(range(1, size + 1))
     assert database.fetch("SELECT count(*) FROM outbox") == [(size,)]
-    committer.commit([Change(delivered=[f"message-{number}"]) for number in range(size)])
+    committer.commit([Change(delivered=[(f"message-{number}",)]) for number in range(size)])
     assert database.fetch("SELECT count(*) FROM outbox") == [(0,)]
 
 
 def test_a_message_taken_back_in_the_batch_that_puts_it_is_gone(committer, database):
     put = Change(messages=[message_row(make_message(1)), message_row(make_message(2))])
 
-    committer.commit([put, Change(delivered=["message-1"])])
+    committer.commit([put, Change(delivered=[("message-1",)])])
 
     assert database.fetch("SELECT id FROM outbox") == [("message-2",)]
 
@@ -116,7 +116,7 @@ def test_a_message_put_again_in_the_batch_that_took_it_back_is_there(committer, 
     put = Change(messages=[message_row(make_message(1))])
     committer.commit([put])
 
-    committer.commit([Change(delivered=["message-1"]), put])
+    committer.commit([Change(delivered=[("message-1",)]), put])
 
     assert database.fetch("SELECT id FROM outbox") == [("message-1",)]
 
