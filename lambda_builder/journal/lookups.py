@@ -10,10 +10,17 @@ from typing import Any
 
 import structlog
 
-from lambda_builder.builds import BuildResult
+from lambda_builder.builds import BuildResult, CommandRequest
 from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.database import Database
-from lambda_builder.journal.rows import RESULT_COLUMNS, Unreadable, plain, request_of, result_of
+from lambda_builder.journal.rows import (
+    RESULT_COLUMNS,
+    Unreadable,
+    command_of,
+    plain,
+    request_of,
+    result_of,
+)
 from lambda_builder.journal.schema import OPEN, SETTLED
 from lambda_builder.journal.sqlite_errors import describe, is_damage
 from lambda_builder.journal.values import OpenBuild
@@ -40,21 +47,30 @@ _BUILDS_AFTER = f"SELECT seq, request, attempts {_OPEN_AFTER}"
 
 
 class Lookups:
-    """Reads builds; thread-safe. Every method raises ``Refused`` (``JOURNAL_UNAVAILABLE``)."""
+    """The half of the journal that reads; thread-safe.
+
+    Every method raises ``Refused`` (``JOURNAL_UNAVAILABLE``).
+    """
 
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
+        self._last_seq = 0
+        """Of what an earlier process left."""
 
-    def open_builds(self, after_seq: int, up_to_seq: int, limit: int) -> list[OpenBuild]:
-        """Return open builds numbered above ``after_seq``; empty means there are no more.
+    def open_builds(
+        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
+    ) -> list[OpenBuild]:
+        """Return builds that an earlier process left open, in the order of acceptance.
 
-        At most 8 MiB of them, or one.
+        Those recorded since ``open`` have higher numbers and are not among them, unless
+        ``up_to_seq`` says so. At most 8 MiB of them, or one; empty means there are no more.
         """
+        last = self._last_seq if up_to_seq is None else up_to_seq
         builds: list[OpenBuild] = []
         while not builds:
-            sizes = self.fetch(_SIZES_AFTER, (after_seq, up_to_seq, limit))
-            rows = self.fetch(_BUILDS_AFTER, (after_seq, up_to_seq, _page(sizes)))
+            sizes = self._fetch(_SIZES_AFTER, (after_seq, last, limit))
+            rows = self._fetch(_BUILDS_AFTER, (after_seq, last, _page(sizes)))
             if not rows:
                 break
             after_seq = rows[-1][0]
@@ -64,41 +80,45 @@ class Lookups:
         return builds
 
     def find(self, event_hash: str) -> BuildResult | None:
-        """Return the build of an event."""
-        return next(iter(_results(self.fetch(_BY_HASH, (plain(event_hash),)))), None)
+        """Return the build of an event; an open one is ``queued``."""
+        return next(iter(_results(self._fetch(_BY_HASH, (plain(event_hash),)))), None)
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
-        """Return the builds with this Job name or correlation ID, newest first."""
+        """Return the builds with this Job name or correlation ID, newest first, at most 500."""
         name = plain(build_id)
-        return _results(self.fetch(_BY_ID, (name, name, _FOUND_MAX)))
+        return _results(self._fetch(_BY_ID, (name, name, _FOUND_MAX)))
 
-    def finished(self, states: Sequence[str], limit: int) -> list[BuildResult]:
+    def finished(self, *, states: Sequence[str], limit: int) -> list[BuildResult]:
         """Return builds with an outcome in one of ``states``, newest outcome first.
 
-        Without their events, of which no more than 8 MiB, or one, are in memory at a time.
+        Without their events, which may be more than memory holds: ``find`` returns one with its.
+        No more than 8 MiB of them, or one, are in memory at a time.
         """
         query = _SIZES_BY_STATE % _marks(states)
-        sizes = self.fetch(query, (*map(str, states), limit))
+        sizes = self._fetch(query, (*map(str, states), limit))
         results: list[BuildResult] = []
         while sizes:
             count = _page(sizes[:_PAGE_ROWS])
             page, sizes = [seq for seq, _ in sizes[:count]], sizes[count:]
-            found = _results(self.fetch(_BY_SEQ % _marks(page), page))
+            found = _results(self._fetch(_BY_SEQ % _marks(page), page))
             results += (result.but(request=result.request.without_event()) for result in found)
         return results
 
-    def counts(self) -> tuple[int, int]:
+    def commands(self) -> list[CommandRequest]:
+        """Return the commands that are kept, oldest first."""
+        requests = []
+        for seq, text in self._fetch("SELECT seq, request FROM commands ORDER BY seq"):
+            with _tolerance(seq=seq):
+                requests.append(command_of(text))
+        return requests
+
+    def _counts(self) -> tuple[int, int]:
         """Return how many builds are open, and how many settled."""
-        ((open_rows,),) = self.fetch(f"SELECT count(*) FROM builds WHERE {OPEN}")
-        ((settled,),) = self.fetch(f"SELECT count(*) FROM builds WHERE {SETTLED}")
+        ((open_rows,),) = self._fetch(f"SELECT count(*) FROM builds WHERE {OPEN}")
+        ((settled,),) = self._fetch(f"SELECT count(*) FROM builds WHERE {SETTLED}")
         return open_rows, settled
 
-    def last_seq(self) -> int:
-        """Return the highest number of a build."""
-        ((seq,),) = self.fetch("SELECT ifnull(max(seq), 0) FROM builds")
-        return int(seq)
-
-    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a query; when it meets damage, the file is checked, and rebuilt, afterwards."""
         try:
             return self._database.fetch(sql, parameters)

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    CommandRequest,
+)
 from lambda_builder.journal.values import OutboxMessage
 
 Row = tuple[Any, ...]
@@ -24,7 +30,7 @@ MESSAGE_COLUMNS = "destination, key, headers, body, id, attempts"
 
 
 class Unreadable(Exception):
-    """A row that holds no build of any version known here."""
+    """A row that holds nothing of any version known here."""
 
 
 def plain(text: str) -> str:
@@ -94,6 +100,19 @@ def result_of(row: Sequence[Any]) -> BuildResult:
 
 def _error_of(code: str, message: str) -> BuildError:
     return BuildError(code, message)
+
+
+def command_row(request: CommandRequest) -> Row:
+    """Return (event_hash, request)."""
+    return plain(request.event_hash), request.to_json().encode("utf-8", "surrogatepass")
+
+
+def command_of(text: bytes) -> CommandRequest:
+    """Read a command's request; raises ``Unreadable``."""
+    try:
+        return CommandRequest.from_json(text)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"command: {error!r}") from error
 
 
 def message_row(message: OutboxMessage) -> Row:

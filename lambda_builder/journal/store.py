@@ -14,7 +14,6 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal import commands
 from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.committer import Committer
 from lambda_builder.journal.database import Database
@@ -24,10 +23,10 @@ from lambda_builder.journal.lock import JournalLock
 from lambda_builder.journal.lookups import Lookups
 from lambda_builder.journal.outbox import DiskOutbox
 from lambda_builder.journal.room import Room
-from lambda_builder.journal.rows import plain, request_row, result_row
+from lambda_builder.journal.rows import command_row, plain, request_row, result_row
 from lambda_builder.journal.sqlite_errors import DISK_FULL, describe
 from lambda_builder.journal.statements import Statements
-from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
+from lambda_builder.journal.values import OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 
 _HOLDER_PATIENCE_SECONDS = 3.0
@@ -36,7 +35,7 @@ _LEAST_FREE_BYTES = 128 * 1024
 """Less than SQLite needs beside the file to open it."""
 
 
-class Journal:
+class Journal(Lookups):
     """What was accepted, on disk before it is answered; thread-safe, for one process.
 
     ``open`` comes first. Settled builds are kept for ``keep_seconds``, at most ``keep_max``.
@@ -56,20 +55,17 @@ class Journal:
         self._path = path
         self._clock = clock
         self._lock = JournalLock(path)
-        self._database = Database(path)
+        database = Database(path)
         room = Room(path.parent)
         self._housekeeping = Housekeeping(
             keep_seconds, keep_max, log_bytes=room.reserve // 4, clock=clock
         )
         self._due_clock = DueClock(clock, timer)
         statements = Statements(clock=self._due_clock)
-        self._committer = Committer(self._database, statements, self._housekeeping, room)
-        self._writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
-        self._lookups = Lookups(self._database, self._writer)
-        self.outbox = DiskOutbox(
-            self._lookups.fetch, self._writer.queue, self._writer.write, clock=self._due_clock
-        )
-        self._last_seq = 0
+        self._committer = Committer(database, statements, self._housekeeping, room)
+        writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
+        super().__init__(database, writer)
+        self.outbox = DiskOutbox(self._fetch, writer.queue, writer.write, clock=self._due_clock)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -132,7 +128,7 @@ class Journal:
             "moved_aside": self._database.moved_aside,
         }
         with contextlib.suppress(Refused):
-            numbers["open"], numbers["settled"] = self._lookups.counts()
+            numbers["open"], numbers["settled"] = self._counts()
             numbers["outbox"] = self.outbox.pending()
         return numbers
 
@@ -196,52 +192,21 @@ class Journal:
 
     def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Keep commands, all or none, until ``drop_command``; returns when they are on the disk."""
-        self._writer.write(commands.kept(requests))
+        rows = [command_row(request) for request in requests]
+        self._writer.write(Change(commands=rows, durable=True))
 
     def drop_command(self, event_hash: str) -> None:
         """Forget a command; does not wait. After ``close`` it stays, and is carried out again."""
         with contextlib.suppress(Refused):
-            self._writer.queue(commands.over(event_hash))
-
-    # -- reading -------------------------------------------------------------------------------
-
-    def open_builds(
-        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
-    ) -> list[OpenBuild]:
-        """Return builds that an earlier process left open, in the order of acceptance.
-
-        Those recorded since ``open`` have higher numbers and are not among them, unless
-        ``up_to_seq`` says so. Empty means there are no more.
-        """
-        last = self._last_seq if up_to_seq is None else up_to_seq
-        return self._lookups.open_builds(after_seq, last, limit)
-
-    def find(self, event_hash: str) -> BuildResult | None:
-        """Return the build of an event; an open one is ``queued``."""
-        return self._lookups.find(event_hash)
-
-    def find_by_id(self, build_id: str) -> list[BuildResult]:
-        """Return the builds with this Job name or correlation ID, newest first, at most 500."""
-        return self._lookups.find_by_id(build_id)
-
-    def finished(self, *, states: Sequence[str], limit: int) -> list[BuildResult]:
-        """Return builds with an outcome in one of ``states``, newest outcome first.
-
-        Without their events, which may be more than memory holds: ``find`` returns one with its.
-        """
-        return self._lookups.finished(states, limit)
-
-    def commands(self) -> list[CommandRequest]:
-        """Return the commands that are kept, oldest first."""
-        return commands.read(self._lookups)
+            self._writer.queue(Change(commands_over=((plain(event_hash),),)))
 
     # -- opening -------------------------------------------------------------------------------
 
     def _report(self) -> OpenReport:
-        ((latest_due,),) = self._lookups.fetch("SELECT ifnull(max(due_at), 0) FROM outbox")
+        ((latest_due,),) = self._fetch("SELECT ifnull(max(due_at), 0) FROM outbox")
         self._due_clock.set_to(latest_due)
-        open_rows, _ = self._lookups.counts()
-        last_seq = self._lookups.last_seq()
+        ((last_seq,),) = self._fetch("SELECT ifnull(max(seq), 0) FROM builds")
+        open_rows, _ = self._counts()
         structlog.get_logger().info("journal_opened", journal=str(self._path), open=open_rows)
         return OpenReport(open_rows, last_seq)
 

@@ -413,7 +413,7 @@ def test_ended_builds_are_read_without_their_events_and_few_of_them_at_a_time(pa
             journal.finish(make_result(number, BuildState.DEAD, request=make_request(number)))
         assert journal.flush(10.0)
 
-        fetch, largest = journal._lookups.fetch, [0]
+        fetch, largest = journal._fetch, [0]
 
         def watched(sql, parameters=()):
             rows = fetch(sql, parameters)
@@ -421,7 +421,7 @@ def test_ended_builds_are_read_without_their_events_and_few_of_them_at_a_time(pa
             largest[0] = max(largest[0], sum(sizes))
             return rows
 
-        monkeypatch.setattr(journal._lookups, "fetch", watched)
+        monkeypatch.setattr(journal, "_fetch", watched)
         ended = journal.finished(states=["dead"], limit=11)
         assert [result.request.event_id for result in ended] == [
             f"id-{n}" for n in range(11, 0, -1)

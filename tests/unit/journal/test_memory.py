@@ -145,8 +145,8 @@ def test_both_journals_have_the_same_methods():
     def methods(kind):
         return {
             name: [*inspect.signature(value).parameters]
-            for name, value in vars(kind).items()
-            if inspect.isfunction(value) and not name.startswith("_")
+            for name, value in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
         }
 
     assert methods(NoJournal) == methods(Journal)
