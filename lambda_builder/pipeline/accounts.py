@@ -60,10 +60,6 @@ class Accounts(Generic[T]):
         self._unfinished[entry.order] = entry
         self.accepted += 1
 
-    def swap(self, entry: Entry[T]) -> None:
-        """Let ``entry`` stand for the one at its place."""
-        self._unfinished[entry.order] = entry
-
     def hold(self, entry: Entry[T]) -> None:
         """Note that a waiting entry is given out."""
         self._held[entry.order] = entry

@@ -37,12 +37,13 @@ class Entry(Generic[T]):
     ready_at: float = 0.0
     """When it may leave, on the queue's clock."""
     holder: threading.Thread | None = None
-    removed: bool = False
+    number: int = -1
+    """Of the place at which it waits; where it waited before, others stand."""
 
 
 _Place = tuple[float, int, int, Entry[T]]
-"""An entry with what it is sorted by: a time, its order, and a number of its own: an entry that was
-taken out and put back has a twin here with the same time and order."""
+"""An entry with what it is sorted by: a time, its order, and the number of this place. What is
+taken out leaves its place behind, and has another with the same time and order once put back."""
 
 
 class Ordering(Generic[T]):
@@ -99,7 +100,7 @@ class Ordering(Generic[T]):
         self._wake(now)
         entry = self._entries.pop(key, None)
         if entry is not None:
-            entry.removed = True
+            entry.number = -1
             self.size -= entry.size
             self._late -= entry.ready_at > now
             self._removed += 1
@@ -117,9 +118,10 @@ class Ordering(Generic[T]):
         return self._late
 
     def _place(self, entry: Entry[T], now: float) -> None:
+        entry.number = next(self._numbers)
         if entry.ready_at > now:
             self._late += 1
-            heapq.heappush(self._delayed, (entry.ready_at, entry.order, next(self._numbers), entry))
+            heapq.heappush(self._delayed, (entry.ready_at, entry.order, entry.number, entry))
             return
         tenant = entry.tenant if self._fair else ""
         if tenant not in self._due:
@@ -127,12 +129,12 @@ class Ordering(Generic[T]):
             self._turns.append(tenant)
         # A sum that never changes ages whoever waits, without anybody looking after it.
         rank = entry.queued_at + entry.priority * PRIORITY_SECONDS
-        heapq.heappush(self._due[tenant], (rank, entry.order, next(self._numbers), entry))
+        heapq.heappush(self._due[tenant], (rank, entry.order, entry.number, entry))
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
-            entry = heapq.heappop(self._delayed)[-1]
-            if not entry.removed:
+            *_, number, entry = heapq.heappop(self._delayed)
+            if entry.number == number:
                 self._late -= 1
                 self._place(entry, now)
 
@@ -147,7 +149,7 @@ class Ordering(Generic[T]):
 
 def _pop_live(heap: list[_Place[T]]) -> Entry[T] | None:
     while heap:
-        entry = heapq.heappop(heap)[-1]
-        if not entry.removed:
+        *_, number, entry = heapq.heappop(heap)
+        if entry.number == number:
             return entry
     return None

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TypeVar
 
 from lambda_builder.pipeline.accounts import MAX_RETRY_AFTER, Accounts, QueueSnapshot
@@ -172,13 +171,9 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """Take a waiting or delayed entry out by its key; it is then held by the caller."""
         with self.mutex:
             entry = self._waiting.remove(key, self._clock())
-            if entry is None:
-                return None
-            # What was taken out of turn is never shown again, so that it may come back as another.
-            held = replace(entry, removed=False)
-            self._accounts.swap(held)
-            self._hold(held)
-            return held
+            if entry is not None:
+                self._hold(entry)
+            return entry
 
     def finish(self, entry: Entry[T], outcome: str) -> None:
         """Count a held entry as finished with ``outcome``."""
