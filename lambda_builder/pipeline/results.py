@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from lambda_builder.builds import BuildResult
 from lambda_builder.multimap import Multimap
@@ -57,19 +57,6 @@ class _Ended(TTLCache[str, _Entry]):
         return key, entry
 
 
-class _WithJob(LRUCache[str, _Entry]):
-    """LRUCache that says which entries it lets go."""
-
-    def __init__(self, maxsize: int, gone: Callable[[_Entry], None]) -> None:
-        super().__init__(maxsize)
-        self._gone = gone
-
-    def popitem(self) -> tuple[str, _Entry]:
-        key, entry = super().popitem()
-        self._gone(entry)
-        return key, entry
-
-
 class ResultStore:
     """Builds by event hash, indexed by Job name and correlation ID; thread-safe, one lock.
 
@@ -86,13 +73,13 @@ class ResultStore:
         max_bytes: int = sys.maxsize,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_bytes = max_bytes
+        self._maximum, self._max_bytes = maximum, max_bytes
         self._bytes = 0
         self._with_event: OrderedDict[str, _Entry] = OrderedDict()
         """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
         self._active: dict[str, _Entry] = {}
-        self._with_job = _WithJob(maximum, self._let_go)
+        self._with_job: OrderedDict[str, _Entry] = OrderedDict()
         self._age = 0.0
         self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
         self._index: Multimap[str] = Multimap()
@@ -234,15 +221,22 @@ class ResultStore:
         self._bytes -= entry.size
 
     def _make_room(self) -> None:
+        while len(self._with_job) > self._maximum:
+            self._let_go_of_a_job()
         while self._bytes > self._max_bytes and self._with_event:
             key, entry = self._with_event.popitem(last=False)
             self._uncount(key, entry)
             entry.result = entry.result.but(request=entry.result.request.without_event())
             self._count(key, entry)
         # What has a Job is found by that.
-        for held in (self._with_job, self._ended):
-            while self._bytes > self._max_bytes and held:
-                held.popitem()
+        while self._bytes > self._max_bytes and self._with_job:
+            self._let_go_of_a_job()
+        while self._bytes > self._max_bytes and self._ended:
+            self._ended.popitem()
+
+    def _let_go_of_a_job(self) -> None:
+        _key, entry = self._with_job.popitem(last=False)
+        self._let_go(entry)
 
     def _let_go(self, entry: _Entry) -> None:
         self._uncount(entry.result.request.event_hash, entry)
