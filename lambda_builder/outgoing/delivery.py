@@ -160,25 +160,19 @@ class Delivery:
                     rest = self._rest()
                     self._unread = ""
                     self._seen = self._outbox.wait_for_news(self._seen, rest)
-                except Refused as refused:
-                    self._tell_unread(refused.detail)
-                    if ending:
-                        return None
-                    stopping.wait(_TROUBLE_SECONDS)
-                except Exception:  # noqa: BLE001 - the outbox may be back in the next round
-                    structlog.get_logger().exception(
-                        "outbox_not_read", destination=self._destination
-                    )
+                except Exception as error:  # noqa: BLE001 - it may be back in the next round
+                    self._tell_unread(error)
                     if ending:
                         return None
                     stopping.wait(_TROUBLE_SECONDS)
 
-    def _tell_unread(self, reason: str) -> None:
-        if reason != self._unread:
-            self._unread = reason
-            structlog.get_logger().warning(
-                "outbox_not_read", destination=self._destination, reason=reason
-            )
+    def _tell_unread(self, error: Exception) -> None:
+        log = structlog.get_logger().bind(destination=self._destination)
+        if not isinstance(error, Refused):
+            log.error("outbox_not_read", exc_info=error)
+        elif error.detail != self._unread:
+            self._unread = error.detail
+            log.warning("outbox_not_read", reason=error.detail)
 
     def _take(self, ending: bool) -> _Turn | None:
         if ending and time.monotonic() >= self._ends_at:

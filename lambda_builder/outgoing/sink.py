@@ -23,15 +23,6 @@ _HAND_OFF_CONCURRENCY = 16
 """Nothing else goes on by then, and there is little time."""
 
 
-def _always(message_id: str) -> bool:
-    del message_id
-    return True
-
-
-def _ignore(message_id: str) -> None:
-    del message_id
-
-
 class Sink:
     """Delivers to one URL per destination; starts and stops as ``Background``."""
 
@@ -40,8 +31,8 @@ class Sink:
         outbox: Outbox,
         urls: Mapping[Destination, str],
         *,
-        may_send: Callable[[str], bool] = _always,
-        on_delivered: Callable[[str], None] = _ignore,
+        may_send: Callable[[str], bool] = lambda _message_id: True,
+        on_delivered: Callable[[str], None] = lambda _message_id: None,
         rng: random.Random | None = None,
     ) -> None:
         """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are.
