@@ -13,9 +13,6 @@ from typing import Any
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.reading import RequestReader
 
-LARGE_BYTES = 65_536
-"""Requests and rests of answers up to this size are bounded by the number of connections."""
-
 
 class Connection:
     """One client's connection."""
@@ -151,28 +148,3 @@ class WaitingRoom:
         if connection.watched_for:
             connection.watched_for = 0
             self._poller.unregister(connection.sock)
-
-
-class LargeOnes:
-    """The bytes that large requests and answers take, within ``most`` together.
-
-    Used by the worker's loop only.
-    """
-
-    def __init__(self, waiting: WaitingRoom, most: int) -> None:
-        self._waiting = waiting
-        self._most = most
-        self._sizes: dict[Connection, int] = {}
-
-    def note(self, connection: Connection, size: int) -> None:
-        """Count what a connection holds now, in bytes."""
-        if size > LARGE_BYTES:
-            self._sizes[connection] = size
-        else:
-            self._sizes.pop(connection, None)
-
-    def one_too_many(self) -> Connection | None:
-        """Return who waits with one for longest, or None: they are within the bound."""
-        if sum(self._sizes.values()) <= self._most:
-            return None
-        return next((held for held in self._sizes if held in self._waiting), None)

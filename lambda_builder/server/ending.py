@@ -7,12 +7,14 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from lambda_builder.server.connection import Connection, LargeOnes, WaitingRoom
+from lambda_builder.server.connection import Connection, WaitingRoom
 from lambda_builder.server.refusals import NO_ROOM, Refusal
 from lambda_builder.settings import HTTP_TAIL_SECONDS
 
 ANSWER_SECONDS = float(HTTP_TAIL_SECONDS)
 """Longest time that a client may take nothing of an answer."""
+LARGE_BYTES = 65_536
+"""Requests and rests of answers up to this size are bounded by the number of connections."""
 LINGER_SECONDS = 2.0
 """How long a closed connection's client may go on sending before it is cut off (RFC 9112, 9.6)."""
 _READ_BYTES = 65_536
@@ -22,22 +24,25 @@ class Endings:
     """Sends what a client did not take at once, and ends connections.
 
     ``kept`` is called once all is sent on a connection on which another request may follow, and
-    ``closed`` once one has ended. Used by the worker's loop only, but for ``flush`` and ``told``.
+    ``closed`` once one has ended. Large requests and answers take ``most_bytes`` together. Used by
+    the worker's loop only, but for ``flush`` and ``told``.
     """
 
     def __init__(
         self,
         worker: Any,
         waiting: WaitingRoom,
-        large: LargeOnes,
         *,
+        most_bytes: int,
         kept: Callable[[Connection], None],
         closed: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._log = worker.log
         self._waiting = waiting
-        self._large = large
+        self._most_bytes = most_bytes
+        self._large: dict[Connection, int] = {}
+        """The bytes that they hold."""
         self._kept = kept
         self._closed = closed
 
@@ -114,7 +119,7 @@ class Endings:
 
     def close(self, connection: Connection) -> None:
         """Close at once."""
-        self._large.note(connection, 0)
+        self._large.pop(connection, None)
         self._waiting.close(connection)
         self._closed()
 
@@ -129,8 +134,15 @@ class Endings:
 
     def hold(self, connection: Connection, size: int) -> None:
         """Keep count of the bytes of large requests and answers, and within the most."""
-        self._large.note(connection, size)
-        while (held := self._large.one_too_many()) is not None:
+        if size > LARGE_BYTES:
+            self._large[connection] = size
+        else:
+            self._large.pop(connection, None)
+        while sum(self._large.values()) > self._most_bytes:
+            # Who waits with one for longest.
+            held = next((each for each in self._large if each in self._waiting), None)
+            if held is None:
+                return
             if held.sock.unsent:
                 self.close(held)
             else:

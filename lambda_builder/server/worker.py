@@ -23,7 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from lambda_builder.server.answering import Answer
 from lambda_builder.server.client import ClientSocket
-from lambda_builder.server.connection import Connection, LargeOnes, WaitingRoom
+from lambda_builder.server.connection import Connection, WaitingRoom
 from lambda_builder.server.ending import ANSWER_SECONDS, LINGER_SECONDS, Endings
 from lambda_builder.server.reading import ConnectionOver, RequestReader
 from lambda_builder.server.refusals import Refusal
@@ -66,9 +66,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         gc.set_threshold(*_COLLECT_AT)
         self._given_back: deque[tuple[Connection, Answer | None]] = deque()
         self._waiting = WaitingRoom(self.poller, self._take_back)
-        self._large = LargeOnes(self._waiting, max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes))
         self._endings = Endings(
-            self, self._waiting, self._large, kept=self._go_on, closed=self._closed
+            self,
+            self._waiting,
+            most_bytes=max(LARGE_TOTAL_BYTES, 2 * self.max_body_bytes),
+            kept=self._go_on,
+            closed=self._closed,
         )
         self._sweep_at = 0.0
         self._streams = ThreadPoolExecutor(self.streams_max, "stream")
