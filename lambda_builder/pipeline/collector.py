@@ -16,30 +16,22 @@ from lambda_builder.pipeline.stats import Stats
 
 _DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter")
 _GAUGES = {
-    "async_job_queue_depth": ("queue_size", "Builds that wait, the delayed ones included."),
-    "async_job_queue_capacity": ("max_queue_size", "Builds that may wait."),
-    "async_job_oldest_queued_seconds": ("oldest_queued_seconds", "Age of the oldest that waits."),
-    "async_worker_count": ("worker_count", "Live worker threads."),
-    "async_worker_busy": ("busy_workers", "Worker threads that hold a build."),
-    "async_workers_without_room": (
-        "workers_without_room",
-        "Workers that wait because the most Jobs are unfinished.",
-    ),
-    "kubernetes_api_available": (
-        "api_available",
-        "1 while the Kubernetes API answers, 0 while it is away.",
-    ),
-    "async_job_capacity_blocked": (
-        "capacity_blocked",
-        "Builds that wait because a quota of the build namespace is full.",
-    ),
-    "build_jobs_active": ("active_jobs", "Unfinished build Jobs in the namespace."),
+    "async_job_queue_depth": "queue_size",
+    "async_job_queue_capacity": "max_queue_size",
+    "async_job_oldest_queued_seconds": "oldest_queued_seconds",
+    "async_worker_count": "worker_count",
+    "async_worker_busy": "busy_workers",
+    "async_workers_without_room": "workers_without_room",
+    "kubernetes_api_available": "api_available",
+    "async_job_capacity_blocked": "capacity_blocked",
+    "build_jobs_active": "active_jobs",
 }
 _COUNTERS = {
-    "async_job_queue_full": ("queue_full_total", "Events refused because the queue was full."),
-    "async_job_duplicates": ("duplicates_total", "Deliveries of an event seen before."),
-    "async_worker_panics": ("panics_total", "Unexpected exceptions."),
+    "async_job_queue_full": "queue_full_total",
+    "async_job_duplicates": "duplicates_total",
+    "async_worker_panics": "panics_total",
 }
+"""Fields of ``Stats``, which say what they are."""
 
 
 class PipelineCollector(Collector):
@@ -56,10 +48,10 @@ class PipelineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every series, those at zero included."""
         stats = self._read()
-        for name, (field, text) in _GAUGES.items():
-            yield GaugeMetricFamily(name, text, value=float(getattr(stats, field)))
-        for name, (field, text) in _COUNTERS.items():
-            yield CounterMetricFamily(name, text, value=getattr(stats, field))
+        for name, field in _GAUGES.items():
+            yield GaugeMetricFamily(name, _meaning(field), value=float(getattr(stats, field)))
+        for name, field in _COUNTERS.items():
+            yield CounterMetricFamily(name, _meaning(field), value=getattr(stats, field))
         outcomes = {
             "created": stats.created_total,
             "dead": stats.dead_total,
@@ -117,6 +109,10 @@ class PipelineCollector(Collector):
             return self._journal.outbox.pending(destination)
         except Refused:  # a scrape must not fail because the journal does
             return 0
+
+
+def _meaning(field: str) -> str:
+    return Stats.model_fields[field].description or ""
 
 
 def _labelled(

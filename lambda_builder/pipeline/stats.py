@@ -26,6 +26,7 @@ class Stats(BaseModel):
     )
 
     worker_count: _Count = 0
+    """Live worker threads."""
     busy_workers: _Count = 0
     """Worker threads that hold a build."""
     min_workers: _Count = 0
@@ -33,6 +34,7 @@ class Stats(BaseModel):
     queue_size: _Count = 0
     """Builds that wait, the delayed ones included."""
     max_queue_size: _Count = 0
+    """Builds that may wait."""
     delayed: _Count = 0
     """Builds that wait for their next attempt."""
     capacity_blocked: _Count = 0
@@ -57,7 +59,9 @@ class Stats(BaseModel):
     rejected_total: _Count = 0
     rejected_by_code: dict[str, int] = {}
     duplicates_total: _Count = 0
+    """Deliveries of an event seen before."""
     panics_total: _Count = 0
+    """Unexpected exceptions."""
     queue_full_total: _Count = 0
     """Events refused because the queue was full."""
     api_available: bool = True
