@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections import defaultdict
+from email.message import Message
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -26,6 +25,7 @@ from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
+from tests.http_sink import HttpReceiver
 from tests.waiting import wait_until
 
 from .conftest import NAMESPACE, quick_jobs
@@ -33,7 +33,7 @@ from .conftest import NAMESPACE, quick_jobs
 PREFIX = "network.notifi.lambda.build."
 
 
-class Receiver:
+class Receiver(HttpReceiver):
     """A sink over real HTTP; remembers what it took, in order, and from whom."""
 
     def __init__(self) -> None:
@@ -42,34 +42,15 @@ class Receiver:
         self.bodies: dict[tuple[str, str], dict] = {}
         self.status = 202
         self.posts = 0
-        receiver = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.take(self.headers, body)
-                self.send_response(receiver.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def take(self, headers, body) -> None:
+    def take(self, headers: Message, body: bytes) -> int:
         self.posts += 1
         if self.status == 202:
             name, news = headers["ce-subject"], headers["ce-type"].removeprefix(PREFIX)
             self.taken.append((headers["ce-source"], name, news))
-            self.bodies[name, news] = body
+            self.bodies[name, news] = json.loads(body)
+        return self.status
 
     def news(self, name: str) -> list[str]:
         return [news for _, subject, news in list(self.taken) if subject == name]
@@ -79,11 +60,6 @@ class Receiver:
         for _, name, news in list(self.taken):
             found[name].append(news)
         return found
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
 
 
 class Replica:

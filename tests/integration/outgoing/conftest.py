@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 
 import pytest
 
 from lambda_builder.journal import MemoryOutbox, OutboxMessage
 from lambda_builder.outgoing.sink import Sink
+from tests.http_sink import HttpReceiver
 
 STOP_SECONDS = 3.0
 
@@ -29,49 +30,24 @@ def make_message(number: object, *, key: str = "", destination: str = "sink") ->
     )
 
 
-class Receiver:
+class Receiver(HttpReceiver):
     """Takes messages over real HTTP; ``answer`` says with which status, and may take its time."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
         self.posts: list[str] = []
         self.at: list[float] = []
-        self.connections = 0
         self.answer: Callable[[str], int] = lambda _name: 202
-        receiver = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self) -> None:
-                receiver.connections += 1
-                super().setup()
-
-            def do_POST(self) -> None:
-                name = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                receiver.at.append(time.monotonic())
-                receiver.posts.append(name)
-                status = receiver.answer(name)
-                if status < 300:
-                    receiver.taken.append(name)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+    def take(self, headers: Message, body: bytes) -> int:
+        name = body.decode()
+        self.at.append(time.monotonic())
+        self.posts.append(name)
+        status = self.answer(name)
+        if status < 300:
+            self.taken.append(name)
+        return status
 
 
 class Trickler:
