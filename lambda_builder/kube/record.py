@@ -121,7 +121,7 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
     if result.job_uid == record.uid:
         if result.state in FINISHED and record.state is not result.state:
             return result
-    elif result.job_uid and (record.created_at or 0.0) < (result.created_at or 0.0):
+    elif result.job_uid and not _follows(record, result):
         return result
     shown = result.but(
         state=record.state,
@@ -134,6 +134,16 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
         finished_at=record.finished_at,
     )
     return result if shown == result else shown
+
+
+def _follows(record: JobRecord, result: BuildResult) -> bool:
+    """Whether a Job was made after the one that a build is known to have.
+
+    By the API's clock, which has whole seconds: of two of the same one, whose name is the same, the
+    first has ended by the time the other is made.
+    """
+    made, known = record.created_at or 0.0, result.created_at or 0.0
+    return made > known or (made == known and result.state.final)
 
 
 def target_key(third_party_id: str, parser_id: str) -> bytes:

@@ -14,12 +14,17 @@ Scenario = Callable[[Scheduler], object]
 """Runs in a thread of its own and ends all that it starts."""
 
 
-def together(scheduler: Scheduler, *actions: Callable[[], object]) -> None:
-    """Run ``actions`` in threads of their own, and wait for all."""
+def begun(scheduler: Scheduler, *actions: Callable[[], object]) -> list[Thread]:
+    """Run ``actions`` in threads of their own."""
     threads = [Thread(scheduler, target=action, name=_name(action)) for action in actions]
     for thread in threads:
         thread.start()
-    for thread in threads:
+    return threads
+
+
+def together(scheduler: Scheduler, *actions: Callable[[], object]) -> None:
+    """Run ``actions`` in threads of their own, and wait for all."""
+    for thread in begun(scheduler, *actions):
         thread.join()
 
 

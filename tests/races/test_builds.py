@@ -109,6 +109,41 @@ class Service:
                 assert state is BuildState.CANCELLED
 
 
+def test_deliveries_of_one_event_at_once_make_one_build(in_all_orders: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> None:
+        service = Service(scheduler, trouble=0.0)
+        together(
+            scheduler,
+            lambda: service.send(FIRST),
+            lambda: service.send(SECOND, FIRST),
+            lambda: service.send(FIRST, SECOND),
+        )
+        assert sorted(service.queued) == sorted(service.known)
+        assert service.replica.queue.snapshot().accepted == len(service.queued) == 2
+
+    in_all_orders(scenario, 100)
+
+
+@pytest.mark.parametrize("trouble", [0.0, 0.3])
+def test_a_cancel_that_was_answered_leaves_no_job_whatever_the_worker_does(
+    in_all_orders: Explore, trouble: float
+) -> None:
+    def scenario(scheduler: Scheduler) -> None:
+        service = Service(scheduler, trouble=trouble)
+        service.pool.start()
+        service.send(FIRST)
+        together(
+            scheduler,
+            lambda: service.cancel(FIRST),
+            lambda: service.cancel(FIRST),
+            service.be_the_cluster,
+        )
+        service.stop()
+        service.check(FIRST)
+
+    in_all_orders(scenario, 80)
+
+
 @pytest.mark.parametrize("trouble", [0.0, 0.3])
 def test_one_event_delivered_cancelled_and_retried_at_once_has_one_job_or_one_reason(
     in_all_orders: Explore, trouble: float

@@ -111,3 +111,19 @@ def test_start_stop_and_resize_at_once_leave_no_worker_behind(in_all_orders: Exp
         assert works.pool.size == 0
 
     in_all_orders(scenario, 100)
+
+
+def test_workers_beyond_the_minimum_leave_and_no_others(in_all_orders: Explore) -> None:
+    def scenario(scheduler: Scheduler) -> None:
+        works = Works(scheduler)
+        works.pool.resize(3, 3)
+        works.pool.start()
+        works.pool.resize(1, 3)
+        while works.pool.size > 1:
+            scheduler.wait(lambda: False, 0.01)
+        for _ in range(20):
+            assert works.pool.size == 1, "the last worker left as well"
+            scheduler.wait(lambda: False, 0.01)
+        works.drain()
+
+    in_all_orders(scenario, 60)

@@ -115,3 +115,11 @@ def test_a_job_whose_note_of_its_request_was_tampered_with_is_shown_without_it(n
     result = known(BuildState.RUNNING)
     tampered = {"metadata": {"name": REQUEST.job_name, "annotations": {REQUEST_NOTE: note}}}
     assert with_what_was_asked(result, tampered) is result
+
+
+@pytest.mark.parametrize("shown", ["failed", "cancelled", "running"])
+def test_of_two_jobs_of_one_second_the_later_is_the_one_that_has_not_ended(shown):
+    again = known(BuildState.CREATED, job_uid="uid-2", created_at=100.0)
+    assert with_job(again, job(BuildState(shown)), "ns") is again
+    failed = known(BuildState.FAILED, job_uid="uid-0", created_at=100.0)
+    assert with_job(failed, job(BuildState(shown)), "ns").job_uid == "uid-1"
