@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import pytest
-import structlog
 import time_machine
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from lambda_builder.journal import Journal
 from tests.journals import make_request
 from tests.races.kubernetes import RUNNING, Api, Client, Trouble, ended
 from tests.races.replica import Replica
+from tests.silence import silence
 from tests.waiting import wait_until
 
 MEMORY = Path("/dev/shm")
@@ -50,6 +50,8 @@ class Known:
     """As the API has or had it, with ``state`` "job"."""
     written: bool = True
     """Whether the journal surely has this state."""
+    lost_sight_of: bool = False
+    """Its Job went, and the process was killed before that was written."""
 
 
 class OneReplica(RuleBasedStateMachine):
@@ -58,7 +60,7 @@ class OneReplica(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.end = contextlib.ExitStack()
-        self.end.enter_context(_silence())
+        self.end.enter_context(silence())
         self.wall = self.end.enter_context(time_machine.travel(1_800_000_000, tick=True))
         self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.end.callback(shutil.rmtree, self.directory)
@@ -129,7 +131,7 @@ class OneReplica(RuleBasedStateMachine):
         if isinstance(result, Refused):
             if result.code is RefusalCode.QUEUE_FULL:
                 assert self._waiting() >= ROOM
-            elif known is not None and self._is_seen():
+            elif known is not None and self._is_seen() and not known.lost_sight_of:
                 assert known.state != "dead"
                 assert known.state != "job" or known.job is not BuildState.FAILED
             return
@@ -238,7 +240,7 @@ class OneReplica(RuleBasedStateMachine):
         assert self.replica.replay.stop(10.0) == []
         assert self.journal.close(10.0)
         for known in self.known.values():
-            known.written = known.written or how != "killed"
+            known.written |= how != "killed" and (known.state != "job" or self._is_seen())
         self.path = path
         self._start()
 
@@ -271,6 +273,8 @@ class OneReplica(RuleBasedStateMachine):
         for number, known in self.known.items():
             if known.state == "waiting":
                 assert self.requests[number].event_hash in open_ids, "accepted, and lost"
+            elif not known.written:
+                known.lost_sight_of |= self.requests[number].job_name not in self.api.jobs
         self.accepted = len(left)
         self.outcomes = dict.fromkeys(self.outcomes, 0)
         wait_until(lambda: self.replica.queue.snapshot().accepted == len(left), "the replay")
@@ -304,10 +308,12 @@ class OneReplica(RuleBasedStateMachine):
         found = answer(lambda: self.replica.finder.get(build_id))
         if isinstance(found, Refused):
             assert found.code is RefusalCode.NOT_FOUND
-            assert known.state == "job", "accepted, and not known"
-            assert known.job is BuildState.CANCELLED, "its Job is there, and it is not known"
-            return
-        if known.state == "waiting":
+            if not known.lost_sight_of:
+                assert known.state == "job", "accepted, and not known"
+                assert known.job is BuildState.CANCELLED, "its Job is there, and it is not known"
+        elif known.lost_sight_of:
+            assert not found.state.waits
+        elif known.state == "waiting":
             assert found.state.waits
         elif known.state != "job":
             assert found.state is BuildState(known.state)
@@ -341,18 +347,6 @@ def answer(ask: Callable[[], T]) -> T | Refused:
         return ask()
     except Refused as refused:
         return refused
-
-
-@contextlib.contextmanager
-def _silence():
-    kept = structlog.get_config()
-    structlog.configure(processors=[_drop])
-    yield
-    structlog.configure(**kept)
-
-
-def _drop(*_):
-    raise structlog.DropEvent
 
 
 class TestOneReplica(OneReplica.TestCase):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
 from tests.races.orders import Scenario, explore
+from tests.silence import silence
 
-SOAK_FACTOR = 100
+SOAK_FACTOR = 40
 """How many times as many orders the soak tries."""
 
 Explore = Callable[[Scenario, int], None]
@@ -19,11 +18,5 @@ Explore = Callable[[Scenario, int], None]
 @pytest.fixture(params=[1, pytest.param(SOAK_FACTOR, marks=pytest.mark.soak)], ids=["some", "many"])
 def in_all_orders(request: pytest.FixtureRequest) -> Iterator[Explore]:
     """Return what runs a scenario in so many orders; what the service logs is not wanted."""
-    kept = structlog.get_config()
-    structlog.configure(processors=[_drop])
-    yield lambda scenario, orders: explore(scenario, orders * request.param)
-    structlog.configure(**kept)
-
-
-def _drop(_logger: WrappedLogger, _name: str, _event: EventDict) -> EventDict:
-    raise structlog.DropEvent
+    with silence():
+        yield lambda scenario, orders: explore(scenario, orders * request.param)
