@@ -199,6 +199,10 @@ class ServiceProcess:
         """GET a path."""
         return requests.get(f"{self.url}{path}", timeout=10, **options)
 
+    def delete(self, path: str) -> requests.Response:
+        """DELETE a path; cancels may wait for Kubernetes."""
+        return requests.delete(f"{self.url}{path}", timeout=30)
+
     def stats(self) -> dict[str, Any]:
         """Return /async-jobs/stats, having checked that it adds up."""
         stats: dict[str, Any] = self.get("/async-jobs/stats").json()
