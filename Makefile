@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest lint bench soak model mutants lock clean installed installed-dev
+.PHONY: help run test test-cluster test-newest lint bench soak model mutants lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,11 @@ run: installed       ## the service on http://localhost:8080 with the embedded c
 
 test: lint           ## lint, then the whole suite
 	$(BIN)/python -m pytest -m "not soak" -n 4 --dist worksteal
+
+test-cluster: installed-dev ## end to end on a real cluster: make test-cluster KUBECONFIG=PATH
+	$(if $(KUBECONFIG),,$(error say which cluster: make test-cluster KUBECONFIG=PATH))
+	CLUSTER_KUBECONFIG=$(abspath $(KUBECONFIG)) $(BIN)/python -m pytest tests/cluster \
+		-n 0 -v -rxs --timeout 600
 
 test-newest:         ## the same with the newest releases that setup.cfg allows
 	@$(INSTALL) newest --venv $(VENV)-newest

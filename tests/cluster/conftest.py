@@ -148,8 +148,16 @@ def both(
             kube_api_timeout_seconds=5,
         )
 
-    with replica("a") as first, replica("b") as second:
+    first, second = replica("a"), replica("b")
+    try:
+        for service in (first, second):
+            service.start(ready=False)
+        for service in (first, second):
+            wait_until(service.is_ready, lambda s=service: s.log_tail(), 120)
         yield first, second
+    finally:
+        first.kill()
+        second.kill()
 
 
 @pytest.fixture

@@ -215,6 +215,6 @@ def _session(kubeconfig: Path) -> tuple[str, requests.Session]:
     session.verify = (found.ssl_ca_cert or True) if found.verify_ssl else False
     if found.cert_file:
         session.cert = (found.cert_file, found.key_file)
-    if token := found.api_key.get("authorization"):
-        session.headers["Authorization"] = token
+    if token := found.auth_settings().get("BearerToken"):
+        session.headers["Authorization"] = token["value"]
     return str(found.host), session

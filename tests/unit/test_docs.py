@@ -12,13 +12,24 @@ from lambda_builder.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(("page", "least"), [("delivery.rst", 15), ("story.rst", 30)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("delivery.rst", 15), ("story.rst", 30), ("testing.rst", 6)]
+)
 def test_every_test_that_a_page_names_exists(page: str, least: int) -> None:
     named = set(re.findall(r"``(test_\w+)``", (ROOT / "docs" / page).read_text()))
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"def (test_\w+)", tests))
     assert len(named) >= least
     assert named <= defined, named - defined
+
+
+def test_every_difference_of_the_embedded_cluster_is_listed_with_its_test() -> None:
+    page = (ROOT / "docs" / "testing.rst").read_text()
+    listed = set(re.findall(r"   \* - (.+)\n     - ``(test_\w+)``\n", page))
+    tests = (ROOT / "tests" / "cluster" / "test_cluster.py").read_text()
+    marked = re.findall(r"mark\.differs\(\"(.+)\"\)\n(?:@.+\n)*def (test_\w+)", tests)
+    assert len(marked) == tests.count("mark.differs")
+    assert listed == set(marked)
 
 
 def test_every_criterion_of_the_story_has_a_test() -> None:
