@@ -12,6 +12,7 @@ from functools import partial
 
 from lambda_builder.devcluster import pods
 from lambda_builder.devcluster.faults import Fault, Faults
+from lambda_builder.devcluster.jobs import ttl_left
 from lambda_builder.devcluster.ledger import Ledger
 from lambda_builder.devcluster.names import generate_name
 from lambda_builder.devcluster.objects import JOBS, PODS, Obj
@@ -66,9 +67,12 @@ class Kubelet:
             self._later(run, 0.0, self._begin)
 
     def updated(self, job: Obj) -> None:
-        """Follow a change of a Job: it may have been suspended or resumed."""
+        """Follow a change of a Job: suspended, resumed, or to go sooner after its end."""
         run = self._runs.get(job.key)
         if run is None:
+            left = ttl_left(job)
+            if left is not None:
+                self._expire(left, job)
             return
         was_suspended = run.suspended
         run.read(spec_of(job))

@@ -153,7 +153,7 @@ def both(
         for service in (first, second):
             service.start(ready=False)
         for service in (first, second):
-            wait_until(service.is_ready, lambda s=service: s.log_tail(), 120)
+            wait_until(service.is_ready, service.log_tail, 120)
         yield first, second
     finally:
         first.kill()
@@ -167,7 +167,7 @@ def replicas(
     """Both replicas, with nothing in the cluster and nothing left to do afterwards."""
     yield both
     for service in both:
-        site.wait_until(lambda s=service: s.stats()["queue_size"] == 0, "the queue to be empty")
+        site.wait_until(lambda s=service: s.stats()["queue_size"] == 0, "the queue")
     site.target.call("DELETE", site.jobs_path, propagationPolicy="Background")
     site.wait_until(lambda: not site.jobs(), "the Jobs to go")
     site.wait_until(lambda: not site.pods(), "their pods to go")

@@ -95,7 +95,7 @@ def test_events_delivered_to_both_replicas_make_one_job_each(
         names = set(senders.map(deliver, range(40)))
     assert len(names) == 10
     for service in replicas:
-        site.wait_until(lambda s=service: s.stats()["queue_size"] == 0, "the queue")  # type: ignore[misc]
+        site.wait_until(lambda s=service: s.stats()["queue_size"] == 0, "the queue")
         assert service.stats()["dead_total"] == 0
     site.wait_until(lambda: {job["metadata"]["name"] for job in site.jobs()} == names, "the Jobs")
 

@@ -205,6 +205,17 @@ def test_a_finished_job_goes_in_the_foreground_after_its_ttl(
     assert any(m.get("finalizers") == ["foregroundDeletion"] for m in lingering)
 
 
+@pytest.mark.parametrize("before", [None, 3600])
+def test_a_ttl_that_is_set_or_shortened_after_the_end_is_obeyed(
+    api, cluster, running, wait_until, before
+):
+    running(**({} if before is None else {"ttlSecondsAfterFinished": before}))
+    cluster.finish_job("build-a")
+    change = {"spec": {"ttlSecondsAfterFinished": 0}}
+    assert api("PATCH", f"{JOBS}/build-a", change, MERGE).status == 200
+    wait_until(lambda: cluster.job("build-a") is None)
+
+
 @pytest.mark.parametrize("ttl", [None, 3600])
 def test_a_ttl_that_is_taken_off_or_put_off_after_the_end_is_obeyed(
     api, cluster, running, wait_until, ttl
