@@ -19,7 +19,7 @@ import lambda_builder.manifest
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.errors import BootError
 from lambda_builder.kube.labels import safe
-from lambda_builder.manifest.placeholders import FIELDS
+from lambda_builder.manifest.placeholders import FIELDS, Text, plain
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
 
@@ -175,6 +175,11 @@ def test_name_labels_and_annotations_identify_the_build(template):
     }
 
 
+def test_an_event_is_not_repeated_on_its_job(template):
+    annotations = template().render(build(event=b"private"))["metadata"]["annotations"]
+    assert "private" not in str(annotations)
+
+
 def test_what_a_build_does_not_have_leaves_no_annotation(template):
     annotations = template().render(build(accepted_at=0.0))["metadata"]["annotations"]
     assert "build.notifi.network/traceparent" not in annotations
@@ -197,6 +202,13 @@ def test_aliases_in_the_template_do_not_mix_labels_with_annotations(template):
     metadata = template(text).render(build())["metadata"]
     assert "build.notifi.network/event-id" not in metadata["labels"]
     assert "app.kubernetes.io/name" not in metadata["annotations"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("", "x"), ("☃", "x"), ("-._", "x"), ("Kunde Ä/1", "Kunde-1")]
+)
+def test_a_safe_form_is_never_empty(value, text):
+    assert safe(value) == text
 
 
 @given(st.text(max_size=300))
@@ -422,6 +434,11 @@ def test_a_registry_secret_without_a_place_refuses_to_boot(template):
         template(registry_secret="push")
 
 
+@given(st.text(alphabet="$${}ab"))
+def test_a_plain_text_is_filled_in_as_it_is(text):
+    assert Text(plain(text), frozenset()).fill({}) == text
+
+
 def test_service_account_and_kueue_queue_are_set(template):
     manifest = template(service_account="builder", kueue_queue="team-a").render(build())
     assert manifest["spec"]["template"]["spec"]["serviceAccountName"] == "builder"
@@ -543,7 +560,9 @@ def test_an_unknown_placeholder_refuses_to_boot_and_names_the_known(template, va
     assert "spec.template.spec.containers[0].args[1]" in str(caught.value)
     if value.endswith("}"):
         assert value in str(caught.value)
-        assert "parser_id_safe" in str(caught.value)
+        assert "parser_id, parser_id_safe" in str(caught.value)
+    else:
+        assert "a placeholder has no end" in str(caught.value)
 
 
 def test_all_unknown_placeholders_are_told_at_once(template):
