@@ -32,8 +32,8 @@ def test_no_instant_is_a_bad_one_to_cut_the_power(place, seed):
     assert opened >= 1000
 
 
-# A sync that fails now and then has some of what is asked refused.
-FAILING_SYNCS = "--inject=fdatasync,fsync:error=EIO:when=20+37"
+# Some of what is asked is refused: when a sync fails now and then, or the disk is full at last.
+FAULTS = ("fdatasync,fsync:error=EIO:when=20+37", "pwrite64:error=ENOSPC:when=400+")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ FAILING_SYNCS = "--inject=fdatasync,fsync:error=EIO:when=20+37"
         (1, 150, ()),
         *(
             pytest.param(2, 600, strace, marks=(pytest.mark.soak, pytest.mark.timeout(600)))
-            for strace in [(), (FAILING_SYNCS,)]
+            for strace in [(), *((f"--inject={fault}",) for fault in FAULTS)]
         ),
     ],
 )
