@@ -53,8 +53,8 @@ class Ledger:
         build = self._live.add_unless(
             fresh, lambda: self._results.by_event(request.event_hash) is not None
         )
-        if build is fresh:
-            self._results.put(result)
+        # It may have been cancelled, and have ended, since it can be found.
+        if build is fresh and self._results.add(result):
             self._announcements.accepted(result)
         return build
 

@@ -94,6 +94,16 @@ class ResultStore:
                 self._number += 1
             self._insert(key, _Entry(known.number if known else self._number, result))
 
+    def add(self, result: BuildResult) -> bool:
+        """Remember a build that is new; False, and nothing changes, where its event is known."""
+        key = result.request.event_hash
+        with self._lock:
+            if self._get(key) is not None:
+                return False
+            self._number += 1
+            self._insert(key, _Entry(self._number, result))
+            return True
+
     def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
         """Replace a build by ``change`` of it, at once for all readers; None where unknown.
 

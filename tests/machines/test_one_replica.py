@@ -122,7 +122,7 @@ class OneReplica(RuleBasedStateMachine):
             self.outcomes["cancelled"] += 1
         else:
             assert known.job in (BuildState.CREATED, BuildState.RUNNING)
-        self.known[number] = Known("cancelled", written=False)
+        self.known[number] = Known("cancelled")
 
     @rule(number=events)
     def retry(self, number: int) -> None:
@@ -163,6 +163,7 @@ class OneReplica(RuleBasedStateMachine):
 
     def _attempted(self, number: int, trouble: Trouble | None) -> None:
         known, request = self.known[number], self.requests[number]
+        after: State
         exists = request.job_name in self.api.jobs
         if known.attempts >= ATTEMPTS:  # the last process died in the last of them
             after = "job" if exists else "dead"
@@ -349,10 +350,15 @@ def answer(ask: Callable[[], T]) -> T | Refused:
         return refused
 
 
-class TestOneReplica(OneReplica.TestCase):
-    settings = settings(max_examples=30, stateful_step_count=30, derandomize=True, print_blob=True)
+class OneReplicaForLong(OneReplica):
+    """The same, in the soak."""
 
 
-@pytest.mark.soak
-class TestOneReplicaForLong(OneReplica.TestCase):
-    settings = settings(max_examples=2000, stateful_step_count=60, print_blob=True)
+TestOneReplica = OneReplica.TestCase
+TestOneReplica.settings = settings(
+    max_examples=25, stateful_step_count=30, derandomize=True, print_blob=True
+)
+TestOneReplicaForLong = pytest.mark.soak(OneReplicaForLong.TestCase)
+TestOneReplicaForLong.settings = settings(
+    max_examples=1500, stateful_step_count=60, print_blob=True
+)

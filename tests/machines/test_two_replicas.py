@@ -6,6 +6,7 @@ Real threads and HTTP, so an example takes seconds. It is judged by what must ho
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import tempfile
 from collections import defaultdict
@@ -114,7 +115,7 @@ class TwoReplicas(RuleBasedStateMachine):
         with self.end:
             self.cluster.clear_faults()
             for running in self.running:
-                wait_until(lambda each=running: self._all_ended(each), "the builds to end")
+                wait_until(functools.partial(self._all_ended, running), "the builds to end")
                 running.stats()
             wait_until(self._all_told, lambda: f"the news: {self._told()}", TOLD_SECONDS)
             jobs = [job["metadata"]["name"] for job in self.cluster.jobs()]
@@ -138,10 +139,15 @@ class TwoReplicas(RuleBasedStateMachine):
         return told
 
 
-class TestTwoReplicas(TwoReplicas.TestCase):
-    settings = settings(max_examples=3, stateful_step_count=8, derandomize=True, print_blob=True)
+class TwoReplicasForLong(TwoReplicas):
+    """The same, in the soak."""
 
 
-@pytest.mark.soak
-class TestTwoReplicasForLong(TwoReplicas.TestCase):
-    settings = settings(max_examples=100, stateful_step_count=15, print_blob=True)
+TestTwoReplicas = TwoReplicas.TestCase
+TestTwoReplicas.settings = settings(
+    max_examples=3, stateful_step_count=8, derandomize=True, print_blob=True
+)
+TestTwoReplicasForLong = pytest.mark.soak(TwoReplicasForLong.TestCase)
+TestTwoReplicasForLong.settings = settings(
+    max_examples=100, stateful_step_count=15, print_blob=True
+)

@@ -95,6 +95,7 @@ class Replica:
         diagnosis = JobDiagnosis(
             self.watcher,
             PodDiagnosis(PodReader(_as_any(client), NAMESPACE)),
+            jobs,
             available=lambda: False,
         )
         self.lifecycle = BuildLifecycle(
@@ -132,7 +133,7 @@ class Replica:
             self.results, self.journal, jobs, self.watcher, self.health, self.lifecycle.current
         )
         self.commands = BuildCommands(
-            self.queue, self.ledger, self.live, self.results, runner, self.finder, self.watcher
+            self.queue, self.ledger, self.live, self.results, runner, self.finder
         )
 
     # -- what a cluster does to it -------------------------------------------------------------

@@ -222,6 +222,8 @@ def test_what_an_earlier_process_left_is_replayed_once_while_it_is_sent_and_canc
         while service.replica.replay.stop(60.0):
             pass
         service.check(FIRST, SECOND)
+        while not journal.flush(60.0):
+            pass
         assert journal.find(FIRST.event_hash).state is service.replica.state_of(FIRST)
         assert journal.close(60.0)
 
