@@ -18,6 +18,7 @@ from lambda_builder.kube.lease import Leadership, identity
 from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.lifecycle.ages import JobAges
 from lambda_builder.lifecycle.cap import ActiveJobsCap
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
@@ -231,15 +232,19 @@ def _watch(base: _Base) -> _Watched:
     watcher.listen(lifecycle.job_changed)
     watcher.listen_to_lists(lifecycle.list_begins, lifecycle.list_ends)
     watcher.listen(cap.job_changed)
+    watcher.listen(JobAges(base.metrics).job_changed)
     watcher.listen(lambda change: base.capacity.room_made() if change.made_room else None)
-    outbox = base.journal.outbox
+    outbox, count = base.journal.outbox, base.metrics.count_delivered
     if not tells:
-        return _Watched(watcher, lifecycle, cap, Sink(outbox, urls), [diagnosis, watcher], [])
+        sink = Sink(outbox, urls, count=count)
+        return _Watched(watcher, lifecycle, cap, sink, [diagnosis, watcher], [])
     leadership = Leadership(base.client, settings.namespace, identity())
     marks = JobMarks(watcher, base.jobs, available=available)
     notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, diagnosis)
     watcher.listen(notifier.job_changed)
-    sink = Sink(outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered)
+    sink = Sink(
+        outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered, count=count
+    )
     return _Watched(
         watcher,
         lifecycle,

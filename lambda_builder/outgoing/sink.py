@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -33,13 +34,20 @@ class Sink:
         *,
         may_send: Callable[[str], bool] = lambda _message_id: True,
         on_delivered: Callable[[str], None] = lambda _message_id: None,
+        count: Callable[[Destination], None] = lambda _destination: None,
         rng: random.Random | None = None,
     ) -> None:
         """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are.
 
         ``may_send`` is asked about the ``id`` of each message at the last moment, and
-        ``on_delivered`` told of it once it was taken; both have to be quick.
+        ``on_delivered`` told of it once it was taken; both have to be quick. ``count`` is called
+        with the destination of each that was.
         """
+
+        def delivered(destination: Destination, message_id: str) -> None:
+            count(destination)
+            on_delivered(message_id)
+
         self._poster = Poster(connections=max(2 * SLOTS, _HAND_OFF_CONCURRENCY))
         self._deliveries = [
             Delivery(
@@ -48,7 +56,7 @@ class Sink:
                 outbox,
                 self._poster,
                 may_send=may_send,
-                on_delivered=on_delivered,
+                on_delivered=partial(delivered, destination),
                 rng=rng,
             )
             for destination, url in urls.items()

@@ -166,8 +166,7 @@ class Attempts:
         self._health.report_success()
         self._capacity.admitted()
         if self._ledger.created(build, job):
-            self._queue.finish(entry, "created")
-            self._tell_created(job)
+            self._created(entry, job)
         else:
             self._take_back(entry)
 
@@ -199,11 +198,13 @@ class Attempts:
         job = self._runner.look(entry.item.request)
         if job is None or not self._ledger.created(entry.item, job):
             return False
-        self._queue.finish(entry, "created")
-        self._tell_created(job)
+        self._created(entry, job)
         return True
 
-    def _tell_created(self, job: CreatedJob) -> None:
+    def _created(self, entry: Entry[Build], job: CreatedJob) -> None:
+        waited = time.time() - entry.item.request.accepted_at
+        self._metrics.creation_delay.observe(max(0.0, waited))
+        self._queue.finish(entry, "created")
         try:
             self._on_created(job)
         except Exception:  # noqa: BLE001 - the build has ended well, whatever comes of the news

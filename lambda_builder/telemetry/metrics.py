@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -19,6 +19,8 @@ from lambda_builder.errors import FailureReason
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 _BUILD_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 BUILD_RESULTS = ("succeeded", "failed", "timeout", "cancelled")
+EVENT_ANSWERS = ("accepted", "refused", "pushed_back", "failed")
+DESTINATIONS = ("sink", "dead_letter")
 EVENT_MODES = ("binary", "structured", "batch")
 API_OPERATIONS = (
     "create_job",
@@ -52,6 +54,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.creation_delay = Histogram(
+            "async_job_creation_delay_seconds",
+            "From acceptance to the Job.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.worker_errors = Counter(
             "async_worker_errors", "Failed attempts.", ["reason"], registry=registry
         )
@@ -59,6 +67,12 @@ class Metrics:
             "cloudevents_received", "Events that could be read.", ["type", "mode"],
             registry=registry,
         )  # fmt: skip
+        self.answers = Counter(
+            "cloudevents_answers",
+            "Requests with events by how they were answered.",
+            ["answer"],
+            registry=registry,
+        )
         self.api_request_duration = Histogram(
             "kubernetes_api_request_duration_seconds",
             "One call of the Kubernetes API; code is an HTTP status or `error`.",
@@ -79,6 +93,25 @@ class Metrics:
         self.build_failures = Counter(
             "build_failures", "Build Jobs that failed, by why.", ["category"], registry=registry
         )
+        self.job_start = Histogram(
+            "build_job_start_seconds",
+            "From a build Job's creation to its pod's running.",
+            buckets=(*_SECONDS, 120, 300, 600),
+            registry=registry,
+        )
+        self.oldest_pending = Gauge(
+            "build_jobs_oldest_pending_seconds",
+            "How long the build Job that waits for longest has been kept from running.",
+            registry=registry,
+        )
+        self.oldest_running = Gauge(
+            "build_jobs_oldest_running_seconds",
+            "How long the build Job that runs for longest has run.",
+            registry=registry,
+        )
+        self.delivered = Counter(
+            "outbox_delivered", "Outgoing events delivered.", ["destination"], registry=registry
+        )
         self.event_types = frozenset(event_types)
         self._create_zero_series()
 
@@ -88,6 +121,10 @@ class Metrics:
         for mode in EVENT_MODES:
             for event_type in (*sorted(self.event_types), "other"):
                 self.received.labels(event_type, mode)
+        for answer in EVENT_ANSWERS:
+            self.answers.labels(answer)
+        for destination in DESTINATIONS:
+            self.delivered.labels(destination)
         for result in BUILD_RESULTS:
             self.build_jobs_finished.labels(result)
             self.build_job_duration.labels(result)
@@ -100,6 +137,10 @@ class Metrics:
         """Count an event that could be read; an unknown type becomes ``other``."""
         known = event_type if event_type in self.event_types else "other"
         self.received.labels(known, mode).inc()
+
+    def count_delivered(self, destination: str) -> None:
+        """Count an outgoing event that its destination took."""
+        self.delivered.labels(destination).inc()
 
     def observe_api_call(self, operation: str, code: str, seconds: float) -> None:
         """Record one call of the Kubernetes API."""

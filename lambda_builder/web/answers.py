@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -11,10 +12,26 @@ from flask import Response
 from werkzeug.http import parse_list_header
 
 from lambda_builder.builds import BuildState, CommandRequest
+from lambda_builder.errors import RefusalCode
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 
 ReplyMode = Literal["auto", "json", "empty"]
+
+
+_PUSHED_BACK = frozenset(
+    (RefusalCode.QUEUE_FULL, RefusalCode.SHUTTING_DOWN, RefusalCode.TOO_MANY_WAITING)
+)
+"""503s that tell of a load, or a stop, as promised: the sender keeps the event for later."""
+
+
+def kind_of(status: int, code: RefusalCode | None) -> str:
+    """Return what an answer to an event counts as: all 5xx but those promised are failures."""
+    if status < HTTPStatus.BAD_REQUEST:
+        return "accepted"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _PUSHED_BACK:
+        return "pushed_back"
+    return "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "failed"
 
 
 def json_answer(content: Any) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from flask.globals import request_ctx
 
 from lambda_builder.builds import BuildRequest
@@ -79,6 +79,15 @@ def _answer(
         batch=delivery.mode == "batch",
         empty=answers.wants_empty(services.settings.reply_mode, request.headers.get("Prefer")),
     )
+
+
+@blueprint.after_request
+def count_answer(response: Response) -> Response:
+    """Count how a request with events was answered, whatever it was answered by."""
+    if request.method == "POST":
+        kind = answers.kind_of(response.status_code, g.get("problem_code"))
+        current_services().metrics.answers.labels(kind).inc()
+    return response
 
 
 @blueprint.get("/events/rejected")

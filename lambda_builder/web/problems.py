@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lambda_builder import problems
@@ -53,6 +53,7 @@ def problem(
 ) -> Response:
     """Return a problem answer; ``status`` differs from the code's own only for odd HTTP errors."""
     kind = problems.KINDS[code]
+    g.problem_code = code
     body = problems.body(
         code, detail, correlation_id=correlation.current(), status=status, errors=errors
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_WORDS = frozenset(("by", "without", "on", "ignoring", "and", "or", "unless", "offset", "bool"))
+_WORDS = frozenset(
+    ("by", "without", "on", "ignoring", "and", "or", "unless", "offset", "bool", "group_left")
+)
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _MATCHERS = re.compile(r"\{[^}]*\}")

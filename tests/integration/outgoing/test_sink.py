@@ -47,6 +47,18 @@ def test_a_receiver_whose_answer_never_begins_to_end_is_found_away(
     wait_until(lambda: len(failed()) >= 3, "the first messages to be put off", timeout=5)
 
 
+def test_what_a_destination_took_is_counted_once_however_often_it_was_tried(
+    outbox, receiver, deliver
+):
+    answers = iter([500, 202, 202])
+    receiver.answer = lambda name: next(answers)
+    outbox.put([make_message(0), make_message("dead-0", destination="dead_letter")])
+    counted = []
+    deliver(sink=receiver.url, dead_letter=receiver.url, count=counted.append)
+    wait_until(lambda: len(counted) == 2, "both to be counted", timeout=10)
+    assert sorted(counted) == ["dead_letter", "sink"]
+
+
 def test_one_message_that_hangs_at_the_receiver_holds_up_no_other(outbox, receiver, deliver):
     let_go = threading.Event()
     receiver.answer = lambda name: 202 if name != "message-0" or let_go.wait(30) else 500

@@ -24,6 +24,19 @@ def creations(cluster: DevCluster) -> int:
     return sum(r.verb == "create" and r.resource == "jobs" for r in cluster.requests())
 
 
+def test_the_time_from_acceptance_to_the_job_is_measured_over_all_attempts(
+    cluster: DevCluster, start: Start
+) -> None:
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=500, times=2))
+    running = start(retry_base_seconds=0.2, retry_max_seconds=0.2)
+    running.post(1)
+    running.wait_for(1, BuildState.CREATED, BuildState.RUNNING)
+    wait_until(lambda: running.metric("async_job_creation_delay_seconds_count") == 1, "the time")
+    assert running.metric("async_job_creation_delay_seconds_sum") > 0.0
+    wait_until(lambda: running.metric("build_job_start_seconds_count") == 1, "the pod to run")
+    wait_until(lambda: running.metric("build_jobs_oldest_running_seconds") > 0, "its age")
+
+
 @pytest.mark.parametrize(
     "fault",
     [

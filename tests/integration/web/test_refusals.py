@@ -19,6 +19,16 @@ from lambda_builder.errors import (
 from lambda_builder.problems import KINDS
 from lambda_builder.web import models
 
+ANSWERS = {
+    RefusalCode.QUEUE_FULL: "pushed_back",
+    RefusalCode.SHUTTING_DOWN: "pushed_back",
+    RefusalCode.TOO_MANY_WAITING: "pushed_back",
+    RefusalCode.TENANT_LIMIT: "pushed_back",
+    RefusalCode.INVALID_DATA: "refused",
+    RefusalCode.FORBIDDEN: "refused",
+    RefusalCode.JOURNAL_UNAVAILABLE: "failed",
+    RefusalCode.INTERNAL_ERROR: "failed",
+}
 MEMBERS = {"type", "title", "status", "detail", "code", "correlation_id", "errors"}
 LIMIT = 65_536
 
@@ -248,3 +258,27 @@ def test_the_errors_of_a_refusal_are_told_field_by_field(house):
     )
     problem = check_problem(house.client.get("/async-jobs/x"), 400, "invalid_parameter")
     assert problem["errors"] == [{"field": "a", "message": "b"}, {"field": "c", "message": "d"}]
+
+
+def answered(house, answer):
+    return house.metrics.registry.get_sample_value("cloudevents_answers_total", {"answer": answer})
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+def test_an_answer_to_an_event_counts_as_failed_only_where_the_service_is_to_blame(house, code):
+    house.creator.refusal = Refused(code, "no")
+    assert house.post().status_code == KINDS[code].status
+    counts = {answer: answered(house, answer) for answer in set(ANSWERS.values()) | {"accepted"}}
+    assert counts.pop(ANSWERS[code]) == 1
+    assert set(counts.values()) == {0}
+
+
+def test_an_event_that_meets_a_bug_counts_as_failed_and_what_is_no_event_not_at_all(house):
+    house.creator.refusal = RuntimeError("a bug")
+    assert house.post().status_code == 500
+    assert answered(house, "failed") == 1
+    house.creator.refusal = None
+    assert house.post().status_code == 200
+    assert house.client.get("/events/rejected").status_code == 200
+    assert house.client.post("/async-jobs/none/retry").status_code == 404
+    assert (answered(house, "accepted"), answered(house, "refused")) == (1, 0)

@@ -1,0 +1,62 @@
+"""JobAges: how long Jobs take to start, and since when the unfinished ones have waited or run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from lambda_builder.builds import BuildState
+from lambda_builder.kube.record import JobRecord
+from lambda_builder.kube.watcher import JobChange
+from lambda_builder.telemetry.metrics import Metrics
+
+
+class JobAges:
+    """Follows the watch and fills the metrics; thread-safe.
+
+    Times are seconds since the epoch. What was seen to happen has this clock's time, what had
+    happened before this replica was there the Job's own, which are whole seconds.
+    """
+
+    def __init__(self, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: dict[str, float] = {}
+        """Since when Jobs, by uid, may run and do not."""
+        self._running: dict[str, float] = {}
+        metrics.oldest_pending.set_function(lambda: self._oldest(self._pending))
+        metrics.oldest_running.set_function(lambda: self._oldest(self._running))
+
+    def job_changed(self, change: JobChange) -> None:
+        """Listen to the watcher."""
+        record, previous, now = change.record, change.previous, self._clock()
+        pending = record.state is BuildState.CREATED and not record.suspended
+        running = record.state is BuildState.RUNNING
+        with self._lock:
+            waited_since = self._pending.get(record.uid)
+            if not pending:
+                self._pending.pop(record.uid, None)
+            elif waited_since is None:
+                resumed = previous is not None and previous.suspended
+                self._pending[record.uid] = now if resumed else _first(record.created_at, now)
+            if not running:
+                self._running.pop(record.uid, None)
+            elif record.uid not in self._running:
+                seen = previous is not None
+                self._running[record.uid] = now if seen else _first(record.started_at, now)
+        if running and previous is not None and previous.state is BuildState.CREATED:
+            self._observe_start(record, now)
+
+    def _observe_start(self, record: JobRecord, now: float) -> None:
+        if record.created_at is not None:
+            self._metrics.job_start.observe(max(0.0, now - record.created_at))
+
+    def _oldest(self, since: dict[str, float]) -> float:
+        with self._lock:
+            return max(0.0, self._clock() - min(since.values())) if since else 0.0
+
+
+def _first(known: float | None, now: float) -> float:
+    return now if known is None else min(known, now)
