@@ -8,11 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import lifecycle, memory, throughput
+from bench import lifecycle, listing, memory, throughput
 from bench.report import Report
 from bench.setup import Stopwatch, modes
 
-SECTIONS = ("throughput", "lifecycle", "memory", "watcher", "journal")
+SECTIONS = ("throughput", "lifecycle", "memory", "watcher", "listing", "journal")
 
 
 def main() -> None:
@@ -37,6 +37,8 @@ def main() -> None:
         memory.measure(report)
     if "watcher" in wanted:
         memory.measure_watcher(report)
+    if "listing" in wanted:
+        listing.measure(report)
     if "journal" in wanted:
         journal_alone(report, options.disk)
     report.end(watch.seconds)

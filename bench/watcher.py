@@ -171,7 +171,7 @@ def synced(watcher: JobWatcher) -> JobWatcher:
 
 def accepting_while_listing(client: KubeClient) -> dict[str, float]:
     """Accept builds for as long as it takes to list all Jobs."""
-    another = JobWatcher(client, _NAMESPACE, keep_details=True)
+    another = JobWatcher(client, _NAMESPACE)
     another.start()
     try:
         return accepting(lambda: another.synced)
@@ -186,7 +186,7 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
         client = connect(kubeconfig)
         create_jobs(JobManager(client, _NAMESPACE), count)
         before, began = resident(), time.perf_counter()
-        watcher = synced(JobWatcher(client, _NAMESPACE, keep_details=True))
+        watcher = synced(JobWatcher(client, _NAMESPACE))
         found: dict[str, Any] = {
             "jobs": len(watcher.records()),
             "list_seconds": round(time.perf_counter() - began, 1),

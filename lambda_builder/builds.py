@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_type_hints
 _NAME_BUDGET = 45
 """Characters that both ids share in a Job name: 63 less ``build-``, two dashes and 10 digits."""
 _NAME_SHARE = 22
+_DIGEST_DIGITS = 32
 SKIPPED = "skipped"
 """Error code of a build that got no Job because another of its target is active."""
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -96,6 +97,14 @@ def netstring_digest(*parts: str) -> str:
     return digest.hexdigest()
 
 
+def digest_bytes(digits: str) -> bytes:
+    """Return the first 32 hex digits of a digest as bytes; empty where they are none."""
+    try:
+        return bytes.fromhex(digits[:_DIGEST_DIGITS])
+    except ValueError:
+        return b""
+
+
 def job_name(third_party_id: str, parser_id: str, digest: str) -> str:
     """Return ``build-{third_party_id}-{parser_id}-{hash}``: a DNS-1123 label of at most 63.
 
@@ -140,7 +149,7 @@ class BuildRequest:
     event_hash: str
     """Identity of the event: hex SHA-256 of its source and id."""
     job_name: Annotated[str, _LOG]
-    priority: Annotated[Priority, _DATA] = Priority.NORMAL
+    priority: Annotated[Priority, _JOB, _DATA] = Priority.NORMAL
     runtime: Annotated[str | None, _DATA] = None
     context_url: Annotated[str | None, _DATA] = None
     image: Annotated[str | None, _JOB, _DATA] = None
@@ -151,7 +160,8 @@ class BuildRequest:
     as much. Empty where it is not known any more."""
     traceparent: Annotated[str | None, _JOB] = None
     accepted_at: Annotated[float, _JOB] = 0.0
-    """Seconds since the epoch."""
+    """Seconds since the epoch, of which milliseconds count: builds are listed by it, and no replica
+    knows it more exactly than the Job notes it."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -370,3 +380,14 @@ def rfc3339(seconds: float | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(value: Any) -> float | None:
+    """Return RFC 3339 text as seconds since the epoch; None for what is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None

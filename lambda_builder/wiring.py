@@ -45,9 +45,11 @@ from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.service import Part, Service
 from lambda_builder.settings import CLOSING_SECONDS, COMMAND_EVENT_TYPES, Settings
+from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.execution import CommandExecution
+from lambda_builder.steering.listing import BuildList
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry import tracing
@@ -86,6 +88,9 @@ def create_app(settings: Settings) -> Flask:
         base.runner,
         builds,
     )
+    listing = BuildList(
+        base.results, watched.watcher.snapshot, watched.diagnosis.reasons, pipeline.queue.positions
+    )
     execution = CommandExecution(commands, builds, base.live, base.results, watched.watcher)
     command_events = CommandEvents(
         execution, base.journal, base.health, last_number=lambda: base.results.last_number
@@ -118,7 +123,9 @@ def create_app(settings: Settings) -> Flask:
         creator=pipeline.creator,
         acceptance=pipeline.acceptance,
         builds=builds,
+        listing=listing,
         commands=commands,
+        bulk=BulkCommands(listing, commands),
         command_events=command_events,
         logs=logs,
         metrics=base.metrics,
@@ -201,6 +208,7 @@ class _Watched:
     """What follows Jobs once they exist."""
 
     watcher: JobWatcher
+    diagnosis: JobDiagnosis
     lifecycle: BuildLifecycle
     cap: ActiveJobsCap
     sink: Sink
@@ -219,7 +227,7 @@ class _Watched:
 def _watch(base: _Base) -> _Watched:
     settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
-    watcher = JobWatcher(base.client, settings.namespace, keep_details=tells, available=available)
+    watcher = JobWatcher(base.client, settings.namespace, available=available)
     diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), base.jobs, available=available)
     lifecycle = BuildLifecycle(
         watcher, base.ledger, base.metrics, diagnosis, gone_seconds=settings.result_ttl_seconds
@@ -237,7 +245,7 @@ def _watch(base: _Base) -> _Watched:
     outbox, count = base.journal.outbox, base.metrics.count_delivered
     if not tells:
         sink = Sink(outbox, urls, count=count)
-        return _Watched(watcher, lifecycle, cap, sink, [diagnosis, watcher], [])
+        return _Watched(watcher, diagnosis, lifecycle, cap, sink, [diagnosis, watcher], [])
     leadership = Leadership(base.client, settings.namespace, identity())
     marks = JobMarks(watcher, base.jobs, available=available)
     notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, diagnosis)
@@ -247,6 +255,7 @@ def _watch(base: _Base) -> _Watched:
     )
     return _Watched(
         watcher,
+        diagnosis,
         lifecycle,
         cap,
         sink,

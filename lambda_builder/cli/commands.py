@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lambda_builder import __version__
-from lambda_builder.builds import BuildState
+from lambda_builder.builds import BuildState, FailureCategory
 from lambda_builder.cli.api import Api
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
@@ -127,28 +128,72 @@ def jobs(context: click.Context, url: str) -> None:
     context.obj = Api(url)
 
 
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which builds are meant."""
+    states = click.Choice([state.value for state in BuildState])
+    categories = click.Choice([category.value for category in FailureCategory])
+    for option in (
+        click.option("--until", metavar="TIME", help="Accepted before this time, as in RFC 3339."),
+        click.option("--since", metavar="TIME", help="Accepted then or later."),
+        click.option("--q", metavar="TEXT", help="A part of any ID, of the image or of the error."),
+        click.option("--category", type=categories, help="Why it failed."),
+        click.option("--correlation-id"),
+        click.option("--parser-id"),
+        click.option("--third-party-id", "--tenant"),
+        click.option("--state", type=states, multiple=True, help="One of several, if given again."),
+    ):
+        command = option(command)
+    return command
+
+
+def _given(filters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in filters.items() if value not in (None, (), False)}
+
+
 @jobs.command("list")
-@click.option("--state", type=click.Choice([state.value for state in BuildState]))
-@click.option("--third-party-id")
-@click.option("--correlation-id")
+@_filters
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 500))
+@click.option("--cursor", help="Go on after an earlier page, as it said.")
 @click.pass_obj
 def list_jobs(api: Api, /, **filters: Any) -> None:
     """List builds, newest first."""
-    given = {name: value for name, value in filters.items() if value is not None}
-    page = api.call("GET", "/async-jobs", params=given)
-    table = Table("job", "state", "attempts", "accepted", "error", "category", box=None)
+    page = api.call("GET", "/async-jobs", params=_given(filters))
+    headings = ("job", "state", "place", "attempts", "accepted", "error", "category")
+    table = Table(*headings, box=None)
     for build in page["items"]:
         error = build["error"] or {}
         table.add_row(
             build["job_name"],
             build["state"],
+            str(build["position"] or ""),
             str(build["attempts"]),
             build["accepted_at"] or "",
             error.get("code", ""),
             build.get("failure_category") or "",
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if page["next_cursor"]:
+        click.echo(f"there are more: --cursor {page['next_cursor']}", err=True)
+
+
+@jobs.command("cancel-all")
+@_filters
+@click.option("--all", is_flag=True, help="Every build, where no other option is given.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.pass_obj
+def cancel_all(api: Api, /, **filters: Any) -> None:
+    """Cancel the builds that the options mean, at most 1,000."""
+    _print(api.call("POST", "/async-jobs/cancel", params=_given(filters)))
+
+
+@jobs.command("retry-all")
+@_filters
+@click.option("--all", is_flag=True, help="Every build, where no other option is given.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.pass_obj
+def retry_all(api: Api, /, **filters: Any) -> None:
+    """Let the dead and failed builds that the options mean go again, at most 1,000."""
+    _print(api.call("POST", "/async-jobs/retry", params=_given(filters)))
 
 
 @jobs.command()

@@ -163,7 +163,7 @@ class EventReader:
             build_args=fields.build_args,
             event=_event_json(values, data),
             traceparent=traceparent,
-            accepted_at=now,
+            accepted_at=round(now, 3),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from lambda_builder.builds import parse_time
 from lambda_builder.errors import FailureReason, Permanent, Transient
 from lambda_builder.kube.client import MERGE_PATCH, KubeClient, Query
 from lambda_builder.kube.errors import Conflict, NotFound
@@ -22,7 +23,7 @@ from lambda_builder.kube.labels import (
     correlation_hash_label,
     safe,
 )
-from lambda_builder.kube.status import Job, event_hash_of, is_finished, parse_time
+from lambda_builder.kube.status import Job, event_hash_of, is_finished
 
 _PAGE = 500
 _BEING_DELETED = "being deleted"

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lambda_builder.builds import BuildError, FailureCategory
+from lambda_builder.builds import BuildError, FailureCategory, parse_time
 from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.errors import shorten
 from lambda_builder.kube.failures import category_of, category_of_end, last_word
 from lambda_builder.kube.pods import Event, Pod, PodReader
-from lambda_builder.kube.status import image_digest, parse_time, reason_code
+from lambda_builder.kube.status import image_digest, reason_code
 
 IMAGE_PULL_FAILED = "image_pull_failed"
 """Error code of the two reasons that a pod alternates between while its image cannot be pulled."""

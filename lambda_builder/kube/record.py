@@ -5,7 +5,6 @@ Pure values; a change makes a new record, so that any thread may hold one.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from operator import attrgetter
@@ -17,16 +16,19 @@ from lambda_builder.builds import (
     BuildResult,
     BuildState,
     Mark,
+    Priority,
+    digest_bytes,
     fields_marked,
     netstring_digest,
 )
 from lambda_builder.kube.labels import ANNOUNCED
 from lambda_builder.kube.status import SUSPENDED, Job, event_hash_of, job_result
+from lambda_builder.selection import SEPARATOR
 
-_DIGEST_DIGITS = 32
-_NOTED = fields_marked(Mark.JOB)
-_values_noted = attrgetter(*_NOTED)
-_MORE_TO_TELL = (None, "started")
+_OF_MANY_BUILDS = ("event_type", "priority", "accepted_at")
+TEXTS = tuple(name for name in fields_marked(Mark.JOB) if name not in _OF_MANY_BUILDS)
+"""What ``JobRecord.texts`` has, in its order."""
+_texts = attrgetter(*TEXTS)
 FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
@@ -36,9 +38,9 @@ class JobRecord:
     """One Job of ours as last seen. Times are seconds since the epoch, by the API's clock."""
 
     name: str
-    uid: str
     event_hash: bytes
     """The first 16 bytes of the event's digest; empty where the label is none."""
+    uid: str
     target: bytes
     """Digest of third party and parser, see ``target_key``."""
     correlation: bytes
@@ -51,8 +53,13 @@ class JobRecord:
     image_digest: str | None = None
     announced: str | None = None
     """The last piece of news about the Job that is known to have been delivered."""
-    details: bytes | None = None
-    """What else a ``BuildResult`` needs; kept only while something may have to be announced."""
+    namespace: str | None = None
+    accepted_at: float = 0.0
+    """As the Job notes it; 0 where it does not."""
+    event_type: str = ""
+    priority: str = Priority.NORMAL.value
+    texts: str = ""
+    """What else the Job notes of its build: one text takes a third of what a text each would."""
 
     @property
     def active(self) -> bool:
@@ -64,20 +71,34 @@ class JobRecord:
         """Whether the Job is held back on purpose, by Kueue for example."""
         return self.error is not None and self.error.code == SUSPENDED
 
+    @property
+    def placed_at(self) -> float:
+        """When its build was accepted, by which builds are listed."""
+        return self.accepted_at or self.created_at or 0.0
+
     def result(self) -> BuildResult:
-        """Return the build as its Job tells of it; without ``details`` the ids are missing."""
-        kept: list[Any] = (
-            json.loads(self.details) if self.details else [None, self.event_hash.hex()]
+        """Return the build as its Job tells of it."""
+        noted: dict[str, Any] = dict(zip(TEXTS, self.texts.split(SEPARATOR), strict=False))
+        noted = {name: text for name, text in noted.items() if text}
+        digest = self.event_hash.hex()
+        if "event_source" in noted and "event_id" in noted:
+            digest = netstring_digest(noted["event_source"], noted["event_id"])
+        request = BuildRequest.of_job(
+            self.name,
+            digest,
+            {
+                **noted,
+                "accepted_at": self.accepted_at,
+                "event_type": self.event_type,
+                "priority": Priority(self.priority),
+            },
         )
-        namespace, event_hash, *values = kept
-        noted = dict(zip(_NOTED, values, strict=False))
-        request = BuildRequest.of_job(self.name, event_hash, noted)
         return BuildResult(
             request=request,
             state=self.state,
             error=self.error,
             job_uid=self.uid,
-            namespace=namespace,
+            namespace=self.namespace,
             image=request.image,
             image_digest=self.image_digest,
             created_at=self.created_at,
@@ -86,7 +107,7 @@ class JobRecord:
         )
 
 
-def record_of(job: Job, *, keep_details: bool) -> JobRecord:
+def record_of(job: Job) -> JobRecord:
     """Return the record of a Job as the API has it."""
     result = job_result(job)
     request, metadata = result.request, job["metadata"]
@@ -103,8 +124,12 @@ def record_of(job: Job, *, keep_details: bool) -> JobRecord:
         started_at=result.started_at,
         finished_at=result.finished_at,
         image_digest=result.image_digest,
-        announced=sys.intern(announced) if isinstance(announced, str) else None,
-        details=_details(result) if keep_details and announced in _MORE_TO_TELL else None,
+        announced=_shared_text(announced),
+        namespace=_shared_text(result.namespace),
+        accepted_at=request.accepted_at,
+        event_type=_shared_text(request.event_type) or "",
+        priority=str.__str__(request.priority),
+        texts=SEPARATOR.join(_plain(text) for text in _texts(request)),
     )
 
 
@@ -156,14 +181,6 @@ def correlation_key(correlation_id: str) -> bytes:
     return digest_bytes(netstring_digest(correlation_id))
 
 
-def digest_bytes(digits: str) -> bytes:
-    """Return the first 32 hex digits of a digest as bytes; empty where they are none."""
-    try:
-        return bytes.fromhex(digits[:_DIGEST_DIGITS])
-    except ValueError:
-        return b""
-
-
 def _shared(error: BuildError | None) -> BuildError | None:
     # Most Jobs that failed or are held say the same words.
     if error is None:
@@ -171,7 +188,9 @@ def _shared(error: BuildError | None) -> BuildError | None:
     return BuildError(sys.intern(error.code), sys.intern(error.message), error.category)
 
 
-def _details(result: BuildResult) -> bytes:
-    request = result.request
-    values = [result.namespace, request.event_hash, *_values_noted(request)]
-    return json.dumps(values, separators=(",", ":")).encode()
+def _shared_text(text: Any) -> str | None:
+    return sys.intern(text) if isinstance(text, str) else None
+
+
+def _plain(text: str | None) -> str:
+    return (text or "").replace(SEPARATOR, " ")

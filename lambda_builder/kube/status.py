@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from lambda_builder.builds import (
@@ -14,7 +13,9 @@ from lambda_builder.builds import (
     BuildResult,
     BuildState,
     FailureCategory,
+    Priority,
     netstring_digest,
+    parse_time,
 )
 from lambda_builder.kube.labels import (
     ANNOTATIONS,
@@ -39,18 +40,8 @@ Job = dict[str, Any]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CATEGORIES = {category.value: category for category in FailureCategory}
+_PRIORITIES = {priority.value: priority for priority in Priority}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-def parse_time(value: Any) -> float | None:
-    """Return RFC 3339 text as seconds since the epoch; None for what is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else None
 
 
 def reason_code(reason: str) -> str:
@@ -187,6 +178,7 @@ def _request(job: Job) -> BuildRequest:
     known = {**labels, **(metadata.get("annotations") or {})}
     noted = {field: known[name] for field, name in ANNOTATIONS.items() if name in known}
     noted["accepted_at"] = parse_time(noted.get("accepted_at")) or 0.0
+    noted["priority"] = _PRIORITIES.get(noted.get("priority", ""), Priority.NORMAL)
     if "event_source" in noted and "event_id" in noted:
         event_hash = netstring_digest(noted["event_source"], noted["event_id"])
     else:

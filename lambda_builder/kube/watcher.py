@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
 
-from lambda_builder.builds import BuildState
+from lambda_builder.builds import BuildError, BuildState, digest_bytes
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.index import JobIndex
 from lambda_builder.kube.labels import OUR_JOBS
@@ -17,11 +17,11 @@ from lambda_builder.kube.record import (
     FINISHED,
     JobRecord,
     correlation_key,
-    digest_bytes,
     record_of,
     target_key,
 )
 from lambda_builder.kube.reflector import EventType, Reflector
+from lambda_builder.kube.snapshot import JobSnapshot
 from lambda_builder.kube.status import Job
 
 
@@ -63,13 +63,10 @@ class JobWatcher(Reflector):
         client: KubeClient,
         namespace: str,
         *,
-        keep_details: bool = False,
         available: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``keep_details`` lets records make a whole ``BuildResult`` until its end was told."""
         path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         super().__init__(client, path, OUR_JOBS, name="job-watcher", available=available)
-        self._keep_details = keep_details
         self._listeners: list[Listener] = []
         self._list_listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._index = JobIndex()
@@ -97,6 +94,10 @@ class JobWatcher(Reflector):
     def records(self, state: BuildState | None = None) -> list[JobRecord]:
         """Return the records of this moment, of one state or all."""
         return self._index.records(state)
+
+    def snapshot(self, reasons: Mapping[str, BuildError]) -> JobSnapshot:
+        """Return the Jobs of this moment; ``reasons``, by uid, are told instead of their errors."""
+        return self._index.snapshot(reasons)
 
     def by_name(self, name: str) -> JobRecord | None:
         """Return the record of the Job with that name."""
@@ -158,16 +159,13 @@ class JobWatcher(Reflector):
         known = self._index.get(obj["metadata"]["name"])
         if known is not None and known.uid == obj["metadata"]["uid"]:
             # It may have finished after it was last seen, and have been deleted right away.
-            last = self._read(obj)
+            last = record_of(obj)
             self._gone(last if last.state in FINISHED else known)
 
     # -- changes -------------------------------------------------------------------------------
 
-    def _read(self, job: Job) -> JobRecord:
-        return record_of(job, keep_details=self._keep_details)
-
     def _present(self, job: Job) -> None:
-        record = self._read(job)
+        record = record_of(job)
         known = self._index.get(record.name)
         if known is not None and known.uid != record.uid:
             self._gone(known)

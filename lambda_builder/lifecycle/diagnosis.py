@@ -96,6 +96,12 @@ class JobDiagnosis:
             trouble = self._waiting.get(record.uid) if _should_run(record) else None
         return record if trouble is None else replace(record, error=trouble)
 
+    def reasons(self) -> dict[str, BuildError]:
+        """Return, by uid, why Jobs do not run or failed, as far as was found out; asks nobody."""
+        with self._lock:
+            ended = {uid: record.error for uid, record in self._ended.items() if record.error}
+            return {**self._waiting, **ended}
+
     def is_explained(self, record: JobRecord) -> bool:
         """Return whether nothing more is to be found out about an ended Job."""
         if record.state is BuildState.SUCCEEDED and record.image_digest is not None:

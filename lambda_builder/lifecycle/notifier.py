@@ -74,7 +74,7 @@ class BuildNotifier:
         *,
         window: int = _WINDOW,
     ) -> None:
-        """``watcher`` must keep details; ``window`` bounds the messages on their way."""
+        """``window`` bounds the messages on their way."""
         self._watcher = watcher
         self._leadership = leadership
         self._marks = marks

@@ -10,8 +10,14 @@ from dataclasses import replace
 
 from cachetools import TTLCache
 
-from lambda_builder.builds import BuildRequest, BuildResult, BuildState, FailureCategory
-from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
+from lambda_builder.builds import (
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    FailureCategory,
+    digest_bytes,
+)
+from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
@@ -201,7 +207,7 @@ class BuildLifecycle:
 
 def _looks_alike(previous: JobRecord, record: JobRecord) -> bool:
     """Whether nothing has changed but what the service itself noted on the Job."""
-    return replace(previous, announced=record.announced, details=record.details) == record
+    return replace(previous, announced=record.announced) == record
 
 
 def _outcome(record: JobRecord) -> str:

@@ -12,11 +12,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from lambda_builder.builds import SKIPPED, BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.builds import (
+    SKIPPED,
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    digest_bytes,
+)
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.jobs import CreatedJob
-from lambda_builder.kube.record import JobRecord, digest_bytes, with_job
+from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.pipeline.announcements import Announcements, log_state
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
@@ -208,7 +215,7 @@ class Ledger:
         Raises ``Refused``: ``not_retryable`` where another has let it go again meanwhile, and
         ``journal_unavailable`` when that cannot be recorded.
         """
-        fresh = Build(replace(result.request, accepted_at=time.time()), entered=True)
+        fresh = Build(replace(result.request, accepted_at=round(time.time(), 3)), entered=True)
         event_hash = fresh.request.event_hash
         build = self._live.add_unless(
             fresh, lambda: not (self._results.by_event(event_hash) or result).state.retryable

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -117,6 +118,13 @@ class Ordering(Generic[T]):
         self._wake(now)
         return self._late
 
+    def turns(self) -> tuple[list[Entry[T]], list[str] | None]:
+        """Return what waits, and unless it is one line for all the tenants whose turns come next.
+
+        For ``positions``.
+        """
+        return list(self._entries.values()), list(self._turns) if self._fair else None
+
     def _place(self, entry: Entry[T], now: float) -> None:
         entry.number = next(self._numbers)
         if entry.ready_at > now:
@@ -127,9 +135,8 @@ class Ordering(Generic[T]):
         if tenant not in self._due:
             self._due[tenant] = []
             self._turns.append(tenant)
-        # A sum that never changes ages whoever waits, without anybody looking after it.
-        rank = entry.queued_at + entry.priority * PRIORITY_SECONDS
-        heapq.heappush(self._due[tenant], (rank, entry.order, entry.number, entry))
+        rank, order = _rank(entry)
+        heapq.heappush(self._due[tenant], (rank, order, entry.number, entry))
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
@@ -145,6 +152,28 @@ class Ordering(Generic[T]):
         self._delayed.clear()
         for entry in sorted(self._entries.values(), key=lambda entry: entry.order):
             self._place(entry, now)
+
+
+def positions(entries: Iterable[Entry[T]], turns: Sequence[str] | None) -> dict[str, int]:
+    """Return the places in the queue, from 1, by key: how many leave until an entry has.
+
+    If nothing else came, and what is delayed were due: that stands at its old place. With ``turns``
+    one of each tenant leaves in turn; tenants of which nothing is due stand behind the others.
+    """
+    line = sorted(entries, key=_rank)
+    if turns is None:
+        return {entry.key: place for place, entry in enumerate(line, 1)}
+    by_tenant: dict[str, list[Entry[T]]] = {tenant: [] for tenant in turns}
+    for entry in line:
+        by_tenant.setdefault(entry.tenant, []).append(entry)
+    rounds = itertools.zip_longest(*by_tenant.values())
+    in_turn = (entry for taken in rounds for entry in taken if entry is not None)
+    return {entry.key: place for place, entry in enumerate(in_turn, 1)}
+
+
+def _rank(entry: Entry[T]) -> tuple[float, int]:
+    # A sum that never changes ages whoever waits, without anybody looking after it.
+    return entry.queued_at + entry.priority * PRIORITY_SECONDS, entry.order
 
 
 def _pop_live(heap: list[_Place[T]]) -> Entry[T] | None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from lambda_builder.pipeline.accounts import MAX_RETRY_AFTER, Accounts, QueueSnapshot
-from lambda_builder.pipeline.ordering import Entry, Ordering
+from lambda_builder.pipeline.ordering import Entry, Ordering, positions
 
 T = TypeVar("T")
 
@@ -248,6 +248,16 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """Return all counts from one instant."""
         with self.frozen() as snapshot:
             return snapshot
+
+    def positions(self) -> dict[str, int]:
+        """Return the place of each entry that waits or is delayed, from 1, by its key.
+
+        One pass over all of them: a page of places costs no more than one. The queue is held only
+        while they are copied.
+        """
+        with self.mutex:
+            entries, turns = self._waiting.turns()
+        return positions(entries, turns)
 
     def retry_after(self) -> int:
         """Return the seconds (1 to 60) in which what waits drains at the measured rate.

@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
-from cachetools import TTLCache
-
-from lambda_builder.builds import BuildResult
+from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.multimap import Multimap
+from lambda_builder.pipeline.forgetting import Ended
+
+_SHOWN = frozenset({BuildState.CREATED, BuildState.RUNNING, BuildState.SUCCEEDED})
 
 
 @dataclass(slots=True, eq=False)
@@ -30,31 +29,16 @@ class _Entry:
     size: int = 0
 
     @property
+    def is_as_its_job(self) -> bool:
+        """Whether its Job shows all that there is to know, but for the attempts it took."""
+        result = self.result
+        return result.error is None and result.job_uid is not None and result.state in _SHOWN
+
+    @property
     def ids(self) -> frozenset[str]:
         """What it is found by: a build that was skipped only by its own, not by another's Job."""
         request = self.result.request
         return frozenset((request.correlation_id,)) if self.result.skipped else request.ids
-
-
-class _Ended(TTLCache[str, _Entry]):
-    """TTLCache that says which entries it lets go, so that no index outlives them."""
-
-    def __init__(
-        self, maxsize: int, ttl: float, timer: Callable[[], float], gone: Callable[[_Entry], None]
-    ) -> None:
-        super().__init__(maxsize, ttl, timer)
-        self._gone = gone
-
-    def expire(self, time: float | None = None) -> Any:
-        expired = super().expire(time)
-        for _key, entry in expired:
-            self._gone(entry)
-        return expired
-
-    def popitem(self) -> tuple[str, _Entry]:
-        key, entry = super().popitem()
-        self._gone(entry)
-        return key, entry
 
 
 class ResultStore:
@@ -78,10 +62,15 @@ class ResultStore:
         self._with_event: OrderedDict[str, _Entry] = OrderedDict()
         """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
-        self._active: dict[str, _Entry] = {}
-        self._with_job: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: dict[str, _Entry] = {}
+        """All of them; of those that do not wait any more the caches say which go, and when."""
+        self._as_their_jobs: dict[str, _Entry] = {}
+        """Of these, by the Job's uid, those of which nothing is known but what their Jobs show."""
+        self._unlike: dict[str, _Entry] = {}
+        """The others."""
+        self._with_job: OrderedDict[str, None] = OrderedDict()
         self._age = 0.0
-        self._ended = _Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
+        self._ended = Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
         self._index: Multimap[str] = Multimap()
         self._number = 0
 
@@ -154,7 +143,7 @@ class ResultStore:
     def with_job(self) -> list[BuildResult]:
         """Return the builds whose Jobs have not ended, as far as is known."""
         with self._lock:
-            return [entry.result for entry in self._with_job.values()]
+            return [self._entries[key].result for key in self._with_job]
 
     @property
     def last_number(self) -> int:
@@ -168,17 +157,23 @@ class ResultStore:
             entry = self._get(event_hash)
             return entry.number if entry else None
 
-    def newest(self, *, before: int | None = None) -> Iterator[tuple[int, BuildResult]]:
-        """Iterate over (number, build), newest first, over the builds known at this moment."""
+    def all(self) -> list[BuildResult]:
+        """Return the builds known at this moment, in the order of their last changes."""
         with self._lock:
             self._ended.expire()
-            entries = [
-                (entry.number, entry.result)
-                for held in (self._active, self._with_job, self._ended)
-                for entry in held.values()
-                if before is None or entry.number < before
-            ]
-        return iter(sorted(entries, key=itemgetter(0), reverse=True))
+            entries = list(self._entries.values())
+        return [entry.result for entry in entries]
+
+    def besides(self, job_uids: Set[str]) -> list[BuildResult]:
+        """Return all builds but those that are as their Jobs show them, where these are known.
+
+        It costs next to nothing for a build with a Job, of which there can be very many.
+        """
+        with self._lock:
+            self._ended.expire()
+            entries, as_jobs = list(self._unlike.values()), self._as_their_jobs.copy()
+        entries += [as_jobs[uid] for uid in set(as_jobs).difference(job_uids)]
+        return [entry.result for entry in entries]
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
@@ -195,14 +190,16 @@ class ResultStore:
     # -- with the lock held --------------------------------------------------------------------
 
     def _get(self, key: str) -> _Entry | None:
-        return self._active.get(key) or self._with_job.get(key) or self._ended.get(key)
+        self._ended.expire()
+        return self._entries.get(key)
 
     def _pop(self, key: str) -> _Entry | None:
         self._ended.expire()  # else an expired entry would later take the new one's index along
-        entry = self._active.pop(key, None) or self._with_job.pop(key, None)
-        entry = entry or self._ended.pop(key, None)
+        self._with_job.pop(key, None)
+        self._ended.pop(key, None)
+        entry = self._entries.pop(key, None)
         if entry is not None:
-            self._uncount(key, entry)
+            self._gone(key, entry)
         return entry
 
     def _insert(self, key: str, entry: _Entry) -> None:
@@ -211,11 +208,15 @@ class ResultStore:
             self._index.add(build_id, key)
         for build_id in result.request.ids - entry.ids:
             self._index.remove(build_id, key)
+        self._entries[key] = entry
+        if entry.is_as_its_job:
+            self._as_their_jobs[result.job_uid or ""] = entry
+        else:
+            self._unlike[key] = entry
         if result.state.waits:
-            self._active[key] = entry
             return
         held = self._ended if result.state.final else self._with_job
-        held[key] = entry
+        held[key] = None
         self._count(key, entry)
         self._make_room()
 
@@ -245,12 +246,18 @@ class ResultStore:
             self._ended.popitem()
 
     def _let_go_of_a_job(self) -> None:
-        _key, entry = self._with_job.popitem(last=False)
-        self._let_go(entry)
+        key, _ = self._with_job.popitem(last=False)
+        self._let_go(key)
 
-    def _let_go(self, entry: _Entry) -> None:
-        self._uncount(entry.result.request.event_hash, entry)
+    def _let_go(self, key: str) -> None:
+        entry = self._entries.pop(key)
+        self._gone(key, entry)
         self._unindex(entry)
+
+    def _gone(self, key: str, entry: _Entry) -> None:
+        self._uncount(key, entry)
+        if self._unlike.pop(key, None) is None:
+            self._as_their_jobs.pop(entry.result.job_uid or "", None)
 
     def _unindex(self, entry: _Entry) -> None:
         request = entry.result.request

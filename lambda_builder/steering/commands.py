@@ -51,13 +51,17 @@ class BuildCommands:
         """Take a build back: out of the queue, or its Job deleted with its pods."""
         unfinished = [result for result in self._finder.find(build_id) if not result.state.final]
         cancelled = self._cancel(self._only(unfinished, build_id), patience=_CANCEL_SECONDS)
+        self.keep(repr(build_id))
+        return cancelled
+
+    def keep(self, what: str) -> None:
+        """Return once the journal has what was cancelled; raises ``Refused`` if it takes long."""
         if not self._ledger.keep(_CANCEL_SECONDS):
             raise Refused(
                 RefusalCode.JOURNAL_UNAVAILABLE,
-                f"{build_id!r} is cancelled, but not in the journal yet: a restart may forget it",
+                f"{what} is cancelled, but not in the journal yet: a restart may forget it",
                 retry_after=math.ceil(_CANCEL_SECONDS),
             )
-        return cancelled
 
     def cancel_one(self, result: BuildResult) -> None:
         """Take one unfinished build back, without waiting for a worker that has it in hand.

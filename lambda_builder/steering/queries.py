@@ -6,24 +6,22 @@ the Job itself does.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import TypeVar
 
-from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.builds import BuildResult, digest_bytes
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.record import JobRecord, digest_bytes
+from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.status import Job, is_ours, job_result, with_what_was_asked
 from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
+from lambda_builder.selection import OF_RESULTS, BuildFilter, place_of, select
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 """A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
@@ -52,28 +50,6 @@ class BuildFinder:
         self._watcher = watcher
         self._health = health
         self._current = current
-
-    def page(
-        self,
-        *,
-        state: BuildState | None = None,
-        third_party_id: str | None = None,
-        correlation_id: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> tuple[Results, str | None]:
-        """Return the builds this replica knows, newest first, and the cursor of the next page."""
-        newest = self._results.newest(before=_read_cursor(cursor))
-        matching = (
-            (number, result)
-            for number, result in newest
-            if (state is None or result.state is state)
-            and third_party_id in (None, result.request.third_party_id)
-            and correlation_id in (None, result.request.correlation_id)
-        )
-        page = [*islice(matching, limit + 1)]
-        more = len(page) > limit
-        return [result for _, result in page[:limit]], _cursor(page[limit - 1][0]) if more else None
 
     def get(self, build_id: str) -> BuildResult:
         """Return the newest build with this correlation ID or Job name."""
@@ -111,12 +87,9 @@ class BuildFinder:
 
         With ``active`` only unfinished Jobs of other replicas count.
         """
-        own = [
-            result
-            for _, result in self._results.newest()
-            if result.request.third_party_id == third_party_id
-            and result.request.parser_id == parser_id
-        ]
+        wanted = BuildFilter(third_party_id=third_party_id, parser_id=parser_id)
+        own = select(self._results.all(), wanted, OF_RESULTS)
+        own.sort(key=place_of, reverse=True)
         shown = self._watcher.of_target(third_party_id, parser_id)
         return self._merged(
             own,
@@ -219,18 +192,3 @@ def _age(result: BuildResult) -> float:
 
 def _is_job_name(build_id: str) -> bool:
     return _JOB_NAME.fullmatch(build_id) is not None
-
-
-def _cursor(number: int) -> str:
-    return base64.urlsafe_b64encode(b"%d" % number).decode()
-
-
-def _read_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        return int(base64.urlsafe_b64decode(cursor))
-    except (ValueError, binascii.Error):
-        raise Refused(
-            RefusalCode.INVALID_PARAMETER, "cursor: take it from next_cursor, unchanged"
-        ) from None

@@ -5,25 +5,22 @@
 
 from __future__ import annotations
 
-import re
 import socket
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.errors import FieldProblem, RefusalCode, Refused
+from lambda_builder.builds import BuildResult
+from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.web import correlation
 from lambda_builder.web.answers import json_answer
 from lambda_builder.web.log_stream import LogStream
+from lambda_builder.web.parameters import Parameters
 from lambda_builder.web.services import current_services
 
 blueprint = Blueprint("async_jobs", __name__)
-
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 500
-_TRUE = frozenset({"true", "1", "yes"})
-_FALSE = frozenset({"", "false", "0", "no"})
 
 
 class BuildIdConverter(BaseConverter):
@@ -48,14 +45,12 @@ def show_stats() -> Response:
 @blueprint.get("/builds", endpoint="list_builds_upstream")
 def list_builds() -> Response:
     """List builds, newest first."""
-    builds, next_cursor = current_services().builds.page(
-        state=_state(_argument("state")),
-        third_party_id=_argument("third_party_id"),
-        correlation_id=_argument("correlation_id"),
-        limit=_limit(_argument("limit")),
-        cursor=_argument("cursor"),
-    )
-    return json_answer({"items": [build.to_dict() for build in builds], "next_cursor": next_cursor})
+    parameters = Parameters()
+    wanted, limit = parameters.build_filter(), parameters.limit()
+    parameters.judge()
+    page = current_services().listing.page(wanted, limit=limit, cursor=parameters.text("cursor"))
+    items = [_shown(build, page.positions) for build in page.items]
+    return json_answer({"items": items, "next_cursor": page.next_cursor})
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>")
@@ -84,11 +79,25 @@ def retry_build(build_id: str) -> Response:
         return _answer(services.commands.retry(build_id))
 
 
+@blueprint.post("/async-jobs/cancel")
+def cancel_builds() -> Response:
+    """Cancel all builds that the filters mean."""
+    return _steer(current_services().bulk.cancel)
+
+
+@blueprint.post("/async-jobs/retry")
+def retry_builds() -> Response:
+    """Retry all builds that the filters mean."""
+    return _steer(current_services().bulk.retry)
+
+
 @blueprint.get("/async-jobs/<build_id:build_id>/logs")
 def stream_log(build_id: str) -> Response:
     """Stream a build's log as text."""
     services = current_services()
-    follow = _flag("follow", _argument("follow"))
+    parameters = Parameters()
+    follow = parameters.flag("follow")
+    parameters.judge()
     with services.threads.streams.take() as slot:
         with services.threads.kubernetes.take():
             chunks = services.logs.open(services.builds.get(build_id), follow=follow)
@@ -105,6 +114,23 @@ def stream_log(build_id: str) -> Response:
     return response
 
 
+def _steer(steer: Callable[..., BulkOutcome]) -> Response:
+    parameters = Parameters()
+    wanted, dry_run = parameters.build_filter(), parameters.flag("dry_run")
+    everything = parameters.flag("all")
+    parameters.judge()
+    if wanted.is_empty and not everything:
+        parameters.bad("all", "must be true where no filter is given")
+        parameters.judge()
+    with current_services().threads.kubernetes.take():
+        outcome = steer(wanted, dry_run=dry_run)
+    refused = [
+        {"job_name": build.request.job_name, "code": refusal.code, "detail": refusal.detail}
+        for build, refusal in outcome.refused
+    ]
+    return json_answer({"matched": outcome.matched, "done": outcome.done, "refused": refused})
+
+
 def _client_socket() -> socket.socket | None:
     """Return the connection, where the server tells."""
     client = request.environ.get("gunicorn.socket")
@@ -114,39 +140,8 @@ def _client_socket() -> socket.socket | None:
 def _answer(build: BuildResult) -> Response:
     if correlation.requested() is None:
         correlation.make_known(build.request.correlation_id)
-    return json_answer(build.to_dict())
+    return json_answer(_shown(build, current_services().listing.positions_of([build])))
 
 
-def _argument(name: str) -> str | None:
-    """Return a query parameter; an empty one counts as absent."""
-    return request.args.get(name) or None
-
-
-def _state(value: str | None) -> BuildState | None:
-    if value is None:
-        return None
-    try:
-        return BuildState(value)
-    except ValueError:
-        raise _invalid("state", f"must be one of {', '.join(BuildState)}") from None
-
-
-def _limit(value: str | None) -> int:
-    if value is None:
-        return DEFAULT_LIMIT
-    if re.fullmatch(r"[0-9]{1,4}", value) and 1 <= int(value) <= MAX_LIMIT:
-        return int(value)
-    raise _invalid("limit", f"must be a whole number from 1 to {MAX_LIMIT}")
-
-
-def _flag(name: str, value: str | None) -> bool:
-    folded = (value or "").lower()
-    if folded in _TRUE or folded in _FALSE:
-        return folded in _TRUE
-    raise _invalid(name, "must be true or false")
-
-
-def _invalid(field: str, message: str) -> Refused:
-    return Refused(
-        RefusalCode.INVALID_PARAMETER, f"{field} {message}", errors=[FieldProblem(field, message)]
-    )
+def _shown(build: BuildResult, positions: Mapping[str, int]) -> dict[str, Any]:
+    return {**build.to_dict(), "position": positions.get(build.request.event_hash)}

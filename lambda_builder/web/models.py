@@ -85,6 +85,8 @@ class Build(_Answer):
     job_uid: str | None
     namespace: str | None
     attempts: _Count
+    position: Annotated[int, Field(ge=1)] | None
+    """Place in the queue, from 1, while it waits there; one that is tried again keeps its own."""
     error: BuildFailure | None
     failure_category: FailureCategory | None
     """Why the Job failed, or does not run, in one word; docs/failures.rst has the rules."""
@@ -107,6 +109,23 @@ class BuildPage(_Answer):
     items: list[Build]
     next_cursor: str | None
     """Asks for the builds after these; null where there are none."""
+
+
+class BulkRefusal(_Answer):
+    """A build that was meant and could not be steered."""
+
+    job_name: str
+    code: RefusalCode
+    detail: str
+
+
+class BulkAnswer(_Answer):
+    """What became of the builds that were meant."""
+
+    matched: _Count
+    """All of them; those neither done nor refused are left for another request."""
+    done: _Count
+    refused: list[BulkRefusal]
 
 
 class FieldError(_Answer):

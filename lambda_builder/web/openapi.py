@@ -29,6 +29,7 @@ _ANSWERS = (
     models.RejectedEvents,
     models.Build,
     models.BuildPage,
+    models.BulkAnswer,
     models.Stats,
     models.Problem,
 )

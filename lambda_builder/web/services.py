@@ -13,8 +13,10 @@ from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
+from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.listing import BuildList
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry.metrics import Metrics
@@ -70,7 +72,9 @@ class Services:
     creator: AsyncJobCreator
     acceptance: Acceptance
     builds: BuildFinder
+    listing: BuildList
     commands: BuildCommands
+    bulk: BulkCommands
     command_events: CommandEvents
     logs: BuildLogs
     metrics: Metrics

@@ -60,6 +60,12 @@ def test_builds_are_listed_shown_cancelled_and_sent_again(
     listed = jobs("list", "--state", "dead").stdout
     assert name in listed
     assert "forbidden" in listed
+    assert name in jobs("list", "--state", "dead", "--state", "failed", "--q", "NO").stdout
+    assert name not in jobs("list", "--tenant", "nobody").stdout
+    counted = jobs("retry-all", "--tenant", "customer", "--dry-run").stdout
+    assert json.loads(counted) == {"matched": 1, "done": 0, "refused": []}
+    refused = jobs("cancel-all")
+    assert (refused.returncode, "all must be true" in refused.stderr) == (1, True)
     assert json.loads(jobs("show", "one").stdout)["state"] == "dead"
     again = jobs("retry", "one")
     assert (again.returncode, json.loads(again.stdout)["job_name"]) == (0, name)

@@ -201,7 +201,7 @@ def test_every_field_of_a_build_is_a_placeholder_or_named_as_none():
 def test_every_field_that_a_job_notes_is_read_back_from_it():
     texts: dict[str, Any] = {name: f"{name}-1" for name in ANNOTATIONS}
     texts |= {"event_hash": netstring_digest("event_source-1", "event_id-1"), "job_name": "build-1"}
-    request = BuildRequest(**{**texts, "accepted_at": 1.5})
+    request = BuildRequest(**{**texts, "accepted_at": 1.5, "priority": Priority.HIGH})
     noted = job_result(JobTemplate.from_settings(Settings()).render(request)).request
     for name in ANNOTATIONS:
         assert getattr(noted, name) == getattr(request, name)

@@ -68,7 +68,7 @@ class Replica:
     def __init__(self, name, client, url, *, window=256):
         jobs = JobManager(client, NAMESPACE)
         self.outbox = NoJournal().outbox
-        self.watcher = JobWatcher(client, NAMESPACE, keep_details=True)
+        self.watcher = JobWatcher(client, NAMESPACE)
         self.watcher.silence_seconds = 2
         self.leadership = Leadership(client, NAMESPACE, name, duration_seconds=2, renew_seconds=0.2)
         self.diagnosis = JobDiagnosis(

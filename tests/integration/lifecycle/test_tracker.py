@@ -284,7 +284,7 @@ def test_an_end_seen_while_the_creation_is_being_recorded_is_recorded_after_it(
     replica.ledger.accepted([build])
     created = builds.create_job(request)
     cluster.finish_job(request.job_name)
-    ended = record_of(cluster.job(request.job_name), keep_details=False)
+    ended = record_of(cluster.job(request.job_name))
 
     def finish(result, messages=()):
         calls.append(None)

@@ -273,7 +273,7 @@ def test_a_listener_that_fails_does_not_end_the_watch(client, builds, watch, hea
 
 def test_records_give_the_whole_build_while_something_may_be_told(builds, watch):
     request = builds.create(traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
-    watcher = watch(keep_details=True)
+    watcher = watch()
     wait_until(lambda: watcher.synced, "the list")
     result = watcher.by_name(request.job_name).result()
     assert result.namespace == "knative-lambda"

@@ -17,7 +17,10 @@ from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Command
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
 from lambda_builder.pipeline.stats import Stats
+from lambda_builder.selection import BuildFilter
 from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
+from lambda_builder.steering.bulk import BulkOutcome
+from lambda_builder.steering.listing import BuildPage
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.web.app import build_web
 from lambda_builder.web.services import Services, ThreadBudget
@@ -118,11 +121,16 @@ class FakeDirectory:
     def get(self, build_id: str) -> BuildResult:
         return self._find("get", build_id)
 
-    def page(self, **query: Any) -> tuple[list[BuildResult], str | None]:
-        self.asked.append(("list", query))
-        if query["cursor"] == "bad":
+    def page(self, wanted: BuildFilter, *, limit: int, cursor: str | None) -> BuildPage:
+        self.asked.append(("list", (wanted, limit, cursor)))
+        if cursor == "bad":
             raise Refused(RefusalCode.INVALID_PARAMETER, "cursor is not one of ours")
-        return list(self.builds.values())[: query["limit"]], self.next_cursor
+        found = list(self.builds.values())[:limit]
+        return BuildPage(found, self.positions_of(found), self.next_cursor)
+
+    def positions_of(self, results: list[BuildResult]) -> dict[str, int]:
+        hashes = [result.request.event_hash for result in results if result.state.waits]
+        return {event_hash: place for place, event_hash in enumerate(hashes, 1)}
 
     def cancel(self, build_id: str) -> BuildResult:
         return self._find("cancel", build_id).but(state=BuildState.CANCELLED)
@@ -133,6 +141,25 @@ class FakeDirectory:
     def open(self, result: BuildResult, *, follow: bool) -> Iterator[bytes]:
         self.asked[-1] = ("follow" if follow else "log", self.asked[-1][1])
         return self.log()
+
+
+class FakeBulk:
+    """Steers the first of the builds that the directory knows, and refuses the others."""
+
+    def __init__(self, directory: FakeDirectory) -> None:
+        self._directory = directory
+
+    def cancel(self, wanted: BuildFilter, *, dry_run: bool) -> BulkOutcome:
+        return self._steer("cancel", wanted, dry_run)
+
+    def retry(self, wanted: BuildFilter, *, dry_run: bool) -> BulkOutcome:
+        return self._steer("retry", wanted, dry_run)
+
+    def _steer(self, what: str, wanted: BuildFilter, dry_run: bool) -> BulkOutcome:
+        self._directory.asked.append((what, (wanted, dry_run)))
+        builds = [*self._directory.builds.values()]
+        refusal = Refused(RefusalCode.ALREADY_FINISHED, "it has ended")
+        return BulkOutcome(len(builds), 1, [(build, refusal) for build in builds[1:]])
 
 
 class FakeCommandEvents:
@@ -185,7 +212,9 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             "creator": creator,
             "acceptance": creator,
             "builds": directory,
+            "listing": directory,
             "commands": directory,
+            "bulk": FakeBulk(directory),
             "command_events": FakeCommandEvents(directory),
             "logs": directory,
             "rejections": FakeRejections(creator.rejected),

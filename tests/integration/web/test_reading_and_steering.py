@@ -8,6 +8,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.selection import BuildFilter
 from lambda_builder.web import models
 
 
@@ -122,22 +123,33 @@ def test_a_list_is_a_page_with_the_cursor_of_the_next(house, make_result):
 
 def test_a_list_without_parameters_asks_for_fifty_of_all(house):
     assert house.client.get("/async-jobs").json == {"items": [], "next_cursor": None}
-    nothing = dict.fromkeys(("state", "third_party_id", "correlation_id", "cursor"))
-    assert house.directory.asked == [("list", {**nothing, "limit": 50})]
+    assert house.directory.asked == [("list", (BuildFilter(), 50, None))]
 
 
 def test_parameters_reach_the_list_and_unknown_or_empty_ones_do_not(house):
     house.client.get(
         "/async-jobs?state=dead&third_party_id=a%2Fb&correlation_id=&limit=500&cursor=c&colour=red"
+        "&state=failed&state=&parser_id=p&category=disk&q=%C3%9C&since=2026-11-24T06:00:00.5Z"
+        "&until=2026-11-24T08:00:00+01:00"
     )
-    [(_, query)] = house.directory.asked
-    assert query == {
-        "state": BuildState.DEAD,
-        "third_party_id": "a/b",
-        "correlation_id": None,
-        "limit": 500,
-        "cursor": "c",
-    }
+    [(_, asked)] = house.directory.asked
+    wanted = BuildFilter(
+        states=frozenset({BuildState.DEAD, BuildState.FAILED}),
+        third_party_id="a/b",
+        parser_id="p",
+        category="disk",
+        q="Ü",
+        since=1795500000.5,
+        until=1795503600.0,
+    )
+    assert asked == (wanted, 500, "c")
+
+
+def test_a_build_that_waits_shows_its_place_in_the_queue_and_no_other_does(house, make_result):
+    house.directory.builds["waits"] = make_result(state=BuildState.RETRYING)
+    house.directory.builds["built"] = make_result()
+    assert house.client.get("/async-jobs/waits").json["position"] == 1
+    assert house.client.get("/async-jobs/built").json["position"] is None
 
 
 @pytest.mark.parametrize(
@@ -152,6 +164,14 @@ def test_parameters_reach_the_list_and_unknown_or_empty_ones_do_not(house):
         ("limit=٣", "limit"),
         ("limit=99999999999999999999", "limit"),
         ("limit=%00", "limit"),
+        ("state=dead&state=finished", "state"),
+        ("category=bad_luck", "category"),
+        ("q=a%1Fb", "q"),
+        (f"q={'a' * 254}", "q"),
+        ("since=yesterday", "since"),
+        ("since=2026-11-24", "since"),
+        ("since=2026-11-24T06:00:00", "since"),
+        ("until=2026-13-24T06:00:00Z", "until"),
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(house, query, field):
@@ -159,6 +179,11 @@ def test_a_bad_parameter_is_refused_by_name(house, query, field):
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
     assert [error["field"] for error in answer.json["errors"]] == [field]
     assert house.directory.asked == []
+
+
+def test_all_bad_parameters_are_told_at_once(house):
+    answer = house.client.get("/async-jobs?state=x&limit=0&until=now&q=%00")
+    assert [e["field"] for e in answer.json["errors"]] == ["state", "q", "until", "limit"]
 
 
 def test_a_bad_cursor_is_refused(house):
@@ -179,3 +204,37 @@ def test_builds_are_read_and_cancelled_under_upstreams_names_as_well(house, make
     assert house.directory.asked[-1] == ("cancel", "a/b")
     assert house.client.post("/builds/nobody/cancel").json["code"] == "not_found"
     assert house.client.get("/builds/stats").status_code == 404
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_many_builds_are_steered_by_the_filters_of_the_list(house, make_result, action):
+    house.directory.builds = {"one": make_result(), "two": make_result()}
+    answer = house.client.post(f"/async-jobs/{action}?third_party_id=a&state=failed&dry_run=true")
+    assert answer.json == {
+        "matched": 2,
+        "done": 1,
+        "refused": [
+            {
+                "job_name": make_result().request.job_name,
+                "code": "already_finished",
+                "detail": "it has ended",
+            }
+        ],
+    }
+    models.BulkAnswer.model_validate(answer.json)
+    wanted = BuildFilter(third_party_id="a", states=frozenset({BuildState.FAILED}))
+    assert house.directory.asked == [(action, (wanted, True))]
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("", "all"), ("?all=false", "all"), ("?state=", "all"), ("?q=a&dry_run=perhaps", "dry_run")],
+)
+def test_all_builds_are_steered_only_where_that_is_said(house, action, query, field):
+    answer = house.client.post(f"/async-jobs/{action}{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert [error["field"] for error in answer.json["errors"]] == [field]
+    assert house.directory.asked == []
+    assert house.client.post(f"/async-jobs/{action}?all=true").status_code == 200
+    assert house.directory.asked == [(action, (BuildFilter(), False))]

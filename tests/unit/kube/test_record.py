@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildState, job_name, netstring_digest
-from lambda_builder.kube.labels import ANNOUNCED, EVENT_HASH_LABEL
-from lambda_builder.kube.record import correlation_key, record_of, target_key
+from lambda_builder.builds import BuildRequest, BuildState, Priority, job_name, netstring_digest
+from lambda_builder.kube.labels import ANNOTATIONS, ANNOUNCED, EVENT_HASH_LABEL
+from lambda_builder.kube.packing import pack, unpack
+from lambda_builder.kube.record import JobRecord, correlation_key, record_of, target_key
 from lambda_builder.kube.status import job_result
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings
@@ -29,6 +30,7 @@ def job():
         event_hash=DIGEST,
         job_name=job_name("customer-1", "parser-1", DIGEST),
         accepted_at=1_800_000_000.5,
+        priority=Priority.HIGH,
     )
     manifest = JobTemplate.from_settings(Settings()).render(request)
     manifest["metadata"] |= {
@@ -51,62 +53,74 @@ def failed(job):
     return job
 
 
-def test_a_record_with_details_tells_what_the_job_itself_tells(job):
+def test_a_record_tells_what_the_job_itself_tells(job):
     for state in (job, failed(job)):
-        assert record_of(state, keep_details=True).result() == job_result(state)
+        assert record_of(state).result() == job_result(state)
+        assert unpack(pack(record_of(state))) == record_of(state)
 
 
-def test_a_record_without_details_still_tells_state_and_times(job):
-    record = record_of(failed(job), keep_details=False)
-    assert record.details is None
+@pytest.mark.parametrize("value", ["", "\x1f", "a\x1fb\x1fc", "ü\u2028"])
+def test_whatever_an_annotation_was_changed_to_the_others_are_read(job, value):
+    job["metadata"]["annotations"][ANNOTATIONS["parser_id"]] = value
+    told = record_of(job).result()
+    assert (told.request.third_party_id, told.request.correlation_id) == ("künde-1", "corr-1")
+    assert told.request.parser_id == value.replace("\x1f", " ")
+
+
+def test_a_priority_that_is_none_counts_as_normal(job):
+    job["metadata"]["annotations"][ANNOTATIONS["priority"]] = "highest"
+    assert record_of(job).result().request.priority is Priority.NORMAL
+
+
+def test_a_record_tells_state_and_times(job):
+    record = record_of(failed(job))
     assert record.state is BuildState.FAILED
     assert record.error.code == "backoff_limit_exceeded"
     assert record.finished_at - record.started_at == 8
-    assert record.result().request.event_hash == DIGEST[:32]
+    assert record.result().request.event_hash == DIGEST
 
 
 def test_a_suspended_job_is_active_and_says_that_it_is_held(job):
     job["spec"]["suspend"] = True
     job["status"] = {"conditions": [SUSPENDED]}
-    record = record_of(job, keep_details=False)
+    record = record_of(job)
     assert record.suspended
     assert record.active
 
 
 def test_what_was_told_is_read_from_the_job(job):
-    assert record_of(job, keep_details=False).announced is None
+    assert record_of(job).announced is None
     job["metadata"]["annotations"][ANNOUNCED] = "started"
-    assert record_of(job, keep_details=False).announced == "started"
+    assert record_of(job).announced == "started"
 
 
 def test_targets_are_told_apart_by_their_exact_ids(job):
-    record = record_of(job, keep_details=False)
+    record = record_of(job)
     assert record.target == target_key("künde-1", "parser-1")
     assert target_key("ab", "c") != target_key("a", "bc")
     assert len({target_key(*ids) for ids in [("a", "b"), ("a", "c"), ("c", "b")]}) == 3
 
 
 def test_builds_of_one_correlation_id_are_told_by_its_digest(job):
-    record = record_of(job, keep_details=False)
+    record = record_of(job)
     assert record.correlation == correlation_key("corr-1") != correlation_key("corr-2")
 
 
 @pytest.mark.parametrize("label", ["", "no digest", "abc"])
 def test_a_job_with_a_broken_label_has_a_record_all_the_same(job, label):
     job["metadata"]["labels"][EVENT_HASH_LABEL] = label
-    assert record_of(job, keep_details=False).event_hash == b""
+    assert record_of(job).event_hash == b""
 
 
 def test_a_job_stripped_of_labels_and_annotations_has_a_record(job):
     job["metadata"] = {"name": "odd", "uid": "1", "labels": None, "annotations": None}
-    record = record_of(job, keep_details=True)
+    record = record_of(job)
     assert (record.name, record.event_hash, record.active) == ("odd", b"", True)
     assert record.result().request.job_name == "odd"
 
 
 def test_a_record_takes_a_few_hundred_bytes(job):
-    record = record_of(failed(job), keep_details=True)
-    size = sys.getsizeof(record) + sum(
-        sys.getsizeof(getattr(record, name)) for name in record.__slots__
-    )
-    assert size < 1100
+    shared = {"announced", "namespace", "event_type", "priority", "state", "error"}
+    record, own = record_of(failed(job)), set(JobRecord.__slots__) - shared
+    size = sys.getsizeof(pack(record)) + sum(sys.getsizeof(getattr(record, name)) for name in own)
+    assert size < 1000

@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildState, netstring_digest
+from lambda_builder.builds import BuildRequest, BuildState, netstring_digest, parse_time
 from lambda_builder.kube.labels import EVENT_HASH_LABEL, MANAGED_BY_LABEL, REQUEST
 from lambda_builder.kube.status import (
     event_hash_of,
     is_finished,
     is_ours,
     job_result,
-    parse_time,
     with_what_was_asked,
 )
 

@@ -172,6 +172,7 @@ def test_name_labels_and_annotations_identify_the_build(template):
         "build.notifi.network/traceparent": "00-aa-bb-01",
         "build.notifi.network/image": template().image(request),
         "build.notifi.network/accepted-at": "2026-01-02T03:04:04.500Z",
+        "build.notifi.network/priority": "normal",
     }
 
 

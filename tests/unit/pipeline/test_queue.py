@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import random
 import time
 
 import pytest
@@ -485,3 +486,34 @@ def test_an_entry_that_is_taken_out_and_given_back_is_counted_once() -> None:
     waiting.reserve(1, 40)
     with pytest.raises(queue.Full):
         waiting.reserve(1, 1)
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_places_in_the_queue_say_in_which_order_entries_leave(fair: bool) -> None:
+    rng = random.Random(7)
+    for _ in range(50):
+        clock = Clock()
+        build_queue: BuildQueue[str] = BuildQueue(1000, fair=fair, clock=clock)
+        for number in range(rng.randrange(1, 40)):
+            clock.now += rng.random() * PRIORITY_SECONDS
+            tenant = rng.choice("abc")
+            build_queue.put(entry(f"{tenant}{number}", priority=rng.randrange(3), tenant=tenant))
+            if rng.random() < 0.3:
+                build_queue.finish(build_queue.get(), "created")
+        places = build_queue.positions()
+        assert drained(build_queue) == sorted(places, key=places.__getitem__)
+        assert sorted(places.values()) == [*range(1, len(places) + 1)]
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_a_delayed_entry_keeps_its_place_and_what_is_held_has_none(fair: bool) -> None:
+    clock = Clock()
+    build_queue: BuildQueue[str] = BuildQueue(10, fair=fair, clock=clock)
+    for key in ("a1", "a2", "a3"):
+        build_queue.put(entry(key, tenant="a"))
+    first = build_queue.get()
+    assert build_queue.positions() == {"a2": 1, "a3": 2}
+    build_queue.give_back(first, delay=5)
+    assert build_queue.positions() == {"a1": 1, "a2": 2, "a3": 3}
+    build_queue.remove("a2")
+    assert build_queue.positions() == {"a1": 1, "a3": 2}

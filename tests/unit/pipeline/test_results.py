@@ -165,14 +165,23 @@ def test_a_refused_build_leaves_nothing_behind() -> None:
     assert len(results._index) == 0
 
 
-def test_the_newest_come_first_and_pages_continue_where_they_stopped() -> None:
-    results = store()
-    for number in range(5):
-        results.put(result(number, BuildState.CREATED if number % 2 else BuildState.QUEUED))
-    page = list(results.newest())
-    assert [build.request.event_id for _, build in page] == ["4", "3", "2", "1", "0"]
-    rest = list(results.newest(before=page[1][0]))
-    assert [build.request.event_id for _, build in rest] == ["2", "1", "0"]
+def test_all_are_told_whatever_became_of_them_but_none_that_has_expired() -> None:
+    clock = Clock()
+    results = store(clock)
+    for number, state in enumerate(BuildState):
+        results.put(result(number, state))
+    assert sorted(build.state for build in results.all()) == sorted(BuildState)
+    clock.now = 61
+    assert not any(build.state.final for build in results.all())
+
+
+def test_reading_a_build_does_not_keep_it_longer_than_those_that_came_later() -> None:
+    results = store(maximum=2)
+    for number in range(2):
+        results.put(result(number, BuildState.CREATED))
+    assert results.by_id("correlation-0")
+    results.put(result(2, BuildState.CREATED))
+    assert [build.request.event_id for build in results.all()] == ["1", "2"]
 
 
 def test_an_id_shared_by_many_builds_is_freed_with_the_last_of_them() -> None:

@@ -1,0 +1,44 @@
+"""Records of Jobs as plain tuples, which Python's garbage collector does not look at.
+
+Tens of thousands of objects would make each full collection longer, and with it some unlucky
+request. A tuple begins with the place at which its build is listed, so that tuples sort by that.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+from lambda_builder.builds import BuildError, BuildState, FailureCategory
+from lambda_builder.kube.record import JobRecord
+
+Packed = tuple[Any, ...]
+
+_values = attrgetter("placed_at", *JobRecord.__slots__)
+_AT = {name: number for number, name in enumerate(JobRecord.__slots__, 1)}
+PLACED_AT = 0
+NAME, EVENT_HASH, UID = _AT["name"], _AT["event_hash"], _AT["uid"]
+STATE, ERROR, TEXTS = _AT["state"], _AT["error"], _AT["texts"]
+LOWER_TEXTS = -1
+_PLAIN = {value: str.__str__(value) for value in (*BuildState, *FailureCategory)}
+"""The states and categories as strings that are not members of an enumeration."""
+
+
+def pack(record: JobRecord) -> Packed:
+    """Return what ``unpack`` makes the record of again."""
+    error = record.error
+    lower = record.texts.lower()
+    # Most texts are in lower case already, and take no room a second time.
+    values = [*_values(record), record.texts if lower == record.texts else lower]
+    values[STATE] = _PLAIN[record.state]
+    values[ERROR] = error and (error.code, error.message, error.category and _PLAIN[error.category])
+    return tuple(values)
+
+
+def unpack(packed: Packed) -> JobRecord:
+    """Undo ``pack``."""
+    values = [*packed]
+    values[STATE] = BuildState(packed[STATE])
+    error = packed[ERROR]
+    values[ERROR] = error and BuildError(error[0], error[1], error[2] and FailureCategory(error[2]))
+    return JobRecord(*values[1:-1])

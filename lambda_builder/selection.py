@@ -1,0 +1,144 @@
+"""Which builds are meant, and in which order they are listed. Pure.
+
+One description of a filter serves whatever rows builds are kept as: ``Fields`` says how to read
+them, so that a hundred thousand are looked through without making an object of each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+from lambda_builder.builds import BuildResult, BuildState, digest_bytes
+
+SEPARATOR = "\x1f"
+"""Between texts that are searched together; control characters are in no id and no search."""
+
+Row = TypeVar("Row")
+Place = tuple[float, str, bytes]
+"""What builds are listed by: when they were accepted, the Job's name, the event's digest."""
+
+_texts = attrgetter(
+    "job_name",
+    "correlation_id",
+    "third_party_id",
+    "parser_id",
+    "event_id",
+    "event_source",
+    "traceparent",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFilter:
+    """What all of the builds that are meant have in common; what is not given does not matter."""
+
+    states: frozenset[BuildState] = frozenset()
+    third_party_id: str | None = None
+    parser_id: str | None = None
+    correlation_id: str | None = None
+    category: str | None = None
+    """Of the failure."""
+    q: str | None = None
+    """A part of any id, of the image or of the error, in upper or lower case."""
+    since: float | None = None
+    """Accepted then or later, in seconds since the epoch."""
+    until: float | None = None
+    """Accepted before."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it means every build."""
+        return not any(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields(Generic[Row]):
+    """How to read a build that is kept as a ``Row``."""
+
+    placed_at: Callable[[Row], float]
+    state: Callable[[Row], str]
+    third_party_id: Callable[[Row], str]
+    parser_id: Callable[[Row], str]
+    correlation_id: Callable[[Row], str]
+    category: Callable[[Row], str | None]
+    has: Callable[[str], Callable[[Row], bool]]
+    """Return what tells whether a text in lower case is in anything that ``q`` is looked for in."""
+
+
+def select(rows: Iterable[Row], wanted: BuildFilter, of: Fields[Row]) -> list[Row]:
+    """Return the rows that ``wanted`` means, in their order."""
+    found = list(rows)
+    for read, fits in _tests(wanted, of):
+        found = [row for row in found if fits(read(row))]
+    if wanted.q:
+        found = list(filter(of.has(wanted.q.lower()), found))
+    return found
+
+
+def newest(results: Sequence[BuildResult], most: int, before: Place | None) -> list[BuildResult]:
+    """Return the newest ``most`` of those ``before`` that place, in no order."""
+    if before is not None:
+        at = before[0]
+        results = [r for r in results if placed_at(r) <= at]
+        results = [r for r in results if placed_at(r) < at or place_of(r) < before]
+    if len(results) <= most:
+        return list(results)
+    # Whole places are made for few only: to make them takes longer than all else.
+    moments = [*map(placed_at, results)]
+    last = heapq.nlargest(most, moments)[-1]
+    late = [r for r, moment in zip(results, moments, strict=True) if moment >= last]
+    return heapq.nlargest(most, late, key=place_of)
+
+
+def _tests(
+    wanted: BuildFilter, of: Fields[Row]
+) -> Iterable[tuple[Callable[[Row], Any], Callable[[Any], bool]]]:
+    """Return what has to be looked at and be true of it; the cheapest and the rarest first."""
+    if wanted.since is not None:
+        yield of.placed_at, partial(operator.le, wanted.since)
+    if wanted.until is not None:
+        yield of.placed_at, partial(operator.gt, wanted.until)
+    if wanted.states:
+        yield of.state, wanted.states.__contains__
+    for name in ("category", "correlation_id", "third_party_id", "parser_id"):
+        value = getattr(wanted, name)
+        if value is not None:
+            yield getattr(of, name), partial(operator.eq, value)
+
+
+def placed_at(result: BuildResult) -> float:
+    """Return when the build was accepted; where nobody noted that, when its Job was made."""
+    return result.request.accepted_at or result.created_at or 0.0
+
+
+def place_of(result: BuildResult) -> Place:
+    """Return by what a build is listed; no two have the same."""
+    request = result.request
+    return placed_at(result), request.job_name, digest_bytes(request.event_hash)
+
+
+def _has(needle: str) -> Callable[[BuildResult], bool]:
+    def has(result: BuildResult) -> bool:
+        error = result.error
+        said = (error.code, error.message) if error else ()
+        texts = (*_texts(result.request), result.job_uid, result.image, *said)
+        return needle in SEPARATOR.join(filter(None, texts)).lower()
+
+    return has
+
+
+OF_RESULTS: Fields[BuildResult] = Fields(
+    placed_at=placed_at,
+    state=attrgetter("state"),
+    third_party_id=attrgetter("request.third_party_id"),
+    parser_id=attrgetter("request.parser_id"),
+    correlation_id=attrgetter("request.correlation_id"),
+    category=lambda result: result.error.category if result.error else None,
+    has=_has,
+)
