@@ -28,7 +28,7 @@ class Watched:
     def show(self, uid: str, state: BuildState, *, at: float | None = None, **fields: Any) -> None:
         self.now = at or self.now
         times = {"created_at": 1000.0, "started_at": None if state is CREATED else 1001.0}
-        record = JobRecord(uid, uid, b"", b"", b"", state, **{**times, **fields})
+        record = JobRecord(uid, b"", uid, b"", b"", state, **{**times, **fields})
         previous = self._known.get(uid)
         self._known[uid] = record
         self._ages.job_changed(JobChange("changed" if previous else "appeared", record, previous))
