@@ -1,0 +1,9 @@
+"""Every constructor call of the service, and who owns what.
+
+``base`` has what nearly everything is made of, ``watched`` what follows Jobs, ``pipeline`` the way
+from an event to its Job, ``steering`` what users steer builds by, ``app`` the whole.
+"""
+
+from lambda_builder.wiring.app import SERVICE, create_app
+
+__all__ = ["SERVICE", "create_app"]

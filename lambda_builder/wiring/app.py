@@ -1,0 +1,101 @@
+"""The application, and the service behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+
+from lambda_builder.events.reader import EventReader
+from lambda_builder.manifest.trial import TemplateTrial
+from lambda_builder.pipeline.collector import PipelineCollector
+from lambda_builder.pipeline.rejections import Rejections
+from lambda_builder.service import Service
+from lambda_builder.settings import CLOSING_SECONDS, Settings
+from lambda_builder.steering.bulk import BulkCommands
+from lambda_builder.telemetry import tracing
+from lambda_builder.web.app import build_web
+from lambda_builder.web.services import Services, ThreadBudget
+from lambda_builder.wiring.base import Base
+from lambda_builder.wiring.pipeline import Pipeline, build_pipeline
+from lambda_builder.wiring.steering import Steering, build_steering
+from lambda_builder.wiring.watched import Watched, watch
+
+SERVICE = "lambda_builder_service"
+"""Key of the ``Service`` in ``app.extensions``."""
+
+
+def create_app(settings: Settings) -> Flask:
+    """Build the service; nothing is started, opened or sent before ``Service.start``.
+
+    Raises ``BootError`` for a template or a cluster configuration that cannot work.
+    """
+    app = Flask("lambda_builder", static_folder=None)
+    base = Base.of(settings)
+    watched = watch(base)
+    pipeline = build_pipeline(base, watched)
+    steering = build_steering(base, watched, pipeline)
+    base.metrics.registry.register(PipelineCollector(pipeline.creator.get_stats, base.journal))
+    app.extensions[SERVICE] = _service(base, watched, pipeline, steering, _trace(app))
+    build_web(app, _services(base, pipeline, steering))
+    return app
+
+
+def _service(
+    base: Base,
+    watched: Watched,
+    pipeline: Pipeline,
+    steering: Steering,
+    exporter: tracing.Exporter | None,
+) -> Service:
+    settings = base.settings
+    trial = TemplateTrial(base.template.sample, base.jobs, base.api_is_available)
+    return Service(
+        creator=pipeline.creator,
+        ledger=base.ledger,
+        replay=pipeline.replay,
+        journal=base.journal,
+        announcer=base.announcer,
+        sink=watched.sink,
+        client=base.client,
+        health=base.health,
+        parts=[trial, steering.command_events, *watched.parts],
+        at_once=[steering.logs.shutdown, *watched.at_once],
+        handoff_url=settings.handoff_url,
+        dead_letter_url=settings.dead_letter_url,
+        drain_seconds=settings.drain_seconds,
+        closing_seconds=CLOSING_SECONDS,
+        exporter=exporter,
+    )
+
+
+def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
+    settings = base.settings
+    return Services(
+        settings=settings,
+        reader=EventReader(
+            strict=settings.strict_cloudevents,
+            build_event_types=settings.build_event_types,
+            name_by_target=base.one_per_target,
+        ),
+        creator=pipeline.creator,
+        acceptance=pipeline.acceptance,
+        builds=steering.builds,
+        listing=steering.listing,
+        commands=steering.commands,
+        bulk=BulkCommands(steering.listing, steering.commands),
+        command_events=steering.command_events,
+        logs=steering.logs,
+        metrics=base.metrics,
+        rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
+        threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
+    )
+
+
+def _trace(app: Flask) -> tracing.Exporter | None:
+    if not tracing.is_wanted():
+        return None
+    instrumentor: Any = FlaskInstrumentor()  # its methods have no types
+    instrumentor.instrument_app(app, excluded_urls="health,ready,metrics")
+    return tracing.start_export()

@@ -1,0 +1,98 @@
+"""What nearly everything else is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.kube.client import KubeClient
+from lambda_builder.kube.health import ApiHealth
+from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.pods import PodReader
+from lambda_builder.manifest.template import JobTemplate
+from lambda_builder.outgoing.announcer import Announcer
+from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.capacity import Capacity
+from lambda_builder.pipeline.ledger import Ledger
+from lambda_builder.pipeline.live_builds import LiveBuilds
+from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.pipeline.runner import BuildRunner
+from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
+from lambda_builder.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What nearly everything else is made of."""
+
+    settings: Settings
+    metrics: Metrics
+    client: KubeClient
+    health: ApiHealth
+    capacity: Capacity
+    jobs: JobManager
+    pods: PodReader
+    template: JobTemplate
+    runner: BuildRunner
+    announcer: Announcer
+    journal: Journal | NoJournal
+    results: ResultStore
+    live: LiveBuilds
+    ledger: Ledger
+
+    @classmethod
+    def of(cls, settings: Settings) -> Base:
+        metrics = Metrics(event_types=(*settings.build_event_types, *COMMAND_EVENT_TYPES))
+        client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
+        jobs = JobManager(client, settings.namespace)
+        template = JobTemplate.from_settings(settings)
+        announcer = Announcer(
+            # The same on every replica: news told again by the next leader is the same event.
+            source=f"lambda-builder/{settings.namespace}",
+            overrides=settings.ce_override_extensions,
+            sink=bool(settings.effective_sink_url),
+            dead_letters=bool(settings.dead_letter_url),
+        )
+        journal, live = _journal(settings), LiveBuilds()
+        announcements = Announcements(announcer, journal.outbox)
+        results = ResultStore(
+            ttl_seconds=settings.result_ttl_seconds,
+            maximum=settings.result_max,
+            max_bytes=settings.result_max_bytes,
+        )
+        return cls(
+            settings=settings,
+            metrics=metrics,
+            client=client,
+            health=ApiHealth(client.probe),
+            capacity=Capacity(),
+            jobs=jobs,
+            pods=PodReader(client, settings.namespace),
+            template=template,
+            runner=BuildRunner(template, jobs, one_per_target=settings.duplicate_policy == "skip"),
+            announcer=announcer,
+            journal=journal,
+            results=results,
+            live=live,
+            ledger=Ledger(results, live, journal, announcements, namespace=settings.namespace),
+        )
+
+    @property
+    def one_per_target(self) -> bool:
+        return self.settings.duplicate_policy == "skip"
+
+    def api_is_available(self) -> bool:
+        return self.health.available
+
+    def is_stalled(self) -> bool:
+        return self.capacity.blocked or not self.health.available
+
+
+def _journal(settings: Settings) -> Journal | NoJournal:
+    if settings.journal_path is None:
+        return NoJournal()
+    return Journal(
+        settings.journal_path,
+        keep_seconds=settings.result_ttl_seconds,
+        keep_max=settings.result_max,
+    )

@@ -1,0 +1,94 @@
+"""The way from an event to its Job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.live_builds import Build
+from lambda_builder.pipeline.pool import WorkerPool
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.pipeline.replay import Replay
+from lambda_builder.pipeline.stats import Counts
+from lambda_builder.wiring.base import Base
+from lambda_builder.wiring.watched import Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The way from an event to its Job."""
+
+    queue: BuildQueue[Build]
+    counts: Counts
+    acceptance: Acceptance
+    replay: Replay
+    creator: AsyncJobCreator
+
+
+def build_pipeline(base: Base, watched: Watched) -> Pipeline:
+    """Make what takes events in and makes their Jobs."""
+    settings, counts = base.settings, Counts()
+    build_queue: BuildQueue[Build] = BuildQueue(
+        settings.queue_size,
+        max_bytes=settings.queue_max_bytes,
+        fair=settings.queue_discipline == "fair",
+        stalled=base.is_stalled,
+    )
+    acceptance = Acceptance(
+        build_queue,
+        base.ledger,
+        base.live,
+        base.results,
+        base.journal,
+        counts,
+        active_job=watched.lifecycle.active_job if base.one_per_target else None,
+        job_of=watched.lifecycle.of_event,
+    )
+    replay = Replay(build_queue, base.ledger, base.live, base.journal)
+    creator = AsyncJobCreator(
+        build_queue=build_queue,
+        pool=_pool(base, watched, build_queue, counts),
+        replay=replay,
+        journal=base.journal,
+        results=base.results,
+        health=base.health,
+        capacity=base.capacity,
+        counts=counts,
+        job_counts=watched.job_counts,
+    )
+    return Pipeline(build_queue, counts, acceptance, replay, creator)
+
+
+def _pool(
+    base: Base, watched: Watched, build_queue: BuildQueue[Build], counts: Counts
+) -> WorkerPool[Build]:
+    settings = base.settings
+    attempts = Attempts(
+        build_queue,
+        base.ledger,
+        base.live,
+        base.journal,
+        base.runner,
+        base.health,
+        base.capacity,
+        base.metrics,
+        counts,
+        max_attempts=1 + settings.max_retries,
+        retry_base_seconds=settings.retry_base_seconds,
+        retry_max_seconds=settings.retry_max_seconds,
+        on_created=watched.job_created,
+    )
+    return WorkerPool(
+        build_queue,
+        attempts.run,
+        attempts.panicked,
+        minimum=settings.worker_count,
+        maximum=settings.worker_count_max,
+        may_take=lambda stopping: (
+            watched.cap.may_take(stopping)
+            and base.capacity.may_take(stopping)
+            and base.health.wait_turn(stopping)
+        ),
+    )

@@ -1,0 +1,56 @@
+"""What finds, lists, cancels and retries builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambda_builder.steering.command_events import CommandEvents
+from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.execution import CommandExecution
+from lambda_builder.steering.listing import BuildList
+from lambda_builder.steering.logs import BuildLogs
+from lambda_builder.steering.queries import BuildFinder
+from lambda_builder.wiring.base import Base
+from lambda_builder.wiring.pipeline import Pipeline
+from lambda_builder.wiring.watched import Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What finds, lists, cancels and retries builds."""
+
+    builds: BuildFinder
+    listing: BuildList
+    commands: BuildCommands
+    command_events: CommandEvents
+    logs: BuildLogs
+
+
+def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering:
+    """Make what users steer builds by."""
+    builds = BuildFinder(
+        base.results,
+        base.journal,
+        base.jobs,
+        watched.watcher,
+        base.health,
+        watched.lifecycle.current,
+    )
+    commands = BuildCommands(
+        pipeline.queue, base.ledger, base.live, base.results, base.runner, builds
+    )
+    execution = CommandExecution(commands, builds, base.live, base.results, watched.watcher)
+    return Steering(
+        builds=builds,
+        listing=BuildList(
+            base.results,
+            watched.watcher.snapshot,
+            watched.diagnosis.reasons,
+            pipeline.queue.positions,
+        ),
+        commands=commands,
+        command_events=CommandEvents(
+            execution, base.journal, base.health, last_number=lambda: base.results.last_number
+        ),
+        logs=BuildLogs(base.jobs, base.pods, watched.watcher, base.results.by_event),
+    )
