@@ -178,6 +178,8 @@ class Committer:
         """Undo what was begun; whether the file or the disk is to blame."""
         self._database.roll_back()
         reason = str(error) if isinstance(error, _UNUSABLE) else None
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
         if isinstance(error, sqlite3.Error):
             reason = describe(error)
             if is_damage(error):

@@ -31,6 +31,8 @@ class Database:
         self._log = path.with_name(path.name + "-wal")
         self._readers = Readers(path)
         self._writer: sqlite3.Connection | None = None
+        self._dropped: sqlite3.Connection | None = None
+        """Given up, and closed once the log is on the disk: closing moves it into the file."""
         self._opened: dict[Path, _Identity | None] = {}
         """The files that commits go to, by the names under which the next start looks for them."""
         self._durable = True
@@ -51,16 +53,17 @@ class Database:
             self.moved_aside += 1
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         sync_directory(self.path.parent)
+        _write_again(self._log)
         damage = self._damage()
         if damage is not None:
             # SQLite calls some reads damage that the disk refused: the file must be readable, and
             # the damage still there.
-            self.drop_writer()
+            self._close_writer()
             _read_through(self.path)
             _read_through(self._log)
             damage = self._damage()
         if damage is not None:
-            self.drop_writer()
+            self._close_writer()
             rebuild(self.path, damage)
             self.moved_aside += 1
             self._writer = self._connect()
@@ -85,6 +88,7 @@ class Database:
         if self.suspect:
             self._open_again()
         if self._writer is None:
+            self._close_writer()
             self._writer = self._reconnect()
             self._readers.resume()
         if durable != self._durable:
@@ -104,12 +108,9 @@ class Database:
             self.drop_writer()
 
     def drop_writer(self) -> None:
-        """Close the writing connection after an error that may have cost what it believed."""
-        connection, self._writer, self._durable = self._writer, None, True
-        self._opened.pop(self._log, None)  # SQLite removes it with the last connection
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+        """Give up the writing connection after an error that may have cost what it believed."""
+        with contextlib.suppress(OSError):  # then it is closed later
+            self._close_writer()
 
     @property
     def size(self) -> int:
@@ -122,11 +123,21 @@ class Database:
             structlog.get_logger().warning("journal_readers_still_busy")
         self.drop_writer()
 
+    def _close_writer(self) -> None:
+        """Close the writing connection; raises ``OSError`` while the log cannot be written."""
+        if self._writer is not None:
+            self._dropped, self._writer, self._durable = self._writer, None, True
+        if self._dropped is not None:
+            _write_again(self._log)
+            self._opened.pop(self._log, None)  # SQLite removes it with the last connection
+            with contextlib.suppress(sqlite3.Error):
+                self._dropped.close()
+            self._dropped = None
+
     def _reconnect(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
-            # What the log holds may never have reached the disk, and the system would not say so
-            # again: write it to the file itself and begin a new log.
+            # What was refused is still in the log, behind what counts: begin a new one.
             ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if busy:
                 raise sqlite3.OperationalError("the log is in use")
@@ -149,7 +160,7 @@ class Database:
         # A connection that outlived the old file would delete the new one's log when it closes.
         if not self._readers.suspend(BUSY_SECONDS, "the file is damaged and being rebuilt"):
             raise TimeoutError("queries are still under way")
-        self.drop_writer()
+        self._close_writer()
         self.open()
 
     def _damage(self) -> str | None:
@@ -175,6 +186,26 @@ def _read_through(path: Path) -> None:
         offset = 0
         while part := os.pread(descriptor, _READ_BYTES, offset):
             offset += len(part)
+    finally:
+        os.close(descriptor)
+
+
+def _write_again(log: Path) -> None:
+    """Have the log reach the disk as it is; raises ``OSError``.
+
+    After a sync that failed the system takes what it could not write for written, and the next sync
+    succeeds without it, in the next process too: it has to be written once more. What is moved into
+    the file, or comes behind it in the log, could not be relied on before.
+    """
+    try:
+        descriptor = os.open(log, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        offset = 0
+        while part := os.pread(descriptor, _READ_BYTES, offset):
+            offset += os.pwrite(descriptor, part, offset)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -35,6 +35,14 @@ def test_an_io_error_refuses_and_loses_nothing(place, call, when):
     assert_nothing_lost(recording, place, 12, seed=1)
 
 
+def test_what_a_failed_sync_left_out_of_the_log_is_not_moved_into_the_file_without_it(place):
+    fault = "--inject=fdatasync,fsync:error=EIO:when=9+4"
+    recording = record_load(place, 1, lives=3, steps=12, strace=(fault,))
+
+    assert recording.injected
+    assert_nothing_lost(recording, place, 80, seed=1)
+
+
 @pytest.mark.parametrize("when", ["4+", "40+", "90+"])
 def test_a_disk_that_is_full_from_some_write_on_refuses_and_loses_nothing(place, when):
     recording = record_with(place, "pwrite64", "ENOSPC", when)

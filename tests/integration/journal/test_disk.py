@@ -455,7 +455,7 @@ assert not journal.flush(1.2), "an outcome went into a log that may have holes"
 assert not journal.available
 flag.unlink()
 wait_until(lambda: journal.available)
-# What the system may have dropped from the log is in the file by now, and the log begun anew.
+# What the system may have dropped from the log was written again, and the log begun anew.
 assert log.read_bytes()[16:24] != generation
 assert len(open_ids(journal)) == 19
 journal.record([make_request(102)])
@@ -467,7 +467,8 @@ print("recovered")
         FSYNC_BROKEN_IF=str(flag),
     )
 
-    assert said.count("journal cannot be written: disk I/O error") == 2
+    assert "journal cannot be written: disk I/O error" in said
+    assert "journal cannot be written: Input/output error" in said
     assert said.endswith("recovered\n")
     with opened(tmp_path / "journal.sqlite3") as journal:
         found = journal.find(make_request(3).event_hash)
