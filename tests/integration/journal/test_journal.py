@@ -276,6 +276,11 @@ def test_attempts_and_outcomes_cost_no_fsync(path):
         assert journal.stats()["fsyncs"] == before
 
 
+def test_the_directories_of_a_journal_are_made(tmp_path):
+    with opened(tmp_path / "not" / "there" / "yet" / "journal.sqlite3") as journal:
+        journal.record([make_request(1)])
+
+
 def test_the_files_are_for_their_owner_alone(path):
     with opened(path) as journal:
         journal.record([make_request(1)])

@@ -9,6 +9,7 @@ import pytest
 
 from lambda_builder.errors import BootError
 from lambda_builder.journal.schema import MIGRATIONS, OPEN, SETTLED, TablesMissing, connect_writer
+from lambda_builder.journal.sqlite_errors import wants_new_connection
 
 
 def close_after(path) -> None:
@@ -125,3 +126,12 @@ def test_the_log_of_a_file_that_had_none_is_there_as_soon_as_it_is_open(tmp_path
 
     with contextlib.closing(connect_writer(path)):
         assert path.with_name(f"{path.name}-wal").exists()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_FSYNC])
+def test_what_a_connection_believes_is_not_trusted_after_an_io_error(code):
+    error = sqlite3.OperationalError()
+    error.sqlite_errorcode = code
+    assert wants_new_connection(error)
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    assert not wants_new_connection(error)
