@@ -52,6 +52,7 @@ def test_source_and_id_cannot_be_shifted_into_each_other() -> None:
         ("a" * 5, "b" * 60, f"build-aaaaa-{'b' * 40}-5377b83a48"),
         ("a" * 60, "b" * 60, f"build-{'a' * 22}-{'b' * 22}-5377b83a48"),
         ("a" * 21 + "-zzz", "b" * 60, f"build-{'a' * 21}-{'b' * 22}-5377b83a48"),
+        ("a" * 60, "b" * 21 + "-zzz", f"build-{'a' * 22}-{'b' * 21}-5377b83a48"),
     ],
 )
 def test_job_names_follow_the_contract(third_party_id: str, parser_id: str, expected: str) -> None:
