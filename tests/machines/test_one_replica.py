@@ -77,6 +77,8 @@ class OneReplica(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self.end:
+            self.replica.queue.halt()
+            assert self.replica.replay.stop(10.0) == []
             assert self.journal.close(10.0)
 
     # -- deliveries ----------------------------------------------------------------------------

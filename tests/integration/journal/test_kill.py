@@ -68,7 +68,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_afterwards_once(tmp_path, 
 
     said = crash_again_and_again(path, kills=30, seed=seed)
 
-    check(path, said)
+    check(path, said, at_least=300)
 
 
 @pytest.mark.soak
@@ -79,15 +79,15 @@ def test_no_moment_to_kill_is_a_bad_one(tmp_path, seed):
 
     said = crash_again_and_again(path, kills=100, seed=seed)
 
-    check(path, said)
+    check(path, said, at_least=1000)
 
 
-def check(path: Path, said: list[list[Any]]) -> None:
+def check(path: Path, said: list[list[Any]], *, at_least: int) -> None:
     recorded, attempted, reopened = (
         [words[1] for words in said if words[0] == what]
         for what in ("recorded", "attempted", "reopened")
     )
-    assert len(recorded) > 500, "the children hardly worked"
+    assert len(recorded) > at_least, "the children hardly worked"
     with opened(path) as journal:
         results = {number: journal.find(make_request(number).event_hash) for number in recorded}
         assert None not in results.values(), "what was acknowledged is gone"
