@@ -176,6 +176,9 @@ def test_what_failed_goes_again_once_however_many_ask_for_it(in_all_orders: Expl
             service.replica.queue.wait_finished(1.0)
         service.api.set_status(FIRST.job_name, ended("Failed", 0.0))
         service.replica.show()
+        while service.replica.state_of(FIRST) is not BuildState.FAILED:
+            # Until its worker is done with it, a build is shown as its worker left it.
+            service.replica.queue.wait_finished(1.0)
         together(
             scheduler,
             lambda: service.retry(FIRST),
