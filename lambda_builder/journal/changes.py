@@ -10,8 +10,8 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal.rows import Row
 
 _RETRY_AFTER = 5
-_DESTINATION = 1
-"""Where the destination stands in a message's row."""
+_DESTINATION, _KEY = 1, 2
+"""Where these stand in a message's row."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,8 +78,13 @@ class Change:
 
     @property
     def touches(self) -> set[str]:
-        """What must be changed in the order in which it was asked for, by its identity."""
-        return {row[0] for part in self._parts for row in part}
+        """What must be changed in the order in which it was asked for, by its identity.
+
+        Messages have that of their key besides: those of one build leave in their order, and after
+        its outcome. A delivery has not, so that it may free room before them.
+        """
+        keys = {row[_KEY] for row in self.messages}
+        return keys | {row[0] for part in self._parts for row in part}
 
     def succeed(self) -> None:
         """Let whoever waits go on."""

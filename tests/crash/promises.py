@@ -104,6 +104,8 @@ class Promises:
                 build.asked_at = build.asked_at or self._moment
             then = {kept.after(operation, *arguments) for kept in build.now}
             build.allowed |= then
+            if operation == "delivered":  # frees room, so that on a full disk it goes first
+                build.allowed |= {kept.after(operation, *arguments) for kept in build.allowed}
             if operation in ("finish", "forget", "delivered"):
                 build.now = then
 

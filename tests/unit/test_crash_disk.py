@@ -116,6 +116,17 @@ def test_an_outcome_may_be_missing_but_not_without_its_message():
     assert list(told.broken({ONE: Kept("dead", 4)}, []))
 
 
+def test_a_message_must_not_overtake_an_outcome_but_a_delivery_may():
+    told = (["record", [1], 7], ["done", 7], ["put", 1, ["first"], 7], ["done", 7])
+    outcome = (*told, ["finish", 1, "dead", 4, ["message"], 7])
+    put = promised(*outcome, ["put", 1, ["second"], 7])
+    delivered = promised(*outcome, ["delivered", 1, "first", 7])
+
+    assert list(put.broken({ONE: Kept("queued", 0, frozenset({"first", "second"}))}, [ONE]))
+    assert not list(delivered.broken({ONE: WAITS}, [ONE]))
+    assert not list(delivered.broken({ONE: Kept("dead", 4, frozenset({"message"}))}, []))
+
+
 def test_half_a_batch_and_a_wrong_order_are_seen():
     batch = promised(["record", [1, 2], 7])
     two = promised(["record", [1], 7], ["done", 7], ["record", [2], 7], ["done", 7])

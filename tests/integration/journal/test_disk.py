@@ -209,6 +209,27 @@ def test_a_delivered_message_is_not_delivered_again_while_the_disk_is_full(small
         assert [m.id for m in journal.outbox.due(1e12, 10, "sink")] == ["message-2"]
 
 
+def test_no_message_overtakes_an_outcome_of_its_build_for_which_there_is_no_room(small_disk):
+    key = make_request(1).event_hash
+    large = make_message(1, key=key, body=b"x" * 200_000)
+    with opened(small_disk.journal) as journal:
+        small_disk.fill(leave=150_000)
+        journal.finish(make_result(1), [large])
+        with pytest.raises(Refused, match="disk full"):
+            journal.outbox.put([make_message(2, key=key)], durable=True)
+        journal.outbox.put([make_message(3, key=key)])
+        journal.outbox.put([make_message(4, key="another build")], durable=True)
+        assert [m.id for m in journal.outbox.due(1e12, 10, "sink")] == ["message-4"]
+
+        small_disk.free()
+
+        assert journal.flush(10.0)
+        assert [m.id for m in journal.outbox.due(1e12, 10, "sink")] == ["message-4", "message-1"]
+        journal.outbox.delivered("message-1")
+        assert journal.flush(10.0)
+        assert [m.id for m in journal.outbox.due(1e12, 10, "sink")] == ["message-4", "message-3"]
+
+
 def test_a_full_disk_at_the_end_is_told(small_disk, capsys):
     journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
     journal.open()
