@@ -26,6 +26,8 @@ class JobAges:
         self._pending: dict[str, float] = {}
         """Since when Jobs, by uid, may run and do not."""
         self._running: dict[str, float] = {}
+        self._started: set[str] = set()
+        """Unfinished Jobs, by uid, that have run, be it in a pod that was evicted since."""
         metrics.oldest_pending.set_function(lambda: self._oldest(self._pending))
         metrics.oldest_running.set_function(lambda: self._oldest(self._running))
 
@@ -39,15 +41,25 @@ class JobAges:
             if not pending:
                 self._pending.pop(record.uid, None)
             elif waited_since is None:
-                resumed = previous is not None and previous.suspended
-                self._pending[record.uid] = now if resumed else _first(record.created_at, now)
+                self._pending[record.uid] = self._may_run_since(change, now)
             if not running:
                 self._running.pop(record.uid, None)
             elif record.uid not in self._running:
                 seen = previous is not None
                 self._running[record.uid] = now if seen else _first(record.started_at, now)
-        if running and previous is not None and previous.state is BuildState.CREATED:
+            is_start = running and record.uid not in self._started
+            if running:
+                self._started.add(record.uid)
+            elif not record.active:
+                self._started.discard(record.uid)
+        if is_start and previous is not None and previous.state is BuildState.CREATED:
             self._observe_start(record, now)
+
+    def _may_run_since(self, change: JobChange, now: float) -> float:
+        record, previous = change.record, change.previous
+        if record.uid in self._started or (previous is not None and previous.suspended):
+            return now
+        return _first(record.created_at, now)
 
     def _observe_start(self, record: JobRecord, now: float) -> None:
         if record.created_at is not None:

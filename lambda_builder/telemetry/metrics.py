@@ -95,7 +95,7 @@ class Metrics:
         )
         self.job_start = Histogram(
             "build_job_start_seconds",
-            "From a build Job's creation to its pod's running.",
+            "From a build Job's creation to its first pod's running.",
             buckets=(*_SECONDS, 120, 300, 600),
             registry=registry,
         )

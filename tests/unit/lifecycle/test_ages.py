@@ -90,6 +90,18 @@ def test_a_suspended_job_waits_only_from_when_it_was_let_go(jobs: Watched) -> No
     assert jobs.oldest("pending") == 30
 
 
+def test_a_job_whose_pod_is_replaced_waits_from_then_on_and_started_once(jobs: Watched) -> None:
+    jobs.show("a", CREATED)
+    jobs.show("a", RUNNING, at=1003.0)
+    jobs.show("a", CREATED, at=2000.0)
+    jobs.now = 2010.0
+    assert (jobs.oldest("pending"), jobs.oldest("running")) == (10, 0)
+    jobs.show("a", RUNNING, at=2015.0)
+    jobs.now = 2020.0
+    assert (jobs.oldest("pending"), jobs.oldest("running")) == (0, 5)
+    assert jobs.starts() == (1, 3)
+
+
 def test_a_job_that_fails_or_is_deleted_waits_no_more_and_never_started(jobs: Watched) -> None:
     for uid, state in (("a", BuildState.FAILED), ("b", BuildState.CANCELLED)):
         jobs.show(uid, CREATED)
