@@ -13,6 +13,7 @@ from lambda_builder.builds import (
     BuildResult,
     BuildState,
     CommandRequest,
+    FailureCategory,
 )
 from lambda_builder.journal.values import OutboxMessage
 
@@ -58,6 +59,7 @@ def result_row(result: BuildResult, settled_at: float) -> Row:
     outcome = {name: getattr(result, name) for name in _OUTCOME_FIELDS}
     if result.error is not None:
         outcome["error"] = [result.error.code, result.error.message]
+        outcome["category"] = result.error.category
     text = json.dumps(outcome, separators=(",", ":"))
     event_hash, name, *request, accepted_at = request_row(result.request)
     return (
@@ -91,15 +93,15 @@ def result_of(row: Sequence[Any]) -> BuildResult:
             request=request,
             state=BuildState(state),
             attempts=attempts,
-            error=None if error is None else _error_of(*error),
+            error=None if error is None else _error_of(*error, fields.get("category")),
             **{name: fields[name] for name in _OUTCOME_FIELDS if name in fields},
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"outcome: {error!r}") from error
 
 
-def _error_of(code: str, message: str) -> BuildError:
-    return BuildError(code, message)
+def _error_of(code: str, message: str, category: str | None) -> BuildError:
+    return BuildError(code, message, None if category is None else FailureCategory(category))
 
 
 def command_row(request: CommandRequest) -> Row:

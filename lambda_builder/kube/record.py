@@ -143,22 +143,33 @@ def with_job(result: BuildResult, record: JobRecord, namespace: str | None) -> B
         return result
     if result.state is BuildState.DEAD and not record.active and record.state not in FINISHED:
         return result
-    if result.job_uid == record.uid:
+    is_same = result.job_uid == record.uid
+    if is_same:
         if result.state in FINISHED and record.state is not result.state:
             return result
     elif result.job_uid and not _follows(record, result):
         return result
     shown = result.but(
         state=record.state,
-        error=record.error or _CANCELLED.get(record.state),
+        error=_told(record, result.error if is_same else None),
         job_uid=record.uid,
         namespace=result.namespace or namespace,
-        image_digest=record.image_digest,
+        image_digest=record.image_digest or (result.image_digest if is_same else None),
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
     )
     return result if shown == result else shown
+
+
+def _told(record: JobRecord, known: BuildError | None) -> BuildError | None:
+    """Return the Job's error; what was found out about a failure before is not unlearned."""
+    error = record.error or _CANCELLED.get(record.state)
+    if error is None or known is None or record.state not in FINISHED:
+        return error
+    if known.code != error.code or not known.message.startswith(error.message):
+        return error
+    return BuildError(error.code, known.message, error.category or known.category)
 
 
 def _follows(record: JobRecord, result: BuildResult) -> bool:

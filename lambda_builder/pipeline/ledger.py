@@ -192,8 +192,9 @@ class Ledger:
         def take(old: BuildResult) -> BuildResult:
             before.append(old)
             new = with_job(old, record, self._namespace)
-            if new.state is not old.state and (new.state.final or old.state is BuildState.DEAD):
-                # Before anybody can see the end, and let the build go again.
+            if new is not old and (new.state.final or old.state is BuildState.DEAD):
+                # Before anybody can see the end, and let the build go again; and once more when
+                # it was found out why it failed, or what it pushed.
                 self._journal.finish(new)
             return new
 

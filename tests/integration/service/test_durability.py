@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
@@ -101,6 +103,35 @@ def test_dead_builds_are_seen_across_restarts_and_can_go_again(
     third = start(**settings)
     listed = third.http.get("/async-jobs?state=dead").json["items"]
     assert [build["correlation_id"] for build in listed] == ["2"]
+
+
+def test_what_was_found_out_about_an_ended_job_outlasts_it_and_a_restart(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3"}
+    first = start(**settings)
+    names = [first.post(number).json["job_name"] for number in (1, 2)]
+    for number in (1, 2):
+        first.wait_for(number, BuildState.RUNNING)
+    cluster.finish_job(names[0], succeeded=False, exit_code=1)
+    cluster.finish_job(names[1])
+
+    def shown(replica: Running) -> list[dict[str, Any]]:
+        return [replica.http.get(f"/async-jobs/{number}").json for number in (1, 2)]
+
+    def is_found_out() -> bool:
+        failed, pushed = shown(first)
+        return bool(failed["failure_category"] and pushed["image_digest"])
+
+    wait_until(is_found_out, "what the pods tell")
+    before = shown(first)
+    first.service.shutdown()
+    for name in names:
+        path = f"{cluster.url}/apis/batch/v1/namespaces/knative-lambda/jobs/{name}"
+        assert requests.delete(path, timeout=10).ok
+    second = start(**settings)
+    assert shown(second) == before
+    assert "last lines of its log" in before[0]["error"]["message"]
 
 
 def test_a_dead_letter_is_the_event_as_it_was_and_survives_an_outage_of_the_sink(

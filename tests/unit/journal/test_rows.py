@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from lambda_builder.builds import BuildError, BuildResult, BuildState, Priority
+from lambda_builder.builds import BuildError, BuildResult, BuildState, FailureCategory, Priority
 from lambda_builder.journal import OutboxMessage
 from lambda_builder.journal.rows import (
     Unreadable,
@@ -68,6 +68,8 @@ def test_texts_that_differ_only_in_a_surrogate_are_told_apart():
         {"state": BuildState.DEAD, "error": BuildError("panic", "żle 🐢 \udcff"), "attempts": 4},
         {"state": BuildState.SUCCEEDED, "image": "i:1", "started_at": 1.0, "finished_at": 2.0},
         {"state": BuildState.CANCELLED, "error": BuildError("cancelled", "")},
+        {"state": BuildState.FAILED, "error": BuildError("f", "m", FailureCategory.DISK)},
+        {"state": BuildState.SUCCEEDED, "image_digest": f"sha256:{'0' * 64}"},
     ],
 )
 def test_an_outcome_comes_back_as_it_was(outcome):

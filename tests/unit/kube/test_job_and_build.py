@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    FailureCategory,
+)
 from lambda_builder.kube.labels import REQUEST as REQUEST_NOTE
 from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.kube.status import with_what_was_asked
@@ -75,6 +81,25 @@ def test_a_trouble_is_taken_over_and_cleared_when_the_job_runs():
     stuck = with_job(created, job(BuildState.CREATED, error=refused), "ns")
     assert (stuck.state, stuck.error) == (BuildState.CREATED, refused)
     assert with_job(stuck, job(BuildState.RUNNING), "ns").error is None
+
+
+def test_what_was_found_out_about_a_job_is_not_unlearned_from_what_the_job_says():
+    told = BuildError("backoff_limit_exceeded", "the limit")
+    found = BuildError(told.code, "the limit; its log", FailureCategory.DISK)
+    failed = known(BuildState.FAILED, job_uid="uid-1", created_at=100.0, error=found)
+    assert with_job(failed, job(BuildState.FAILED, error=told), "ns").error == found
+    other = BuildError(told.code, told.message, FailureCategory.TIMEOUT)
+    shown = with_job(failed, job(BuildState.FAILED, error=other), "ns")
+    assert shown.error == BuildError(told.code, found.message, FailureCategory.TIMEOUT)
+    pushed = known(BuildState.SUCCEEDED, job_uid="uid-1", created_at=100.0, image_digest="d")
+    assert with_job(pushed, job(BuildState.SUCCEEDED), "ns").image_digest == "d"
+
+
+def test_what_was_found_out_about_an_older_job_is_not_said_of_the_next():
+    found = BuildError("backoff_limit_exceeded", "the limit; its log", FailureCategory.DISK)
+    failed = known(BuildState.FAILED, job_uid="uid-0", created_at=99.0, error=found)
+    told = BuildError(found.code, "the limit")
+    assert with_job(failed, job(BuildState.FAILED, error=told), "ns").error == told
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
