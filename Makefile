@@ -47,12 +47,13 @@ model:               ## every order in which two replicas can fail; needs Debian
 	$(PYTHON) docs/model/check.py
 
 # mutmut brings a terminal interface with it, so it has a venv of its own.
-mutants:             ## change the code in thousands of ways, each of which a test must notice; hours
+# ONLY='lambda_builder.pipeline.ordering*' is a pattern of mutants' names, or several.
+mutants:             ## change the code in thousands of ways that tests must notice; hours, or a part: ONLY=PATTERN
 	@$(INSTALL) dev --venv $(VENV)-mutants
 	@$(VENV)-mutants/bin/uv pip install --quiet --system-certs --python $(VENV)-mutants/bin/python \
 		--constraint requirements-dev.lock --editable .[mutants]
-	nice -n 19 $(VENV)-mutants/bin/mutmut run --max-children 1
-	$(VENV)-mutants/bin/mutmut results
+	nice -n 19 $(VENV)-mutants/bin/mutmut run --max-children 1 $(foreach name,$(ONLY),'$(name)')
+	$(VENV)-mutants/bin/mutmut results | sed '/: not checked$$/d'
 
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -

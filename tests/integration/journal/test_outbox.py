@@ -170,6 +170,30 @@ def test_a_nudge_ends_the_waiting(journal):
     assert not consumer.is_alive()
 
 
+def test_every_nudge_is_news(journal):
+    seen = 0
+    for _ in range(3):
+        journal.outbox.nudge()
+        before, seen = seen, journal.outbox.wait_for_news(seen, 0.0)
+        assert seen != before
+
+
+def test_a_message_settled_twice_is_not_due_until_both_are_written(journal, monkeypatch):
+    journal.outbox.put([make_message(1)])
+    assert ids(due(journal)) == ["message-1"]
+    changes = []
+    monkeypatch.setattr(journal.outbox, "_queue", changes.append)  # a disk that takes none
+    journal.outbox.failed("message-1", 5.0)
+    journal.outbox.failed("message-1", 5.0)
+
+    journal.outbox.over(changes[:1])
+    assert ids(journal.outbox.due(1000.0, 10, "sink")) == []
+    assert journal.outbox.next_due("sink") > journal.outbox.now()
+    journal.outbox.over(changes[1:])
+    assert ids(journal.outbox.due(1000.0, 10, "sink")) == ["message-1"]
+    assert journal.outbox.next_due("sink") == 1000.0
+
+
 def test_a_message_that_cannot_be_read_blocks_nothing_behind_it(path):
     with opened(path) as journal:
         journal.outbox.put([make_message(1), make_message(2)])

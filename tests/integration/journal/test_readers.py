@@ -68,3 +68,17 @@ def test_suspending_tells_when_a_query_is_still_under_way(readers):
 
     query.join(60.0)
     assert readers.suspend(0.0, "now")
+
+
+def test_no_more_than_a_few_connections_are_kept_for_the_next_query(readers):
+    lent = [readers._borrow() for _ in range(20)]
+    for connection in lent:
+        readers._give_back(connection)
+
+    closed = 0
+    for connection in lent:
+        try:
+            connection.execute("SELECT 1")
+        except sqlite3.ProgrammingError:
+            closed += 1
+    assert closed == 12

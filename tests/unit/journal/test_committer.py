@@ -100,7 +100,9 @@ def test_batches_of_any_size_are_written_whole(committer, database, size):
     rows = database.fetch("SELECT attempts FROM builds ORDER BY seq")
     assert [attempts for (attempts,) in rows] == list(range(1, size + 1))
     assert database.fetch("SELECT count(*) FROM outbox") == [(size,)]
-    committer.commit([Change(delivered=[(f"message-{number}",)]) for number in range(size)])
+    delivered = [Change(delivered=[(f"message-{number}",)]) for number in range(size)]
+    assert committer.commit(delivered) is Verdict.WRITTEN
+    assert committer.outbox.bytes == 0
     assert database.fetch("SELECT count(*) FROM outbox") == [(0,)]
 
 
@@ -128,3 +130,81 @@ def test_a_message_put_off_in_the_batch_that_puts_it_waits_with_all_behind_it(co
 
     rows = database.fetch("SELECT due_at, attempts FROM outbox ORDER BY seq")
     assert rows == [(5e12, 1), (5e12, 0)]
+
+
+class SmallVolume(Room):
+    """Room whose free bytes are set."""
+
+    free = 0
+    reserve = 1_000_000
+    outbox = 0
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> SmallVolume:
+    return SmallVolume(tmp_path)
+
+
+@pytest.fixture
+def cramped(database: Database, volume: SmallVolume) -> Committer:
+    return Committer(database, Statements(), Housekeeping(60.0, 100), volume)
+
+
+OUTCOME = Change(finishes=[result_row(make_result(9), 5.0)])
+
+
+def test_a_full_volume_takes_outcomes_and_no_builds(cramped, database):
+    assert cramped.commit([recording(1)]) is Verdict.UNAVAILABLE
+    assert cramped.failure == "disk full"
+    assert cramped.commit([OUTCOME]) is Verdict.WRITTEN
+    assert cramped.failure == "disk full"
+    assert events(database) == ["correlation-9"]
+
+
+def test_dead_letters_may_take_half_of_what_builds_must_leave(cramped, volume, database):
+    letter = Change(messages=[message_row(make_message(1, destination="dead_letter"))])
+    volume.free = 400_000
+    assert cramped.commit([letter]) is Verdict.UNAVAILABLE
+    volume.free = 900_000
+    assert cramped.commit([letter]) is Verdict.WRITTEN
+    assert cramped.commit([recording(1)]) is Verdict.UNAVAILABLE
+
+
+def test_builds_are_taken_again_once_the_volume_has_room(cramped, volume):
+    cramped.commit([recording(1)])
+    volume.free = 10_000_000
+
+    cramped.probe()
+
+    assert cramped.failure is None
+    assert cramped.commit([recording(1)]) is Verdict.WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(600_000, Verdict.WRITTEN), (400_000, Verdict.UNAVAILABLE)]
+)
+def test_free_pages_of_the_file_are_room_but_the_log_needs_its_own(
+    cramped, volume, database, free, verdict
+):
+    volume.free = 1 << 40
+    cramped.commit([Change(messages=[message_row(make_message(1, body=b"x" * 2_000_000))])])
+    cramped.commit([Change(delivered=[("message-1",)])])
+    cramped.probe()  # moves the log into the file
+    volume.free = free
+
+    assert cramped.commit([recording(1)]) is verdict
+
+
+def test_no_house_is_kept_while_the_file_cannot_be_written(cramped, monkeypatch):
+    runs = []
+    monkeypatch.setattr(Housekeeping, "run", lambda *_, idle: runs.append(idle))
+    monkeypatch.setattr(Housekeeping, "pause", lambda _: 0.0)
+
+    for failure in (None, "disk full", "disk I/O error"):
+        cramped.failure = failure
+        cramped.keep_house(idle=True)
+    monkeypatch.setattr(Housekeeping, "pause", lambda _: 0.5)
+    cramped.failure = None
+    cramped.keep_house(idle=True)
+
+    assert runs == [True, True]

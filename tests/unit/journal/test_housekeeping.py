@@ -71,8 +71,9 @@ def test_builds_that_wait_are_never_trimmed_however_old_and_many(connection, wri
     assert count(connection) == 50
 
 
-def test_beyond_the_most_that_are_kept_the_oldest_outcomes_go(connection, write):
-    for number in range(700):
+@pytest.mark.parametrize("builds", [30, 31, 81, 700])  # 81: one more than a slice
+def test_beyond_the_most_that_are_kept_the_oldest_outcomes_go(connection, write, builds):
+    for number in range(builds):
         write(Change(finishes=[result_row(make_result(number), 1000.0 - number)]))
 
     run_a_round(connection, Housekeeping(1e6, 30, clock=lambda: 1000.0))
@@ -125,3 +126,20 @@ def test_a_busy_journal_is_trimmed_in_slices_with_a_breath_between(connection, w
 
     assert 0 < first < 1000
     assert housekeeping.trimmed == first
+
+
+@pytest.mark.parametrize(("short", "given_back"), [(False, False), (True, True)])
+def test_a_few_free_pages_are_kept_unless_the_volume_is_full(connection, write, short, given_back):
+    def pages() -> int:
+        return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+    write(settled(range(500), at=1.0))
+    before = pages()
+    housekeeping = Housekeeping(1.0, 10, clock=lambda: 100.0)
+    if short:
+        housekeeping.short = True
+
+    run_a_round(connection, housekeeping)
+
+    assert count(connection) == 0
+    assert (pages() < before / 2) is given_back

@@ -6,8 +6,21 @@ import sys
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildState, Priority, job_name, netstring_digest
-from lambda_builder.kube.labels import ANNOTATIONS, ANNOUNCED, EVENT_HASH_LABEL
+from lambda_builder.builds import (
+    BuildRequest,
+    BuildState,
+    FailureCategory,
+    Priority,
+    job_name,
+    netstring_digest,
+)
+from lambda_builder.kube.labels import (
+    ANNOTATIONS,
+    ANNOUNCED,
+    EVENT_HASH_LABEL,
+    FAILURE_CATEGORY,
+    IMAGE_DIGEST,
+)
 from lambda_builder.kube.packing import pack, unpack
 from lambda_builder.kube.record import JobRecord, correlation_key, record_of, target_key
 from lambda_builder.kube.status import job_result
@@ -51,6 +64,20 @@ def failed(job):
     }
     job["status"] = {"startTime": "2026-10-02T08:00:01Z", "conditions": [condition], "failed": 1}
     return job
+
+
+def test_a_record_keeps_the_category_of_a_failure_and_the_digest_of_an_image(job):
+    digest = f"sha256:{'a' * 64}"
+    failed(job)["metadata"]["annotations"] |= {
+        FAILURE_CATEGORY: "out_of_memory",
+        IMAGE_DIGEST: digest,
+    }
+
+    record = record_of(job)
+
+    assert record.error.category is FailureCategory.OUT_OF_MEMORY
+    assert record.image_digest == digest
+    assert record.result() == job_result(job)
 
 
 def test_a_record_tells_what_the_job_itself_tells(job):

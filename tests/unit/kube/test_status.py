@@ -7,8 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildState, netstring_digest, parse_time
-from lambda_builder.kube.labels import EVENT_HASH_LABEL, MANAGED_BY_LABEL, REQUEST
+from lambda_builder.builds import (
+    BuildRequest,
+    BuildState,
+    FailureCategory,
+    netstring_digest,
+    parse_time,
+)
+from lambda_builder.kube.labels import (
+    EVENT_HASH_LABEL,
+    FAILURE_CATEGORY,
+    IMAGE_DIGEST,
+    MANAGED_BY_LABEL,
+    REQUEST,
+)
 from lambda_builder.kube.status import (
     event_hash_of,
     is_finished,
@@ -106,6 +118,24 @@ def test_a_job_out_of_time_is_told_as_such():
         "Job was active too long",
     )
     assert result.finished_at == 1767323100.0
+
+
+@pytest.mark.parametrize(
+    ("noted", "category"), [("out_of_memory", FailureCategory.OUT_OF_MEMORY), ("unheard of", None)]
+)
+def test_a_failure_has_the_category_that_the_job_notes(noted, category):
+    failed = job({"conditions": [condition("Failed")]})
+    failed["metadata"]["annotations"][FAILURE_CATEGORY] = noted
+
+    assert job_result(failed).error.category is category
+
+
+@pytest.mark.parametrize("noted", [DIGEST, f"sha256:{DIGEST}"])
+def test_the_digest_of_an_image_is_what_the_job_notes_if_it_is_one(noted):
+    built = job({"conditions": [condition("Complete")]})
+    built["metadata"]["annotations"][IMAGE_DIGEST] = noted
+
+    assert job_result(built).image_digest == (noted if noted.startswith("sha256:") else None)
 
 
 def test_a_failure_without_a_reason_still_has_a_code():
