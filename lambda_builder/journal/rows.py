@@ -93,14 +93,15 @@ def result_of(row: Sequence[Any]) -> BuildResult:
             request=request,
             state=BuildState(state),
             attempts=attempts,
-            error=None if error is None else _error_of(*error, fields.get("category")),
+            error=None if error is None else _error_of(error, fields.get("category")),
             **{name: fields[name] for name in _OUTCOME_FIELDS if name in fields},
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(f"outcome: {error!r}") from error
 
 
-def _error_of(code: str, message: str, category: str | None) -> BuildError:
+def _error_of(error: Sequence[str], category: str | None) -> BuildError:
+    code, message = error
     return BuildError(code, message, None if category is None else FailureCategory(category))
 
 

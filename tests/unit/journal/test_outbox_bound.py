@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ SIZE = 100
 @pytest.fixture
 def connection(tmp_path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(connect_writer(tmp_path / "journal.sqlite3")) as connection:
-        letter = {"destination": "dead_letter", "headers": {}, "body": b"x" * 1000}
+        letter: dict[str, Any] = {"destination": "dead_letter", "headers": {}, "body": b"x" * 1000}
         messages = [make_message("first", **letter)]
         messages += [make_message(n, headers={}, body=b"x" * (SIZE - 2)) for n in range(1, 21)]
         change = Change(messages=[message_row(message) for message in messages])
