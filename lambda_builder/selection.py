@@ -6,9 +6,8 @@ them, so that a hundred thousand are looked through without making an object of 
 
 from __future__ import annotations
 
-import heapq
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
 from operator import attrgetter
@@ -67,8 +66,8 @@ class Fields(Generic[Row]):
     parser_id: Callable[[Row], str]
     correlation_id: Callable[[Row], str]
     category: Callable[[Row], str | None]
-    has: Callable[[str], Callable[[Row], bool]]
-    """Return what tells whether a text in lower case is in anything that ``q`` is looked for in."""
+    having: Callable[[str, list[Row]], list[Row]]
+    """Return the rows that have a text in lower case in anything that ``q`` is looked for in."""
 
 
 def select(rows: Iterable[Row], wanted: BuildFilter, of: Fields[Row]) -> list[Row]:
@@ -77,23 +76,8 @@ def select(rows: Iterable[Row], wanted: BuildFilter, of: Fields[Row]) -> list[Ro
     for read, fits in _tests(wanted, of):
         found = [row for row in found if fits(read(row))]
     if wanted.q:
-        found = list(filter(of.has(wanted.q.lower()), found))
+        found = of.having(wanted.q.lower(), found)
     return found
-
-
-def newest(results: Sequence[BuildResult], most: int, before: Place | None) -> list[BuildResult]:
-    """Return the newest ``most`` of those ``before`` that place, in no order."""
-    if before is not None:
-        at = before[0]
-        results = [r for r in results if placed_at(r) <= at]
-        results = [r for r in results if placed_at(r) < at or place_of(r) < before]
-    if len(results) <= most:
-        return list(results)
-    # Whole places are made for few only: to make them takes longer than all else.
-    moments = [*map(placed_at, results)]
-    last = heapq.nlargest(most, moments)[-1]
-    late = [r for r, moment in zip(results, moments, strict=True) if moment >= last]
-    return heapq.nlargest(most, late, key=place_of)
 
 
 def _tests(
@@ -123,14 +107,12 @@ def place_of(result: BuildResult) -> Place:
     return placed_at(result), request.job_name, digest_bytes(request.event_hash)
 
 
-def _has(needle: str) -> Callable[[BuildResult], bool]:
-    def has(result: BuildResult) -> bool:
-        error = result.error
-        said = (error.code, error.message) if error else ()
-        texts = (*_texts(result.request), result.job_uid, result.image, *said)
-        return needle in SEPARATOR.join(filter(None, texts)).lower()
-
-    return has
+def searched(result: BuildResult) -> str:
+    """Return all that ``q`` is looked for in, in lower case."""
+    error = result.error
+    said = (error.code, error.message) if error else ()
+    texts = (*_texts(result.request), result.job_uid, result.image, *said)
+    return SEPARATOR.join(filter(None, texts)).lower()
 
 
 OF_RESULTS: Fields[BuildResult] = Fields(
@@ -140,5 +122,5 @@ OF_RESULTS: Fields[BuildResult] = Fields(
     parser_id=attrgetter("request.parser_id"),
     correlation_id=attrgetter("request.correlation_id"),
     category=lambda result: result.error.category if result.error else None,
-    has=_has,
+    having=lambda needle, results: [r for r in results if needle in searched(r)],
 )

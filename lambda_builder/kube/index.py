@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from lambda_builder.builds import BuildError, BuildState
-from lambda_builder.kube.packing import STATE, Packed, pack, unpack
+from lambda_builder.builds import BuildError, BuildState, job_name
+from lambda_builder.kube.packing import STATE, Packed, pack, place_of_packed, unpack
 from lambda_builder.kube.record import JobRecord
-from lambda_builder.kube.snapshot import JobSnapshot
+from lambda_builder.kube.search import JobSearch
 from lambda_builder.multimap import Multimap
+from lambda_builder.ordered import Ordered
+from lambda_builder.selection import Place
 
 
 class JobIndex:
@@ -22,8 +24,9 @@ class JobIndex:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[str, Packed] = {}
-        self._uids: set[str] = set()
-        self._by_event: dict[bytes, str] = {}
+        self._listed: Ordered[Packed] = Ordered(place_of_packed)
+        """Those that have an event."""
+        self._events: Multimap[bytes] = Multimap()
         self._correlations: Multimap[bytes] = Multimap()
         self._targets: Multimap[bytes] = Multimap()
         self._active = 0
@@ -47,10 +50,11 @@ class JobIndex:
         return None if packed is None else unpack(packed)
 
     def of_event(self, event_hash: bytes) -> JobRecord | None:
-        """Return the Job of an event."""
-        with self._lock:
-            name = self._by_event.get(event_hash)
-            return unpack(self._by_name[name]) if name else None
+        """Return the Job of an event, not one that somebody copied its label to."""
+        found = self._all(self._events, event_hash)
+        if len(found) > 1:
+            found.sort(key=_is_copy)
+        return found[0] if found else None
 
     def of_target(self, target: bytes) -> list[JobRecord]:
         """Return the Jobs of a target."""
@@ -75,27 +79,35 @@ class JobIndex:
             kept = list(self._by_name.values())
         return [unpack(packed) for packed in kept if state in (None, packed[STATE])]
 
-    def snapshot(self, reasons: Mapping[str, BuildError]) -> JobSnapshot:
-        """Return the Jobs of this moment; ``reasons``, by uid, are told instead of their errors."""
+    def search(self, reasons: Mapping[str, BuildError]) -> JobSearch:
+        """Return what searches the Jobs; ``reasons``, by uid, are told instead of their errors."""
+        return JobSearch(self._before, reasons)
+
+    def _before(self, place: Place | None, most: int) -> list[Packed]:
         with self._lock:
-            return JobSnapshot(self._by_name.copy(), self._uids.copy(), reasons)
+            return self._listed.before(place, most)
 
     # -- with the lock held --------------------------------------------------------------------
 
     def _insert(self, record: JobRecord) -> None:
-        self._by_name[record.name] = pack(record)
-        self._uids.add(record.uid)
+        self._by_name[record.name] = packed = pack(record)
         if record.event_hash:
-            self._by_event[record.event_hash] = record.name
+            self._listed.put(packed)
+            self._events.add(record.event_hash, record.name)
         self._active += record.active
         self._targets.add(record.target, record.name)
         self._correlations.add(record.correlation, record.name)
 
     def _remove(self, record: JobRecord) -> None:
-        del self._by_name[record.name]
-        self._uids.discard(record.uid)
-        if self._by_event.get(record.event_hash) == record.name:
-            del self._by_event[record.event_hash]
+        self._listed.remove(place_of_packed(self._by_name.pop(record.name)))
+        self._events.remove(record.event_hash, record.name)
         self._active -= record.active
         self._targets.remove(record.target, record.name)
         self._correlations.remove(record.correlation, record.name)
+
+
+def _is_copy(record: JobRecord) -> bool:
+    request = record.result().request
+    return record.name != job_name(
+        request.third_party_id, request.parser_id, record.event_hash.hex()
+    )

@@ -1,12 +1,12 @@
 """Records of Jobs as plain tuples, which Python's garbage collector does not look at.
 
 Tens of thousands of objects would make each full collection longer, and with it some unlucky
-request. A tuple begins with the place at which its build is listed, so that tuples sort by that.
+request.
 """
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from lambda_builder.builds import BuildError, BuildState, FailureCategory
@@ -20,6 +20,8 @@ PLACED_AT = 0
 NAME, EVENT_HASH, UID = _AT["name"], _AT["event_hash"], _AT["uid"]
 STATE, ERROR, TEXTS = _AT["state"], _AT["error"], _AT["texts"]
 LOWER_TEXTS = -1
+place_of_packed = itemgetter(PLACED_AT, NAME, EVENT_HASH)
+"""What the build of a Job is listed by."""
 _PLAIN = {value: str.__str__(value) for value in (*BuildState, *FailureCategory)}
 """The states and categories as strings that are not members of an enumeration."""
 

@@ -21,7 +21,7 @@ from lambda_builder.kube.record import (
     target_key,
 )
 from lambda_builder.kube.reflector import EventType, Reflector
-from lambda_builder.kube.snapshot import JobSnapshot
+from lambda_builder.kube.search import JobSearch
 from lambda_builder.kube.status import Job
 
 
@@ -95,9 +95,9 @@ class JobWatcher(Reflector):
         """Return the records of this moment, of one state or all."""
         return self._index.records(state)
 
-    def snapshot(self, reasons: Mapping[str, BuildError]) -> JobSnapshot:
-        """Return the Jobs of this moment; ``reasons``, by uid, are told instead of their errors."""
-        return self._index.snapshot(reasons)
+    def search(self, reasons: Mapping[str, BuildError]) -> JobSearch:
+        """Return what searches the Jobs; ``reasons``, by uid, are told instead of their errors."""
+        return self._index.search(reasons)
 
     def by_name(self, name: str) -> JobRecord | None:
         """Return the record of the Job with that name."""

@@ -10,29 +10,28 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
-from lambda_builder.builds import BuildResult, BuildState
+from lambda_builder.builds import BuildResult, digest_bytes
 from lambda_builder.multimap import Multimap
+from lambda_builder.ordered import Ordered
 from lambda_builder.pipeline.forgetting import Ended
-
-_SHOWN = frozenset({BuildState.CREATED, BuildState.RUNNING, BuildState.SUCCEEDED})
+from lambda_builder.selection import Place, place_of, searched
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    """A build with its number in the order it became known, and the bytes it is counted with."""
+class HeldBuild:
+    """A build with its number in the order it became known, and what it is listed by."""
 
     number: int
     result: BuildResult
+    place: Place
+    text: str
+    """What a search looks at; to put it together each time takes longer than all else."""
     size: int = 0
-
-    @property
-    def is_as_its_job(self) -> bool:
-        """Whether its Job shows all that there is to know, but for the attempts it took."""
-        result = self.result
-        return result.error is None and result.job_uid is not None and result.state in _SHOWN
+    """The bytes it is counted with."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -59,15 +58,13 @@ class ResultStore:
     ) -> None:
         self._maximum, self._max_bytes = maximum, max_bytes
         self._bytes = 0
-        self._with_event: OrderedDict[str, _Entry] = OrderedDict()
+        self._with_event: OrderedDict[str, HeldBuild] = OrderedDict()
         """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, HeldBuild] = {}
         """All of them; of those that do not wait any more the caches say which go, and when."""
-        self._as_their_jobs: dict[str, _Entry] = {}
-        """Of these, by the Job's uid, those of which nothing is known but what their Jobs show."""
-        self._unlike: dict[str, _Entry] = {}
-        """The others."""
+        self._listed: Ordered[HeldBuild] = Ordered(attrgetter("place"))
+        """All of them too."""
         self._with_job: OrderedDict[str, None] = OrderedDict()
         self._age = 0.0
         self._ended = Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
@@ -81,7 +78,7 @@ class ResultStore:
             known = self._pop(key)
             if known is None:
                 self._number += 1
-            self._insert(key, _Entry(known.number if known else self._number, result))
+            self._insert(key, known.number if known else self._number, result)
 
     def add(self, result: BuildResult) -> bool:
         """Remember a build that is new; False, and nothing changes, where its event is known."""
@@ -90,7 +87,7 @@ class ResultStore:
             if self._get(key) is not None:
                 return False
             self._number += 1
-            self._insert(key, _Entry(self._number, result))
+            self._insert(key, self._number, result)
             return True
 
     def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
@@ -105,7 +102,7 @@ class ResultStore:
             changed = change(known.result)
             if changed is not known.result:
                 self._pop(key)
-                self._insert(key, _Entry(known.number, changed))
+                self._insert(key, known.number, changed)
             return changed
 
     def remember(self, results: Iterable[tuple[float, BuildResult]]) -> None:
@@ -116,7 +113,7 @@ class ResultStore:
         with self._lock:
             for self._age, result in results:
                 self._number += 1
-                self._insert(result.request.event_hash, _Entry(self._number, result))
+                self._insert(result.request.event_hash, self._number, result)
             self._age = 0.0
             self._ended.expire()
 
@@ -164,16 +161,17 @@ class ResultStore:
             entries = list(self._entries.values())
         return [entry.result for entry in entries]
 
-    def besides(self, job_uids: Set[str]) -> list[BuildResult]:
-        """Return all builds but those that are as their Jobs show them, where these are known.
+    def before(
+        self, place: Place | None, most: int, jobs: Iterable[Place]
+    ) -> tuple[list[HeldBuild], set[Place]]:
+        """Return the ``most`` builds next before that place, or the newest, the newest first.
 
-        It costs next to nothing for a build with a Job, of which there can be very many.
+        And which of the ``jobs``, by their places, are of builds that are known at that moment,
+        be it at another place.
         """
         with self._lock:
             self._ended.expire()
-            entries, as_jobs = list(self._unlike.values()), self._as_their_jobs.copy()
-        entries += [as_jobs[uid] for uid in set(as_jobs).difference(job_uids)]
-        return [entry.result for entry in entries]
+            return self._listed.before(place, most), {job for job in jobs if self._has(job)}
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
@@ -189,11 +187,11 @@ class ResultStore:
 
     # -- with the lock held --------------------------------------------------------------------
 
-    def _get(self, key: str) -> _Entry | None:
+    def _get(self, key: str) -> HeldBuild | None:
         self._ended.expire()
         return self._entries.get(key)
 
-    def _pop(self, key: str) -> _Entry | None:
+    def _pop(self, key: str) -> HeldBuild | None:
         self._ended.expire()  # else an expired entry would later take the new one's index along
         self._with_job.pop(key, None)
         self._ended.pop(key, None)
@@ -202,17 +200,18 @@ class ResultStore:
             self._gone(key, entry)
         return entry
 
-    def _insert(self, key: str, entry: _Entry) -> None:
-        result = entry.result
+    def _has(self, job: Place) -> bool:
+        _, name, event_hash = job
+        return any(digest_bytes(key) == event_hash for key in self._index.of(name))
+
+    def _insert(self, key: str, number: int, result: BuildResult) -> None:
+        entry = HeldBuild(number, result, place_of(result), searched(result))
         for build_id in entry.ids:
             self._index.add(build_id, key)
         for build_id in result.request.ids - entry.ids:
             self._index.remove(build_id, key)
         self._entries[key] = entry
-        if entry.is_as_its_job:
-            self._as_their_jobs[result.job_uid or ""] = entry
-        else:
-            self._unlike[key] = entry
+        self._listed.put(entry)
         if result.state.waits:
             return
         held = self._ended if result.state.final else self._with_job
@@ -220,14 +219,14 @@ class ResultStore:
         self._count(key, entry)
         self._make_room()
 
-    def _count(self, key: str, entry: _Entry) -> None:
+    def _count(self, key: str, entry: HeldBuild) -> None:
         request = entry.result.request
         if request.event:
             self._with_event[key] = entry
-        entry.size = request.id_bytes + request.event_bytes
+        entry.size = request.id_bytes + request.event_bytes + sys.getsizeof(entry.text)
         self._bytes += entry.size
 
-    def _uncount(self, key: str, entry: _Entry) -> None:
+    def _uncount(self, key: str, entry: HeldBuild) -> None:
         self._with_event.pop(key, None)
         self._bytes -= entry.size
 
@@ -254,16 +253,15 @@ class ResultStore:
         self._gone(key, entry)
         self._unindex(entry)
 
-    def _gone(self, key: str, entry: _Entry) -> None:
+    def _gone(self, key: str, entry: HeldBuild) -> None:
         self._uncount(key, entry)
-        if self._unlike.pop(key, None) is None:
-            self._as_their_jobs.pop(entry.result.job_uid or "", None)
+        self._listed.remove(entry.place)
 
-    def _unindex(self, entry: _Entry) -> None:
+    def _unindex(self, entry: HeldBuild) -> None:
         request = entry.result.request
         for build_id in entry.ids:
             self._index.remove(build_id, request.event_hash)
 
 
-def _number(entry: _Entry) -> int:
+def _number(entry: HeldBuild) -> int:
     return entry.number

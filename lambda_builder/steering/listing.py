@@ -5,17 +5,32 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 from lambda_builder.builds import BuildError, BuildResult
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
-from lambda_builder.kube.record import JobRecord
-from lambda_builder.kube.snapshot import JobSnapshot
-from lambda_builder.pipeline.results import ResultStore
-from lambda_builder.selection import OF_RESULTS, BuildFilter, Place, newest, place_of, select
+from lambda_builder.kube.packing import Packed, place_of_packed
+from lambda_builder.kube.search import JobSearch
+from lambda_builder.pipeline.results import HeldBuild, ResultStore
+from lambda_builder.selection import BuildFilter, Fields, Place, select
 
 Results = list[BuildResult]
+Make = Callable[[], BuildResult]
+
+_MOST_ROWS = 1000
+"""Most that are looked at in one go: few enough that nobody waits for a lock meanwhile."""
+_FIRST: Place = (float("-inf"), "", b"")
+_OF_HELD: Fields[HeldBuild] = Fields(
+    placed_at=lambda held: held.place[0],
+    state=attrgetter("result.state"),
+    third_party_id=attrgetter("result.request.third_party_id"),
+    parser_id=attrgetter("result.request.parser_id"),
+    correlation_id=attrgetter("result.request.correlation_id"),
+    category=lambda held: held.result.error.category if held.result.error else None,
+    having=lambda needle, builds: [held for held in builds if needle in held.text],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +54,15 @@ class BuildList:
     def __init__(
         self,
         results: ResultStore,
-        snapshot: Callable[[Mapping[str, BuildError]], JobSnapshot],
+        search: Callable[[Mapping[str, BuildError]], JobSearch],
         reasons: Callable[[], Mapping[str, BuildError]],
         positions: Callable[[], Mapping[str, int]],
     ) -> None:
-        """``snapshot`` gives the Jobs of this moment, ``reasons`` why they do not run or failed, by
-        uid, and ``positions`` the places in the queue, by event hash.
+        """``search`` searches the Jobs, given ``reasons``: why they do not run or failed, by uid;
+        ``positions`` gives the places in the queue, by event hash.
         """
         self._results = results
-        self._snapshot = snapshot
+        self._search = search
         self._reasons = reasons
         self._positions = positions
 
@@ -55,27 +70,54 @@ class BuildList:
         """Return up to ``limit`` builds, newest first; raises ``Refused`` for a made-up cursor.
 
         A cursor is a place in the order of acceptance, so that builds which come and go do not
-        shift the next page. It costs a pass over all builds, some 30 ms for a hundred thousand.
+        shift the next page. It costs what is looked at until the page is full.
         """
-        found, _ = self._newest(wanted, limit + 1, None if cursor is None else _read(cursor))
-        items, more = found[:limit], len(found) > limit
-        next_cursor = _cursor(place_of(items[-1])) if more else None
+        rows: list[tuple[Place, Make]] = []
+        for part in self._parts(wanted, None if cursor is None else _read(cursor), limit + 1):
+            rows += part
+            if len(rows) > limit:
+                break
+        items = [make() for _, make in rows[:limit]]
+        next_cursor = _cursor(rows[limit - 1][0]) if len(rows) > limit else None
         return BuildPage(items, self.positions_of(items), next_cursor)
 
     def matching(self, wanted: BuildFilter, most: int) -> tuple[Results, int]:
         """Return the newest ``most`` builds that are meant, and how many are in all."""
-        return self._newest(wanted, most, None)
+        found: Results = []
+        count = 0
+        for part in self._parts(wanted, None, _MOST_ROWS):
+            count += len(part)
+            found += [make() for _, make in part[: most - len(found)]]
+        return found, count
 
-    def _newest(self, wanted: BuildFilter, most: int, before: Place | None) -> tuple[Results, int]:
-        jobs = self._snapshot(self._reasons())
-        # Taken after the Jobs: what got its Job meanwhile is in at least one of them.
-        own = self._results.besides(jobs.uids)
-        jobs.put_before(own)
-        own = select(own, wanted, OF_RESULTS)
-        shown, count = jobs.newest(wanted, most, before)
-        found = [*map(self._result, shown), *newest(own, most, before)]
-        found.sort(key=place_of, reverse=True)
-        return found[:most], count + len(own)
+    def _parts(
+        self, wanted: BuildFilter, before: Place | None, size: int
+    ) -> Iterator[list[tuple[Place, Make]]]:
+        """Yield the builds that are meant, from the newest on, with what makes their results.
+
+        Of ``size`` rows first, then of more at a time.
+        """
+        jobs = self._search(self._reasons())
+        if wanted.until is not None:
+            until = (wanted.until, "", b"")
+            before = until if before is None else min(before, until)
+        while True:
+            near = jobs.before(before, size)
+            shown = {place_of_packed(job): job for job in jobs.select(near, wanted)}
+            # Taken after the Jobs: what got its Job meanwhile is in at least one of them.
+            held, known = self._results.before(before, size, shown)
+            ends = [place_of_packed(near[-1])] if len(near) == size else []
+            ends += [held[-1].place] if len(held) == size else []
+            before = max(ends, default=_FIRST)
+            rows = [(p, _of_job(jobs, shown[p])) for p in shown.keys() - known if p >= before]
+            rows += [
+                (h.place, _of_held(h)) for h in select(held, wanted, _OF_HELD) if h.place >= before
+            ]
+            rows.sort(key=itemgetter(0), reverse=True)
+            yield rows
+            if not ends or before[0] < (wanted.since or 0.0):
+                return
+            size = max(size, min(2 * size, _MOST_ROWS))
 
     def positions_of(self, results: Sequence[BuildResult]) -> Mapping[str, int]:
         """Return the places in the queue, from 1, of those that wait there, by event hash."""
@@ -85,13 +127,13 @@ class BuildList:
         hashes = [result.request.event_hash for result in results]
         return {event_hash: places[event_hash] for event_hash in hashes if event_hash in places}
 
-    def _result(self, record: JobRecord) -> BuildResult:
-        """Return the build of a Job; as it is known here, unless that has changed meanwhile."""
-        result = record.result()
-        own = self._results.by_event(result.request.event_hash)
-        if own is None or (own.job_uid, own.state) != (record.uid, record.state):
-            return result
-        return own
+
+def _of_job(jobs: JobSearch, job: Packed) -> Make:
+    return lambda: jobs.record(job).result()
+
+
+def _of_held(held: HeldBuild) -> Make:
+    return lambda: held.result
 
 
 def _cursor(place: Place) -> str:
@@ -104,7 +146,7 @@ def _read(cursor: str) -> Place:
     try:
         at, name, event_hash = json.loads(base64.urlsafe_b64decode(cursor))
         return float(at), str(name), bytes.fromhex(event_hash)
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
         message = "take it from next_cursor, unchanged"
         raise Refused(
             RefusalCode.INVALID_PARAMETER,

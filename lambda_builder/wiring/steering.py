@@ -44,7 +44,7 @@ def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering
         builds=builds,
         listing=BuildList(
             base.results,
-            watched.watcher.snapshot,
+            watched.watcher.search,
             watched.diagnosis.reasons,
             pipeline.queue.positions,
         ),

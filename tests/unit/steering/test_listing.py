@@ -65,9 +65,7 @@ class World:
         self.own = ResultStore(ttl_seconds=60, maximum=1000)
         self.reasons: dict[str, BuildError] = {}
         self.places: dict[str, int] = {}
-        self.list = BuildList(
-            self.own, self.jobs.snapshot, lambda: self.reasons, lambda: self.places
-        )
+        self.list = BuildList(self.own, self.jobs.search, lambda: self.reasons, lambda: self.places)
 
     def ids(self, **wanted: Any) -> list[str]:
         """Return the event ids of what is listed."""
@@ -273,7 +271,7 @@ def test_only_where_something_waits_are_places_in_the_queue_looked_up(world):
     world.own.put(BuildResult(request=request, state=BuildState.RETRYING))
     assert world.list.page(BuildFilter(), limit=5).positions == {request.event_hash: 7}
     world.list = BuildList(
-        world.own, world.jobs.snapshot, dict, lambda: pytest.fail("asked for nothing")
+        world.own, world.jobs.search, dict, lambda: pytest.fail("asked for nothing")
     )
     world.own.put(BuildResult(request=request, state=RUNNING))
     assert world.list.page(BuildFilter(), limit=5).positions == {}
