@@ -68,11 +68,16 @@ class Fields(Generic[Row]):
     category: Callable[[Row], str | None]
     having: Callable[[str, list[Row]], list[Row]]
     """Return the rows that have a text in lower case in anything that ``q`` is looked for in."""
+    noting: Callable[[str, list[Row]], list[Row]] | None = None
+    """Return those that have it in their ids, where these are kept as one text in lower case."""
 
 
 def select(rows: Iterable[Row], wanted: BuildFilter, of: Fields[Row]) -> list[Row]:
     """Return the rows that ``wanted`` means, in their order."""
     found = list(rows)
+    if of.noting is not None:  # quickly seen, and leaves few to be looked at closely
+        for value in filter(None, (wanted.correlation_id, wanted.third_party_id, wanted.parser_id)):
+            found = of.noting(f"{SEPARATOR}{value.lower()}{SEPARATOR}", found)
     for read, fits in _tests(wanted, of):
         found = [row for row in found if fits(read(row))]
     if wanted.q:

@@ -10,7 +10,6 @@ from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.kube.packing import (
     ERROR,
     LOWER_TEXTS,
-    NAME,
     PLACED_AT,
     STATE,
     TEXTS,
@@ -44,14 +43,11 @@ class JobSearch:
             correlation_id=_noted("correlation_id"),
             category=self._category,
             having=self._having,
+            noting=lambda text, jobs: [job for job in jobs if text in job[LOWER_TEXTS]],
         )
 
     def select(self, jobs: list[Packed], wanted: BuildFilter) -> list[Packed]:
         """Return those of the Jobs that are ``wanted``, in their order."""
-        for text in (wanted.correlation_id, wanted.third_party_id, wanted.parser_id):
-            if text is not None:  # quickly seen, and leaves few to be looked at closely
-                noted = f"{SEPARATOR}{text}{SEPARATOR}"
-                jobs = [job for job in jobs if noted in job[TEXTS]]
         return select(jobs, wanted, self._fields)
 
     def record(self, job: Packed) -> JobRecord:
@@ -74,8 +70,6 @@ class JobSearch:
             job
             for job in jobs
             if needle in job[LOWER_TEXTS]
-            or needle in job[NAME]
-            or needle in job[UID]
             or (job[STATE] in _WITH_REASON and self._says(needle, job))
         ]
 

@@ -46,6 +46,7 @@ class ResultStore:
     ``ttl_seconds`` runs from a build's end. Beyond ``maximum`` ended builds the oldest goes, and
     likewise of those that have a Job: any replica finds them by that. Those that do not wait any
     more take ``max_bytes`` at most: beyond, the oldest lose first their events, then go whole.
+    What their ids take a second time, to be searched, is not counted.
     """
 
     def __init__(
@@ -223,7 +224,7 @@ class ResultStore:
         request = entry.result.request
         if request.event:
             self._with_event[key] = entry
-        entry.size = request.id_bytes + request.event_bytes + sys.getsizeof(entry.text)
+        entry.size = request.id_bytes + request.event_bytes
         self._bytes += entry.size
 
     def _uncount(self, key: str, entry: HeldBuild) -> None:

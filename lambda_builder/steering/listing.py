@@ -22,6 +22,12 @@ Make = Callable[[], BuildResult]
 _MOST_ROWS = 1000
 """Most that are looked at in one go: few enough that nobody waits for a lock meanwhile."""
 _FIRST: Place = (float("-inf"), "", b"")
+
+
+def _having(text: str, builds: list[HeldBuild]) -> list[HeldBuild]:
+    return [held for held in builds if text in held.text]
+
+
 _OF_HELD: Fields[HeldBuild] = Fields(
     placed_at=lambda held: held.place[0],
     state=attrgetter("result.state"),
@@ -29,7 +35,8 @@ _OF_HELD: Fields[HeldBuild] = Fields(
     parser_id=attrgetter("result.request.parser_id"),
     correlation_id=attrgetter("result.request.correlation_id"),
     category=lambda held: held.result.error.category if held.result.error else None,
-    having=lambda needle, builds: [held for held in builds if needle in held.text],
+    having=_having,
+    noting=_having,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,7 @@ from lambda_builder.steering.listing import BuildList
 
 TEMPLATE = JobTemplate.from_settings(Settings())
 NOON = 1_790_000_000.0
+FAR_TOO_LATE = base64.urlsafe_b64encode(b'[1%s,"x",""]' % (b"0" * 400)).decode()
 QUEUED, RUNNING, FAILED = BuildState.QUEUED, BuildState.RUNNING, BuildState.FAILED
 WITH_JOB = (BuildState.CREATED, RUNNING, BuildState.SUCCEEDED, FAILED, BuildState.CANCELLED)
 
@@ -257,7 +259,8 @@ def test_builds_of_one_instant_are_each_on_one_page(world):
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "bnVsbA==", "WzEsMl0=", "WzEsIngiLCJ6eiJd", "ü", "[" * 9]
+    "cursor",
+    ["", "x", "bnVsbA==", "WzEsMl0=", "WzEsIngiLCJ6eiJd", "ü", "[" * 9, FAR_TOO_LATE],
 )
 def test_a_made_up_cursor_is_refused_by_name(world, cursor):
     with pytest.raises(Refused) as refused:
@@ -299,3 +302,56 @@ def test_any_filter_finds_of_the_jobs_what_it_finds_of_the_builds_they_make(worl
         page = world.list.page(wanted, limit=10)
         assert page.items == expected[:10]
         assert (page.next_cursor is None) is (len(expected) <= 10)
+
+
+def test_a_build_that_its_job_has_at_another_place_is_listed_once_as_it_is_known_here(world):
+    for number in range(5):
+        add_jobs(world, job(build(number), accepted_at=0.0, created_at=NOON + 100 - number))
+        world.own.put(BuildResult(request=build(number), state=RUNNING, job_uid=f"uid-id-{number}"))
+    seen, cursor = [], None
+    while True:
+        page = world.list.page(BuildFilter(), limit=2, cursor=cursor)
+        seen += [result.request.event_id for result in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == ["id-4", "id-3", "id-2", "id-1", "id-0"]
+
+
+def test_a_page_looks_at_no_more_builds_than_it_needs(world):
+    sample = job(build(0))
+    for number in range(3000):
+        changes = {"name": f"build-{number}", "uid": str(number), "accepted_at": NOON + number}
+        add_jobs(world, replace(sample, **changes))
+    looked_at = []
+
+    def search(reasons):
+        jobs = world.jobs.search(reasons)
+        before = jobs.before
+
+        def counted(place, most):
+            found = before(place, most)
+            looked_at.append(len(found))
+            return found
+
+        jobs.before = counted
+        return jobs
+
+    world.list = BuildList(world.own, search, dict, dict)
+    wanted = BuildFilter(third_party_id="tenant-0", since=NOON + 10)
+    cursor = world.list.page(wanted, limit=10).next_cursor
+    assert len(world.list.page(wanted, limit=10, cursor=cursor).items) == 10
+    world.list.page(BuildFilter(q="nowhere", since=NOON + 2900), limit=10)
+    assert sum(looked_at) < 300
+
+
+def test_the_job_of_an_event_is_not_one_that_its_labels_were_copied_to(world):
+    original = job(build(1))
+    copy = replace(original, name="copied", uid="other")
+    for first, second in ((original, copy), (copy, original)):
+        add_jobs(world, first, second)
+        assert world.jobs.of_event(original.event_hash) == original
+        world.jobs.replace(original, None)
+        assert world.jobs.of_event(original.event_hash) == copy
+        world.jobs.replace(copy, None)
+    assert world.jobs.of_event(original.event_hash) is None
