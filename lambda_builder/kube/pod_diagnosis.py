@@ -7,7 +7,7 @@ created; only events and the pods' own status tell.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,13 +97,17 @@ class PodDiagnosis:
 
         It is the termination message of the container ``push``, else of ``build``.
         """
-        for pod in reversed(self._pods.pods_of(job_name)):
+        return self.digests_of([job_name]).get(job_name)
+
+    def digests_of(self, job_names: Sequence[str]) -> dict[str, str]:
+        """Return the digests of those Jobs that have one, by name, as ``digest_of``; one list."""
+        digests: dict[str, str] = {}
+        for pod in self._pods.pods_of(*job_names):  # of several the last counts
             ends = {status["name"]: _message(status) for status in _statuses(pod)}
-            for container in _PUSHING:
-                digest = image_digest(ends.get(container))
-                if digest is not None:
-                    return digest
-        return None
+            told = filter(None, (image_digest(ends.get(name)) for name in _PUSHING))
+            if digest := next(told, None):
+                digests[pod["metadata"]["labels"]["job-name"]] = digest
+        return digests
 
     def _failure(self, pod: Pod, container: str, ended: Mapping[str, Any]) -> Failure:
         reason, code = str(ended.get("reason") or "Error"), ended.get("exitCode")

@@ -30,12 +30,12 @@ class Explanations:
 
     def awaits(self, record: JobRecord) -> bool:
         """Return whether more may soon be known of an ended Job, and see to it that it is."""
+        if self._diagnosis.is_explained(record):
+            return False
         since = self._since.get(record.uid)
         if since is not None:
             in_time = self._clock() - since < _LONGEST_SECONDS
             return in_time and self._diagnosis.is_explaining(record)
-        if self._diagnosis.is_explained(record):
-            return False
         if len(self._since) < _MOST:
             self._since[record.uid] = self._clock()
             self._diagnosis.explain_soon(record)

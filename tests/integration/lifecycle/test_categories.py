@@ -189,3 +189,26 @@ def test_a_failure_that_nothing_is_known_of_is_counted_as_unknown_though_its_job
     jobs.delete_job(request.job_name)
     wait_until(lambda: cluster.job(request.job_name) is None, "the Job to go")
     assert counted(replica) == {"unknown": 1}
+
+
+def lists_of_pods(cluster):
+    return [r for r in cluster.requests() if (r.verb, r.resource) == ("list", "pods")]
+
+
+def test_the_digests_of_many_jobs_that_end_together_take_few_calls(cluster, builds, new_replica):
+    replica = new_replica(start=False)
+    replica.watcher.start()
+    wait_until(lambda: replica.watcher.following, "the watch")
+    requests = [replica.create(builds, f"id-{number}") for number in range(20)]
+    wait_until(lambda: all(has_state(replica, r, "running") for r in requests), "the pods")
+    for request in requests:
+        cluster.finish_job(request.job_name)
+    wait_until(lambda: all(has_state(replica, r, "succeeded") for r in requests), "the ends")
+    cluster.clear_requests()
+    replica.diagnosis.start()
+    wait_until(lambda: all(replica.result(r).image_digest for r in requests), "the digests")
+    wait_until(
+        lambda: all(IMAGE_DIGEST in annotations_of(cluster, r) for r in requests), "the notes"
+    )
+    assert len(lists_of_pods(cluster)) == 1
+    assert len({replica.result(r).image_digest for r in requests}) == len(requests)
