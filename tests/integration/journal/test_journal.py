@@ -48,6 +48,41 @@ def test_open_builds_come_in_the_order_of_acceptance_page_by_page(path):
     assert found == [f"id-{number}" for number in range(25) if number != 7]
 
 
+def test_a_page_that_nobody_can_read_hides_no_build_behind_it(path):
+    with opened(path) as journal:
+        for number in range(4):
+            journal.record([make_request(number)])
+    with raw(path) as connection:
+        connection.execute("UPDATE builds SET request = x'ff' WHERE seq IN (2, 3)")
+
+    with opened(path) as journal:
+        found = [journal.open_builds(after_seq=after, limit=1) for after in (0, 1, 4)]
+
+    assert [[build.seq for build in page] for page in found] == [[1], [4], []]
+
+
+def test_what_was_written_is_counted(path):
+    with opened(path) as journal:
+        journal.record([make_request(1), make_request(2)])
+        journal.finish(make_result(1))
+        assert journal.flush(10.0)
+        numbers = journal.stats()
+
+    assert numbers.pop("bytes") > 0
+    assert numbers == {
+        "backlog": 0,
+        "rows_written": 3,
+        "commits": 2,
+        "fsyncs": 1,
+        "trimmed": 0,
+        "outbox_dropped": 0,
+        "moved_aside": 0,
+        "open": 1,
+        "settled": 1,
+        "outbox": 0,
+    }
+
+
 def test_builds_recorded_by_this_process_are_not_replayed_by_it(path):
     with opened(path) as journal:
         journal.record([make_request(1), make_request(2)])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lambda_builder.journal.changes import Change
 from lambda_builder.journal.committer import Committer, Verdict
@@ -59,11 +60,16 @@ def test_after_a_bad_batch_the_next_is_written(committer, database, bad):
 def test_a_file_that_cannot_be_written_is_told_from_a_bad_change(committer, database):
     database.writer(durable=True).execute("PRAGMA query_only = ON")
 
-    assert committer.commit([recording(1)]) is Verdict.UNAVAILABLE
-    assert committer.failure == "read-only file system"
-    database.writer(durable=True).execute("PRAGMA query_only = OFF")
-    committer.probe()
+    with capture_logs() as logs:
+        assert committer.commit([recording(1)]) is Verdict.UNAVAILABLE
+        assert committer.commit([recording(1)]) is Verdict.UNAVAILABLE
+        assert committer.failure == "read-only file system"
+        database.writer(durable=True).execute("PRAGMA query_only = OFF")
+        committer.probe()
+        committer.probe()
     assert committer.failure is None
+    told = [(line["event"], line.get("reason")) for line in logs]  # once each
+    assert told == [("journal_unavailable", "read-only file system"), ("journal_available", None)]
 
 
 def test_an_outcome_goes_in_before_what_begins_again(committer, database):

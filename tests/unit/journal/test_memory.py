@@ -23,6 +23,14 @@ def test_messages_of_one_key_leave_one_after_the_other():
     assert ids(outbox.due(0.0, 10, "sink")) == ["message-2", "message-3"]
 
 
+def test_it_has_a_clock_of_its_own_by_which_messages_are_due():
+    outbox = MemoryOutbox()
+    outbox.put([message(1)])
+
+    assert ids(outbox.due(outbox.now(), 10, "sink")) == ["message-1"]
+    assert outbox.now() <= outbox.now()
+
+
 def test_a_failed_message_and_those_behind_it_wait_for_its_next_time():
     outbox = MemoryOutbox()
     outbox.put([message(1), message(2)])

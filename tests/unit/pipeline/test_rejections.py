@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 
+from lambda_builder.builds import parse_time
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import MemoryOutbox
 from lambda_builder.outgoing.announcer import Announcer
@@ -68,7 +70,29 @@ def test_a_rejection_is_told_where_there_is_a_sink() -> None:
     add(kept, b'{"parser_id": null}')
     (message,) = outbox.due(2e9, 10, "sink")
     assert message.headers["ce-type"] == "network.notifi.lambda.build.rejected"
-    assert json.loads(message.body)["code"] == "invalid_data"
+    told = json.loads(message.body)
+    assert told["code"] == "invalid_data"
+    assert told["correlation_id"] == "c-1"
+    assert "must not be null" in json.dumps(told)
+
+
+def test_all_that_is_known_of_a_refused_event_is_kept() -> None:
+    kept, _, _ = rejections()
+    add(kept, b'{"parser_id": null}', Ce_Type="t", Ce_Id="7", Content_Type="application/json")
+    (found,) = kept.newest()
+    assert time.time() - 60 < parse_time(found.pop("time")) <= time.time()
+    assert found == {
+        "code": "invalid_data",
+        "detail": "parser_id: must not be null",
+        "correlation_id": "c-1",
+        "excerpt": {
+            "ce-type": "t",
+            "ce-id": "7",
+            "content-type": "application/json",
+            "bytes": 19,
+            "fields": ["parser_id"],
+        },
+    }
 
 
 @pytest.mark.parametrize("form", ["binary", "structured", "batch"])

@@ -1,0 +1,96 @@
+"""What the writer's thread does with a disk that is full, without the thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pytest
+
+from lambda_builder.errors import Refused
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.committer import Verdict
+from lambda_builder.journal.rows import message_row, request_row
+from lambda_builder.journal.writer import Writer
+from tests.journals import make_message, make_request
+
+
+class FullDisk:
+    """Takes changes of few bytes, one at a time, and remembers them."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.failure: str | None = "disk full"
+        self.room = room
+        self.written: list[Change] = []
+        self.probes = 0
+
+    def commit(self, changes: Sequence[Change]) -> Verdict:
+        if len(changes) > 1 or changes[0].bytes > self.room:
+            return Verdict.UNAVAILABLE
+        self.written += changes
+        return Verdict.WRITTEN
+
+    def probe(self) -> None:
+        self.probes += 1
+
+
+def message(number: int, size: int) -> Change:
+    return Change(messages=[message_row(make_message(number, headers={}, body=b"x" * size))])
+
+
+BUILD = Change(records=[request_row(make_request(1))])
+
+
+def test_what_fits_is_written_though_something_smaller_has_to_wait() -> None:
+    disk, over = FullDisk(5000), []
+    writer = Writer(disk, on_over=over.extend)  # type: ignore[arg-type]
+    large, fitting = message(1, 9000), message(2, 4000)
+    build = Change(records=BUILD.records, ticket=Future())
+
+    writer._write_all([large, build, fitting])
+
+    assert disk.written == [fitting]
+    assert over == [fitting, build]
+    assert writer.backlog == 1
+    with pytest.raises(Refused, match="disk full"):
+        build.ticket.result(0)
+
+
+def test_whoever_waits_for_all_to_be_written_waits_for_what_does_not_fit() -> None:
+    disk = FullDisk(5000)
+    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    flush = Change(ticket=Future(), patient=True)
+
+    writer._write_all([message(1, 9000), flush])
+
+    assert not flush.ticket.done()
+    disk.room = 10_000
+    writer._write_all([message(2, 10)])
+    assert flush.ticket.done()
+    assert [change.bytes for change in disk.written if change.rows] == [12, 9002]
+
+
+def test_a_change_to_one_message_does_not_overtake_an_earlier_one() -> None:
+    disk = FullDisk(5000)
+    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    put, taken_back = message(1, 9000), Change(delivered=[("message-1",)])
+
+    writer._write_all([put, taken_back])
+
+    assert disk.written == []
+    assert writer.backlog == 2
+
+
+def test_a_disk_that_fails_is_probed_once_a_second() -> None:
+    disk = FullDisk()
+    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+
+    for _ in range(3):
+        writer._probe()
+    assert disk.probes == 1
+    writer._retry_at = 0.0  # a second later
+    writer._probe()
+    assert disk.probes == 2
+    disk.failure, writer._retry_at = None, 0.0
+    writer._probe()
+    assert disk.probes == 2
