@@ -256,10 +256,10 @@ def test_a_last_failure_that_may_have_made_the_job_is_looked_into(
 
 
 def test_a_call_that_was_not_sent_costs_no_attempt_and_waits_a_second(worker: Worker) -> None:
-    assert not worker.run(NotSent(FailureReason.CONNECTION, "ending"), before=1)
+    assert not worker.run(NotSent(FailureReason.CONNECTION, "ending"), before=2)
     assert worker.delay == 1.0
-    assert (worker.build.attempts, worker.build.tried) == (1, True)
-    assert worker.journal.attempts == [2, 1]
+    assert (worker.build.attempts, worker.build.tried) == (2, True)
+    assert worker.journal.attempts == [3, 2]
     assert worker.health.told == []
     assert not worker.build.uncertain
 
@@ -281,16 +281,16 @@ def test_no_answer_of_an_api_that_is_there_costs_an_attempt(worker: Worker) -> N
     assert worker.build.attempts == 2
 
 
-@pytest.mark.parametrize(("asked", "delay"), [(7.0, 11.0), (None, 4.0)])
+@pytest.mark.parametrize(("asked", "delay"), [(7.0, 15.0), (None, 8.0)])
 def test_too_many_calls_cost_no_attempt_and_the_time_that_is_asked_for(
     worker: Worker, asked: float | None, delay: float
 ) -> None:
     error = Transient(FailureReason.RATE_LIMITED, "429", retry_after=asked)
-    assert not worker.run(error, before=1)
+    assert not worker.run(error, before=2)
     assert worker.delay == delay
     assert worker.health.told == [asked]
-    assert (worker.build.attempts, worker.build.tried) == (1, True)
-    assert worker.journal.attempts == [2, 1]
+    assert (worker.build.attempts, worker.build.tried) == (2, True)
+    assert worker.journal.attempts == [3, 2]
     assert worker.metric("async_worker_errors_total", reason="rate_limited") == 1
     assert worker.counts.snapshot()["retried"] == {"rate_limited": 1}
     assert not worker.capacity.blocked

@@ -186,7 +186,10 @@ def test_a_build_that_ends_without_a_job_is_recorded_told_and_let_go(
 ) -> None:
     more = {"dead": [BuildError("forbidden", "no such right")], "skipped": ["other"]}
     before = time.time()
-    getattr(books.ledger, end)(books.build, *more.get(end, []))
+    with capture_logs() as logs:
+        getattr(books.ledger, end)(books.build, *more.get(end, []))
+    level = "error" if state is BuildState.DEAD else "info"
+    assert [(line["log_level"], line["state"]) for line in logs] == [(level, state.value)]
 
     ended = books.result
     assert (ended.state, ended.attempts) == (state, attempts)
