@@ -79,9 +79,10 @@ class Api:
         return copy.deepcopy(self._known(where))
 
     def set_status(self, name: str, status: Json) -> None:
-        """Be the controller of a Job."""
-        where = next(path for path in self.objects if path.endswith(f"/jobs/{name}"))
-        self._changed(where, {**copy.deepcopy(self.objects[where]), "status": status})
+        """Be the controller of a Job; one that is gone meanwhile has no status."""
+        for where, job in [*self.objects.items()]:
+            if where.endswith(f"/jobs/{name}") and where in self.objects:
+                self._changed(where, {**copy.deepcopy(job), "status": status})
 
     def _known(self, where: str) -> Json:
         if where not in self.objects:
