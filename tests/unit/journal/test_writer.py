@@ -33,6 +33,9 @@ class FullDisk:
     def probe(self) -> None:
         self.probes += 1
 
+    def pause(self) -> float:
+        return 30.0
+
 
 def message(number: int, size: int) -> Change:
     return Change(messages=[message_row(make_message(number, headers={}, body=b"x" * size))])
@@ -94,3 +97,12 @@ def test_a_disk_that_fails_is_probed_once_a_second() -> None:
     disk.failure, writer._retry_at = None, 0.0
     writer._probe()
     assert disk.probes == 2
+
+
+def test_what_was_put_off_is_tried_again_after_a_second_and_not_later() -> None:
+    writer = Writer(FullDisk(), on_over=lambda _changes: None)  # type: ignore[arg-type]
+    writer._write_all([message(1, 10)])
+
+    assert 0.9 < writer._pause() <= 1.0
+    writer._retry_at = 0.0
+    assert writer._pause() == 0.0

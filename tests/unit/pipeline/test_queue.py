@@ -121,9 +121,14 @@ def test_announced_entries_hold_their_room_against_new_ones() -> None:
         build_queue.put_expected(entry(key), timeout=0)
     with pytest.raises(queue.Full):
         build_queue.put_expected(entry("d"), timeout=0)
-    build_queue.unexpect(2)
     assert drained(build_queue) == ["a", "b", "c"]
-    build_queue.reserve()
+    build_queue.reserve()  # beside the two that are still to come
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
+    build_queue.unexpect(2)
+    build_queue.reserve(2)
+    with pytest.raises(queue.Full):
+        build_queue.reserve()
 
 
 def test_a_retried_entry_is_out_of_sight_until_due_and_then_at_its_old_place() -> None:
