@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lambda_builder.pipeline.ordering import PRIORITY_SECONDS, Entry
+from lambda_builder.pipeline.ordering import PRIORITY_SECONDS, Entry, Ordering
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
 
 
@@ -522,3 +522,28 @@ def test_a_delayed_entry_keeps_its_place_and_what_is_held_has_none(fair: bool) -
     assert build_queue.positions() == {"a1": 1, "a2": 2, "a3": 3}
     build_queue.remove("a2")
     assert build_queue.positions() == {"a1": 1, "a3": 2}
+
+
+def test_a_queue_is_finished_once_nothing_is_reserved_waits_or_is_held() -> None:
+    build_queue = filled("a")
+    assert not build_queue.wait_finished(0.0)
+    held = build_queue.get(block=False)
+    assert not build_queue.wait_finished(0.0)
+    build_queue.finish(held, "created")
+    assert build_queue.wait_finished(0.0)
+    build_queue.reserve()
+    assert not build_queue.wait_finished(0.0)
+    build_queue.release()
+    assert build_queue.wait_finished(0.0)
+
+
+def test_the_next_delayed_entry_is_the_one_that_is_due_first() -> None:
+    ordering: Ordering[str] = Ordering(fair=False)
+    assert ordering.next_due() is None
+    for key, ready_at in (("a", 30.0), ("b", 20.0)):
+        delayed = entry(key)
+        delayed.ready_at = ready_at
+        ordering.add(delayed, 10.0)
+    assert ordering.next_due() == 20.0
+    ordering.pop(20.0)
+    assert ordering.next_due() == 30.0
