@@ -136,7 +136,12 @@ class ServiceProcess:
                 start_new_session=True,
             )
         if ready:
-            wait_until(self.is_ready, lambda: f"the service to be ready:\n{self.log_tail()}", 60)
+            wait_until(
+                self.is_ready,
+                lambda: f"the service to be ready:\n{self.log_tail()}",
+                60,
+                every=0.05,
+            )
 
     def is_ready(self) -> bool:
         """Whether /ready answers with 200; fails if the process has ended."""

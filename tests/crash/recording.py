@@ -22,13 +22,11 @@ _CALLS = (
     "copy_file_range,sendfile,pread64,read"
 )
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})+")
-_LINE = re.compile(
-    r"(?P<pid>\d+) +(?P<moment>\d+\.\d+) "
-    r"(?:<\.\.\. \w+ resumed>)?(?P<text>.*?)(?P<unfinished> <unfinished \.\.\.>)?$",
-    re.DOTALL,
-)
+_LINE = re.compile(r"(?P<pid>\d+) +(?P<moment>\d+\.\d+) (?:<\.\.\. \w+ resumed>)?")
+"""How a line begins; some are megabytes long, so that the rest is not searched."""
+_UNFINISHED = " <unfinished ...>"
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)(.*)$", re.DOTALL)
-_STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+_STRING = re.compile(r'"([^"]*)"')
 _FILE = re.compile(r"^\d+<([^>]*)>(\(deleted\))?")
 _TOLD = re.compile(r"write\(1<")
 
@@ -137,8 +135,9 @@ def recorded(
     notes: Sequence[tuple[float, list[Any]]] = (),
 ) -> Recording:
     """Read what strace saw; ``notes`` are by their time, in seconds since the epoch."""
-    steps = list(_Reader(directory, before).steps(trace, notes))
-    return Recording(before, steps, trace.read_text().count("(INJECTED)"))
+    reader = _Reader(directory, before)
+    steps = list(reader.steps(trace, notes))
+    return Recording(before, steps, reader.injected)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -157,6 +156,7 @@ class _Reader:
         self._directory = str(directory)
         self._names = {name: number for number, name in enumerate(before)}
         self._next = len(before)
+        self.injected = 0
 
     def steps(self, trace: Path, notes: Sequence[tuple[float, list[Any]]]) -> Iterator[Step]:
         """A call counts once it is over; a line that was told as soon as it is begun.
@@ -168,16 +168,18 @@ class _Reader:
         waiting = deque(sorted(notes, key=itemgetter(0)))
         with trace.open() as lines:
             for line in lines:
-                parts = _LINE.match(line.rstrip("\n"))
+                parts = _LINE.match(line)
                 assert parts is not None, line[:200]
                 while waiting and waiting[0][0] < float(parts["moment"]):
                     yield Told(waiting.popleft()[1])
-                pid, text = parts["pid"], parts["text"]
-                text = begun.pop(pid, "") + text
+                pid, text = parts["pid"], line[parts.end() :].rstrip("\n")
+                unfinished = text.endswith(_UNFINISHED)
+                self.injected += text.endswith("(INJECTED)")
+                text = begun.pop(pid, "") + text.removesuffix(_UNFINISHED)
                 if _TOLD.match(text) and pid not in told:
                     yield from self._told(text)
                     told.add(pid)
-                if parts["unfinished"]:
+                if unfinished:
                     begun[pid] = text
                     continue
                 told.discard(pid)

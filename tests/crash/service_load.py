@@ -116,6 +116,7 @@ class Load:
             lambda: (stats := self._service.stats())["queue_size"] == stats["busy_workers"] == 0,
             "the builds to end",
             30,
+            every=0.05,
         )
         self.notes.append((time.time(), ["ended", list(self._names)]))
 
