@@ -38,7 +38,9 @@ class FullDisk:
 
 
 def message(number: int, size: int) -> Change:
-    return Change(messages=[message_row(make_message(number, headers={}, body=b"x" * size))])
+    """Return the change that puts a message of a build of its own."""
+    key, body = f"build-{number}", b"x" * size
+    return Change(messages=[message_row(make_message(number, key, headers={}, body=body))])
 
 
 BUILD = Change(records=[request_row(make_request(1))])

@@ -150,7 +150,7 @@ def test_with_one_event_per_target_a_build_that_waits_has_its_target_and_no_othe
     intake = Intake(active_job=lambda _request: None)
     statuses = [
         intake.accept(number, third_party_id=third_party, parser_id=parser)[0].status
-        for number, (third_party, parser) in enumerate(["ab", "ab", "ax", "xb"])
+        for number, (third_party, parser) in enumerate([*map(tuple, ("ab", "ab", "ax", "xb"))])
     ]
     assert statuses == ["queued", "skipped", "queued", "queued"]
 

@@ -340,7 +340,7 @@ def test_an_attempt_that_cannot_be_taken_back_on_the_disk_is_none_all_the_same(
         worker.journal.refuses = True
         raise NotSent(FailureReason.CONNECTION, "ending")
 
-    worker.runner.create = fill_the_disk  # type: ignore[method-assign,assignment]
+    worker.runner.create = fill_the_disk  # type: ignore[method-assign]
     assert not worker.run()
     assert (worker.build.attempts, worker.delay) == (0, 1.0)
 

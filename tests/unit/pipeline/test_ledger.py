@@ -184,7 +184,8 @@ def test_a_build_that_ends_without_a_job_is_recorded_told_and_let_go(
     message: str,
     told: list[str],
 ) -> None:
-    more = {"dead": [BuildError("forbidden", "no such right")], "skipped": ["other"]}
+    error = BuildError("forbidden", "no such right")
+    more: dict[str, list[Any]] = {"dead": [error], "skipped": ["other"]}
     before = time.time()
     with capture_logs() as logs:
         getattr(books.ledger, end)(books.build, *more.get(end, []))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from tests.journals import make_request
 
 
-def build(number: int = 1, **flags: bool) -> Build:
+def build(number: int = 1, **flags: Any) -> Build:
     return Build(make_request(number), **flags)
 
 

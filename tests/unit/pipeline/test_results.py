@@ -276,20 +276,3 @@ def test_a_skipped_build_is_found_by_its_own_id_and_hides_no_other_of_its_job() 
     results.put(known.but(state=BuildState.CANCELLED, error=BuildError("skipped", "busy")))
     assert results.by_id(built.request.job_name) == [built]
     assert results.by_id("correlation-2")[0].skipped
-
-
-def test_builds_that_are_as_their_jobs_show_them_are_told_only_where_the_job_is_unknown() -> None:
-    results = store()
-    shown = result(1, BuildState.RUNNING).but(job_uid="uid-1")
-    waiting, failed = result(2), result(3, BuildState.FAILED).but(job_uid="uid-3")
-    for build in (shown, waiting, failed):
-        results.put(build)
-
-    assert results.besides({"uid-1", "uid-3"}) == [waiting, failed]
-    assert results.besides(frozenset()) == [waiting, failed, shown]
-
-    ended = shown.but(state=BuildState.SUCCEEDED)
-    results.change(shown.request.event_hash, lambda _old: ended)
-    assert results.besides({"uid-3"}) == [waiting, failed, ended]
-    results.discard(shown.request.event_hash)
-    assert results.besides(frozenset()) == [waiting, failed]

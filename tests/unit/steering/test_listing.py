@@ -321,8 +321,8 @@ def test_a_build_that_its_job_has_at_another_place_is_listed_once_as_it_is_known
 def test_a_page_looks_at_no_more_builds_than_it_needs(world):
     sample = job(build(0))
     for number in range(3000):
-        changes = {"name": f"build-{number}", "uid": str(number), "accepted_at": NOON + number}
-        add_jobs(world, replace(sample, **changes))
+        name, uid, accepted_at = f"build-{number}", str(number), NOON + number
+        add_jobs(world, replace(sample, name=name, uid=uid, accepted_at=accepted_at))
     looked_at = []
 
     def search(reasons):
