@@ -335,8 +335,7 @@ class BuildResult:
         """
         request = self.request
         error = self.error
-        times = (request.accepted_at, self.created_at, self.started_at, self.finished_at)
-        accepted_at, created_at, started_at, finished_at = map(rfc3339, _in_order(times))
+        accepted_at, created_at, started_at, finished_at = map(rfc3339, self._times())
         return {
             "job_name": request.job_name,
             "correlation_id": request.correlation_id,
@@ -362,9 +361,29 @@ class BuildResult:
             "finished_at": finished_at,
         }
 
+    def durations(self) -> dict[str, float | None]:
+        """Return the seconds of each step, by the times that ``to_dict`` shows; None: not known."""
+        accepted_at, created_at, started_at, finished_at = self._times()
+        return {
+            "waiting_seconds": _between(accepted_at, created_at),
+            "starting_seconds": _between(created_at, started_at),
+            "running_seconds": _between(started_at, finished_at),
+            "total_seconds": _between(accepted_at, finished_at),
+        }
+
+    def _times(self) -> tuple[float | None, ...]:
+        request = self.request
+        return tuple(
+            _in_order((request.accepted_at, self.created_at, self.started_at, self.finished_at))
+        )
+
 
 def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else 4 * len(text)
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else round(end - begin, 3)
 
 
 def _in_order(moments: Iterable[float | None]) -> Iterator[float | None]:

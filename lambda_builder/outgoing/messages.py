@@ -78,6 +78,8 @@ def build_event(
     if request.traceparent:
         attributes["traceparent"] = request.traceparent
     data = result.to_dict()
+    if result.state.final:
+        data["durations"] = result.durations()
     if _is_upstream(request.event_type):
         data = {**{k: v for k, v in data.items() if k != "error"}, **_upstream_data(result, data)}
     return _message({**attributes, **_extensions(overrides)}, data)
@@ -166,8 +168,7 @@ def _upstream_data(result: BuildResult, shown: Mapping[str, Any]) -> dict[str, s
 
     Of ours ``namespace`` and ``error`` have the same names, and give way.
     """
-    begun = result.started_at or result.created_at
-    seconds = max(0.0, result.finished_at - begun) if result.finished_at and begun else None
+    seconds = result.durations()["running_seconds"]
     data = {
         "name": result.request.parser_id,
         "namespace": result.request.third_party_id,
@@ -176,7 +177,7 @@ def _upstream_data(result: BuildResult, shown: Mapping[str, Any]) -> dict[str, s
         "startedAt": shown["started_at"],
         "completedAt": shown["finished_at"],
         # As Go writes and reads a time.Duration.
-        "duration": None if seconds is None else f"{round(seconds, 3)}s",
+        "duration": None if seconds is None else f"{seconds}s",
         "error": result.error and f"{result.error.code}: {result.error.message}",
     }
     return {name: value for name, value in data.items() if value is not None}

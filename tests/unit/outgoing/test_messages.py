@@ -97,6 +97,9 @@ def test_news_carries_the_build_as_the_api_shows_it():
     assert data == {
         **result.to_dict(),
         "error": {"code": "build_failed", "message": "größer ?"},
+        "durations": dict.fromkeys(
+            ("waiting_seconds", "starting_seconds", "running_seconds", "total_seconds")
+        ),
     }
 
 
@@ -145,7 +148,13 @@ def test_news_of_upstreams_family_has_its_data_besides_the_build():
         "duration": "61.5s",
         "error": "build_failed: exit code 1",
     }
-    assert data == {**result.to_dict(), **theirs}
+    durations = {
+        "waiting_seconds": 0.0,
+        "starting_seconds": 1.0,
+        "running_seconds": 61.5,
+        "total_seconds": 62.5,
+    }
+    assert data == {**result.to_dict(), "durations": durations, **theirs}
 
 
 def test_what_upstreams_data_does_not_have_yet_is_left_out_for_its_schema_has_no_null():
