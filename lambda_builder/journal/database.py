@@ -124,14 +124,19 @@ class Database:
         self.drop_writer()
 
     def _close_writer(self) -> None:
-        """Close the writing connection; raises ``OSError`` while the log cannot be written."""
-        if self._writer is not None:
-            self._dropped, self._writer, self._durable = self._writer, None, True
-        if self._dropped is not None:
+        """Close the writing connection; raises ``OSError`` while the log cannot be written.
+
+        Two that close the journal may meet here.
+        """
+        writer = self._writer
+        if writer is not None:
+            self._dropped, self._writer, self._durable = writer, None, True
+        dropped = self._dropped
+        if dropped is not None:
             _write_again(self._log)
             self._opened.pop(self._log, None)  # SQLite removes it with the last connection
             with contextlib.suppress(sqlite3.Error):
-                self._dropped.close()
+                dropped.close()
             self._dropped = None
 
     def _reconnect(self) -> sqlite3.Connection:

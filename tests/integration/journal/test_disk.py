@@ -565,3 +565,20 @@ def test_an_error_does_not_end_in_a_new_file_when_the_old_one_was_removed(tmp_pa
         journal.record([make_request(2)])
     assert not path.exists()
     journal.close(1)
+
+
+def test_two_that_close_the_journal_at_once_do_not_hurt_each_other(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "journal.sqlite3", keep_seconds=3600.0, keep_max=100)
+    journal.open()
+    journal.record([make_request(1)])
+    write_again = database._write_again
+
+    def meet_another(log: Path) -> None:
+        monkeypatch.setattr(database, "_write_again", write_again)
+        assert journal.close(10)
+        write_again(log)
+
+    monkeypatch.setattr(database, "_write_again", meet_another)
+    assert journal.close(10)
+    with opened(tmp_path / "journal.sqlite3") as found:
+        assert open_ids(found) == ["id-1"]
