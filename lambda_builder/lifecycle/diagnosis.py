@@ -66,6 +66,8 @@ class JobDiagnosis:
         self._lock = threading.Lock()
         self._waiting: dict[str, BuildError] = {}
         """What keeps active Jobs from running, by uid."""
+        self._unconfirmed: set[str] = set()
+        """Of these, by uid, nothing was found any more, at one look so far."""
         self._ended: OrderedDict[str, JobRecord] = OrderedDict()
         """Ended Jobs, by uid, with what was found out about them."""
         self._unexplained: deque[JobRecord] = deque()
@@ -132,6 +134,7 @@ class JobDiagnosis:
     def _remember(self, explained: JobRecord) -> None:
         with self._lock:
             self._waiting.pop(explained.uid, None)
+            self._unconfirmed.discard(explained.uid)
             self._ended[explained.uid] = explained
             while len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
@@ -181,6 +184,7 @@ class JobDiagnosis:
         """The Job runs, is held on purpose, or is gone: nothing keeps it from running."""
         with self._lock:
             self._waiting.pop(record.uid, None)
+            self._unconfirmed.discard(record.uid)
 
     # -- the thread ----------------------------------------------------------------------------
 
@@ -310,8 +314,14 @@ class JobDiagnosis:
                 return False
             latest = self._watcher.by_name(record.name)
             if trouble is None:
+                if record.uid not in self._unconfirmed:
+                    # Its pods may be gone because its deadline has passed: the Job says so soon.
+                    self._unconfirmed.add(record.uid)
+                    return False
+                self._unconfirmed.discard(record.uid)
                 del self._waiting[record.uid]
             elif latest is not None and latest.uid == record.uid and _should_run(latest):
+                self._unconfirmed.discard(record.uid)
                 self._waiting[record.uid] = trouble
             else:
                 return False
