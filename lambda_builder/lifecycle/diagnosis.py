@@ -310,6 +310,8 @@ class JobDiagnosis:
     def _is_news(self, record: JobRecord, trouble: BuildError | None) -> bool:
         with self._lock:
             known = self._waiting.get(record.uid)
+            if trouble is not None:
+                self._unconfirmed.discard(record.uid)
             if trouble == known or _same_pull(trouble, known):
                 return False
             latest = self._watcher.by_name(record.name)
@@ -321,7 +323,6 @@ class JobDiagnosis:
                 self._unconfirmed.discard(record.uid)
                 del self._waiting[record.uid]
             elif latest is not None and latest.uid == record.uid and _should_run(latest):
-                self._unconfirmed.discard(record.uid)
                 self._waiting[record.uid] = trouble
             else:
                 return False

@@ -54,3 +54,45 @@ def test_jobs_that_do_not_run_are_looked_into_however_many_end():
         assert pods.looked.wait(5)
     finally:
         assert diagnosis.stop(5) == []
+
+
+class FollowedJob(OneThatWaits):
+    """A watch that goes on showing that Job."""
+
+    def by_name(self, name):
+        return record(name, BuildState.CREATED)
+
+
+class Looks:
+    """What one look after the other finds of the Job."""
+
+    def __init__(self, *found):
+        self._found = list(found)
+        self.over = threading.Event()
+
+    def of_waiting(self, uids):
+        if not self._found:
+            self.over.set()
+            return {"uid-waits": TROUBLE}
+        found = self._found.pop(0)
+        return {} if found is None else {"uid-waits": found}
+
+
+TROUBLE = BuildError("image_pull_failed", "not found")
+
+
+def test_what_keeps_a_job_from_running_is_forgotten_only_when_two_looks_running_find_nothing():
+    pods = Looks(TROUBLE, None, TROUBLE, None, TROUBLE, None, None)
+    watch: Any = FollowedJob()
+    asked: Any = pods
+    jobs: Any = None
+    diagnosis = JobDiagnosis(watch, asked, jobs, available=lambda: True, look_seconds=0.01)
+    told = []
+    diagnosis.on_found = lambda job: told.append(diagnosis.known(job).error)
+    diagnosis.start()
+    try:
+        assert pods.over.wait(10)
+    finally:
+        assert diagnosis.stop(5) == []
+    assert told[:2] == [TROUBLE, None]
+    assert told[2:] in ([], [TROUBLE])
