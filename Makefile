@@ -10,6 +10,9 @@ INSTALL = $(CHECK) && $(PYTHON) tools/install.py
 COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-version 3.11 --universal \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
+# Of a hundred processes that the suite starts none shall compile what another has compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-cluster test-newest lint bench soak model mutants lock clean installed installed-dev
 

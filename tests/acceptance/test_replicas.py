@@ -55,7 +55,8 @@ def test_redeliveries_to_the_other_replica_and_across_restarts_meet_the_same_job
     first, second = replicas
     names = [first.post(number).json()["job_name"] for number in range(30)]
     wait_until(lambda: len(cluster.jobs()) == 30, "the Jobs")
-    first.kill()
+    wait_until(lambda: first.stats()["created_total"] == 30, "the first's outcomes")
+    first.terminate()
     first.start()
     for replica in replicas:
         assert [replica.post(number).json()["job_name"] for number in range(30)] == names
