@@ -72,7 +72,7 @@ def test_anything_but_a_success_is_a_failure(poster, receiver, status):
 def test_a_connection_is_used_again(poster, receiver, status):
     receiver.answer = lambda _name: status
     for _ in range(5):
-        assert post(poster, receiver.url)[0] is None
+        assert poster.post(receiver.url, {}, b"{}", seconds=10) is None
     assert receiver.connections == 1
 
 
