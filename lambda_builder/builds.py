@@ -271,6 +271,8 @@ class CommandRequest:
     third_party_id: str | None = None
     """Together with ``parser_id``."""
     parser_id: str | None = None
+    accepted_at: float = 0.0
+    """Epoch seconds."""
 
     @property
     def event_hash(self) -> str:

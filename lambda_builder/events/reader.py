@@ -118,7 +118,7 @@ class EventReader:
         traceparent = traceparent_of(message, values)
         if isinstance(fields, BuildData):
             return self._build(values, data, fields, correlation_id, traceparent, now)
-        return _command(values, fields, correlation_id)
+        return _command(values, fields, correlation_id, now)
 
     def _model(self, kind: str) -> type[BuildData] | type[CommandData]:
         """Return what validates the data of events of that type."""
@@ -172,7 +172,9 @@ def third_party_of(source: str) -> str:
     return source.removeprefix(SOURCE_PREFIX) or UNKNOWN_SOURCE
 
 
-def _command(values: Mapping[str, Any], fields: CommandData, correlation_id: str) -> CommandRequest:
+def _command(
+    values: Mapping[str, Any], fields: CommandData, correlation_id: str, now: float
+) -> CommandRequest:
     return CommandRequest(
         action=Action.CANCEL if values["type"] in CANCEL_EVENT_TYPES else Action.RETRY,
         event_id=values["id"],
@@ -183,6 +185,7 @@ def _command(values: Mapping[str, Any], fields: CommandData, correlation_id: str
         job_name=fields.job_name.strip() or None,
         third_party_id=_known(fields.third_party_id),
         parser_id=_known(fields.parser_id),
+        accepted_at=round(now, 3),
     )
 
 

@@ -46,14 +46,15 @@ class CommandExecution:
         """Do what a command asks for; nothing is left to do where its builds have gone on.
 
         A cancel does not mean builds that came later: this replica knows them by numbers above
-        ``newest``. A retry means what is dead or failed when it is carried out, but for ``done``:
-        the events of those that an earlier try let go again, to which this one adds its own.
+        ``newest`` or, where a restart has made the numbers anew (None), by their time. A retry
+        means what is dead or failed when it is carried out, but for ``done``: the events of those
+        that an earlier try let go again, to which this one adds its own.
         Raises ``Refused``: ``not_found`` where no such build is known here or has a Job,
         ``not_retryable`` where none of them is dead or failed, and what the try itself met.
         """
         found = self._meant(request)
         if request.action is Action.CANCEL:
-            meant = [result for result in found if not self._is_later(result, newest)]
+            meant = [build for build in found if not self._is_later(build, request, newest)]
         elif _build_id(request):
             meant = found
         else:  # what failed before the newest build of a target has been superseded
@@ -101,9 +102,13 @@ class CommandExecution:
             return []  # cheap to see, where finding looks at every build there is
         return self._finder.find_target(*_target(request), active=is_cancel)
 
-    def _is_later(self, result: BuildResult, newest: int | None) -> bool:
+    def _is_later(self, result: BuildResult, request: CommandRequest, newest: int | None) -> bool:
         number = self._results.number_of(result.request.event_hash)
-        return newest is not None and number is not None and number > newest
+        if number is None:  # accepted elsewhere, by another clock
+            return False
+        if newest is None:
+            return 0 < request.accepted_at < result.request.accepted_at
+        return number > newest
 
     def _cancel(self, meant: Results) -> None:
         refusals = []

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -354,18 +355,22 @@ def test_a_redelivery_to_a_replica_that_knows_only_the_job_is_a_duplicate_with_i
     assert second.metric("async_job_duplicates_total") == 1
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "before a restart"])
 def test_a_build_accepted_after_a_cancel_that_found_nothing_is_not_meant_by_it(
-    cluster: DevCluster, start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
 ) -> None:
     monkeypatch.setattr("lambda_builder.steering.command_events._FIRST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("lambda_builder.steering.command_events._LONGEST_PAUSE_SECONDS", 0.02)
-    running = start()
+    running = start(journal_path=tmp_path / "journal.sqlite3")
 
     def tries() -> int:
         return next(kept.tries for kept in running.services.command_events._kept.values())
 
     assert cancel_event(running, correlation_id="1").status_code == 200
     wait_until(lambda: tries() > 1, "the cancel to find nothing")
+    if restarted:
+        running.service.shutdown()
+        running = start(journal_path=tmp_path / "journal.sqlite3")
     running.post(1)
     running.wait_for(1, BuildState.RUNNING)
     before = tries()
