@@ -51,7 +51,7 @@ class Known:
     written: bool = True
     """Whether the journal surely has this state."""
     lost_sight_of: bool = False
-    """Its Job went, and the process was killed before that was written."""
+    """Its Job went, and nothing that would say how it ended was seen, or written before a kill."""
 
 
 class OneReplica(RuleBasedStateMachine):
@@ -213,6 +213,11 @@ class OneReplica(RuleBasedStateMachine):
 
     @rule()
     def list_again(self) -> None:
+        unseen = {job["metadata"]["name"] for _, job in self.api.history[self.replica.shown :]}
+        for number, known in self.known.items():
+            name = self.requests[number].job_name
+            if known.state == "job" and name in unseen and name not in self.api.jobs:
+                known.lost_sight_of = True  # a list does not say how what is gone has ended
         self.replica.list_again()
 
     # -- time ----------------------------------------------------------------------------------
