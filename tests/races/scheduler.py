@@ -182,7 +182,8 @@ class Scheduler:
     def _choose(self) -> Task | None:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            self.failure = self.failure or AssertionError("the run does not end")
+            where = self._where_all_are()
+            self.failure = self.failure or AssertionError(f"the run does not end: {where}")
             return None
         if self._time_passes and self.rng.random() < self._time_passes:
             self._pass_time(_SOON_SECONDS)
