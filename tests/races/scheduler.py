@@ -154,7 +154,7 @@ class Scheduler:
     def _hand_over(self, task: Task) -> None:
         following = None if self.aborted else self._choose()
         if following is None and not self.aborted and not self._all_done():
-            self.failure = self.failure or Stuck(self._where_all_are())
+            self.failure = self.failure or Stuck(f"everybody waits for ever\n{self._where_all_are()}")
             self.aborted = True
         if self.aborted:
             self._unwind(task)
@@ -183,7 +183,7 @@ class Scheduler:
         self._steps += 1
         if self._steps > _MOST_STEPS:
             where = self._where_all_are()
-            self.failure = self.failure or AssertionError(f"the run does not end: {where}")
+            self.failure = self.failure or AssertionError(f"the run does not end\n{where}")
             return None
         if self._time_passes and self.rng.random() < self._time_passes:
             self._pass_time(_SOON_SECONDS)
@@ -229,7 +229,7 @@ class Scheduler:
         return self._trace
 
     def _where_all_are(self) -> str:
-        told = ["everybody waits for ever"]
+        told = []
         for ident, frame in sys._current_frames().items():
             task = self.idents.get(ident)
             if task is not None and not task.done:
