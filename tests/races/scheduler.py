@@ -154,7 +154,8 @@ class Scheduler:
     def _hand_over(self, task: Task) -> None:
         following = None if self.aborted else self._choose()
         if following is None and not self.aborted and not self._all_done():
-            self.failure = self.failure or Stuck(f"everybody waits for ever\n{self._where_all_are()}")
+            where = self._where_all_are()
+            self.failure = self.failure or Stuck(f"everybody waits for ever\n{where}")
             self.aborted = True
         if self.aborted:
             self._unwind(task)
