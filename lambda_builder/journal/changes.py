@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from lambda_builder.errors import RefusalCode, Refused
@@ -12,6 +12,48 @@ from lambda_builder.journal.rows import Row
 _RETRY_AFTER = 5
 _DESTINATION, _KEY = 1, 2
 """Where these stand in a message's row."""
+
+
+class Ticket:
+    """Where one caller waits until its change is over, or until it is called to write itself.
+
+    A bare lock, which takes a tenth of the time of an ``Event`` or a ``Future``.
+    """
+
+    __slots__ = ("_error", "_waiting", "called", "over")
+
+    def __init__(self) -> None:
+        self._waiting = threading.Lock()
+        self._waiting.acquire()
+        self._error: Exception | None = None
+        self.called = False
+        """The caller has the turn to write."""
+        self.over = False
+        """The change is written or refused."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait up to ``timeout`` seconds until it is over or called; False when time was up.
+
+        For one caller; once it is over, not again.
+        """
+        return self._waiting.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+    def call(self) -> None:
+        """Have the caller, who waits, write."""
+        self.called = True
+        self._waiting.release()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Let the caller go on, unless it was let go before."""
+        if not self.over:
+            self._error = error
+            self.over = True
+            self._waiting.release()
+
+    def check(self) -> None:
+        """Raise what the change failed with."""
+        if self._error is not None:
+            raise self._error
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +80,7 @@ class Change:
     """(event hash, request)."""
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
-    ticket: Future[None] | None = None
+    ticket: Ticket | None = None
     """Where a caller waits until it is committed, or refused."""
     patient: bool = False
     """Outlasts a full disk: kept in memory and written later, ticket or not."""
@@ -88,13 +130,13 @@ class Change:
 
     def succeed(self) -> None:
         """Let whoever waits go on."""
-        if self.ticket is not None and not self.ticket.done():
-            self.ticket.set_result(None)
+        if self.ticket is not None:
+            self.ticket.end()
 
     def fail(self, error: Exception) -> None:
         """Let whoever waits go on with ``error``, unless it went on before."""
-        if self.ticket is not None and not self.ticket.done():
-            self.ticket.set_exception(error)
+        if self.ticket is not None:
+            self.ticket.end(error)
 
     @property
     def refusable(self) -> bool:

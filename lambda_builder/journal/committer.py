@@ -1,4 +1,4 @@
-"""Commits batches of changes, and says what a failed one means. Belongs to the writer's thread."""
+"""Commits batches of changes, and says what a failed one means. Used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ class Committer:
         except _UNUSABLE as error:
             self._blame_disk(error)
 
-    def pause(self) -> float:
+    def pause(self, *, idle: bool) -> float:
         """Return how many seconds may pass until ``keep_house`` has something to do."""
-        return self._housekeeping.pause()
+        return self._housekeeping.pause(idle=idle)
 
     def keep_house(self, *, idle: bool) -> None:
         """Do a slice of what keeps the file small, if some is due; raises nothing."""

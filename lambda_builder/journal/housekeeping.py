@@ -84,11 +84,14 @@ class Housekeeping:
             self.logged = 0
         self._vacuuming = self._vacuuming or self.short
 
-    def pause(self) -> float:
+    def pause(self, *, idle: bool = True) -> float:
         """Return how many seconds may pass until ``run`` has something to do."""
-        if self._trimming or self._vacuuming or self.log_is_long:
+        if self.log_is_long:
             return 0.0
-        return max(0.0, self._next_round - time.monotonic())
+        now = time.monotonic()
+        if not (self._trimming or self._vacuuming):
+            return max(0.0, self._next_round - now)
+        return 0.0 if idle else max(0.0, self._next_slice - now)
 
     def run(self, connection: sqlite3.Connection, *, idle: bool) -> None:
         """Do one slice of what is due; raises ``sqlite3.Error``."""

@@ -1,49 +1,49 @@
-"""The one thread that writes: whatever waits shares a transaction and, where needed, an fsync.
+"""Whose turn it is to write: one that waits writes for all that wait, then another one does.
 
-While one commit is under way the next changes gather, so batches grow with the load and an idle
-journal commits at once. A disk that refuses fails exactly the callers that wait; what has no
-caller stays in memory, in order, until it can be written.
+While one commit is under way the next changes gather, so batches grow with the load; an idle
+journal commits at once, in the thread that asked. What nobody waits for is written with the next
+change that somebody waits for, or by a thread of its own, which also keeps house and tries again
+what the disk refused.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 
-import structlog
+from lambda_builder.journal.batches import Batches
+from lambda_builder.journal.changes import Change, Ticket, unavailable
+from lambda_builder.journal.committer import Committer
 
-from lambda_builder.journal.changes import Change, unavailable
-from lambda_builder.journal.committer import Committer, Verdict
-from lambda_builder.journal.sqlite_errors import DISK_FULL
-
-_RETRY_SECONDS = 1.0
-_CLOSING_RETRY_SECONDS = 0.05
-_BREATH_SECONDS = 0.05
-"""Pause between two slices of housekeeping while the disk is full."""
+_ENDING_SECONDS = 0.05
+"""What the thread may take to end once its time is up."""
 _STUCK_SECONDS = 10.0
-"""Longest time that a change waits for the writer to take it up."""
+"""Longest time that a change waits to be taken up."""
 
 
 class Writer:
     """Writes changes in the order they came; its public methods are thread-safe.
 
-    ``on_over`` is told, in the writer's thread, of changes that were written, refused or lost.
+    ``on_over`` is told of changes that were written, refused or lost, before their callers are.
     """
 
     def __init__(
         self, committer: Committer, *, on_over: Callable[[Sequence[Change]], None]
     ) -> None:
-        self._committer = committer
         self._on_over = on_over
-        self._wake = threading.Condition()
+        self._batches = Batches(committer, on_over=on_over)
+        self._lock = threading.Lock()
+        self._called = threading.Condition(self._lock)
+        """Where the thread waits."""
         self._queue: list[Change] = []
-        self._deferred: list[Change] = []
-        self._retrying = 0
+        self._taken = False
+        """Somebody has the turn; nobody else uses the batches and the database."""
+        self._handed = False
+        """The turn is the thread's, which is on its way."""
+        self._wanted = False
+        """The thread waits for the turn."""
         self._closing_until: float | None = None
-        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     def start(self) -> None:
@@ -53,11 +53,11 @@ class Writer:
     @property
     def backlog(self) -> int:
         """How many changes are kept in memory, because the disk refused them or to be next."""
-        return len(self._deferred) + self._retrying + len(self._queue)
+        return self._batches.backlog + len(self._queue)
 
     @property
     def running(self) -> bool:
-        """Whether the thread still uses the database."""
+        """Whether somebody may still use the database."""
         return self._thread.is_alive()
 
     def queue(self, change: Change) -> None:
@@ -65,39 +65,38 @@ class Writer:
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``) once the journal is closed.
         """
-        with self._wake:
-            if self._closing_until is not None:
-                raise unavailable("journal is closed")
-            if self._thread.ident is None:
-                raise unavailable("journal is not open yet")
-            self._queue.append(change)
-            self._wake.notify()
+        with self._lock:
+            self._add(change)
+            if not self._taken:
+                self._called.notify()
 
     def write(self, change: Change) -> None:
         """Write ``change`` and wait for its commit.
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``); then nothing of it is kept.
         """
-        ticket = change.ticket = Future()
-        self.queue(change)
-        try:
-            ticket.result(_STUCK_SECONDS)
-        except TimeoutError:
-            self._withdraw(change)
-            # The writer has it: whether it is on the disk is known when the disk answers.
-            ticket.result()
+        ticket = change.ticket = Ticket()
+        with self._lock:
+            self._add(change)
+            others_turn, self._taken = self._taken, True
+        if others_turn and not ticket.wait(_STUCK_SECONDS):
+            self._withdraw(change, ticket)
+            # It was taken up: whether it is on the disk is known when the disk answers.
+            ticket.wait(None)
+        if not ticket.over:
+            self._write_for_all()
+        ticket.check()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued before is in the file; False when time was up.
 
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``) once the journal is closed.
         """
-        ticket: Future[None] = Future()
+        ticket = Ticket()
         self.queue(Change(ticket=ticket, patient=True))
-        try:
-            ticket.result(timeout)
-        except TimeoutError:
+        if not ticket.wait(timeout):
             return False
+        ticket.check()
         return True
 
     def close(self, timeout: float) -> bool:
@@ -105,152 +104,91 @@ class Writer:
 
         Harmless twice, or before ``start``.
         """
-        with self._wake:
+        with self._lock:
             if self._closing_until is None:
                 self._closing_until = time.monotonic() + timeout
-            self._wake.notify()
+            self._called.notify()
         if self._thread.ident is None:
             return True
-        self._thread.join(timeout + _CLOSING_RETRY_SECONDS)
-        return not self._thread.is_alive() and not self._deferred
+        self._thread.join(timeout + _ENDING_SECONDS)
+        return not self._thread.is_alive() and not self._batches.deferred
 
-    def _withdraw(self, change: Change) -> None:
-        with self._wake:
-            if change not in self._queue:
+    def _add(self, change: Change) -> None:
+        if self._closing_until is not None:
+            raise unavailable("journal is closed")
+        if self._thread.ident is None:
+            raise unavailable("journal is not open yet")
+        self._queue.append(change)
+
+    def _withdraw(self, change: Change, ticket: Ticket) -> None:
+        with self._lock:
+            if ticket.called or change not in self._queue:
                 return
             self._queue.remove(change)
         self._on_over([change])
         raise unavailable("journal cannot be written: the disk does not answer")
 
+    # -- turns ---------------------------------------------------------------------------------
+
+    def _write_for_all(self) -> None:
+        """Write all that is queued; for whoever has the turn, which goes on to another."""
+        with self._lock:
+            changes, self._queue = self._queue, []
+        try:
+            self._batches.write(changes)
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give the turn to the thread if it has something to do, else to the first who waits."""
+        with self._lock:
+            pause = self._pause(idle=False)
+            if pause <= 0 or self._wanted:
+                self._handed = True
+                self._called.notify()
+                return
+            for change in self._queue:
+                if change.refusable and change.ticket is not None:
+                    change.ticket.call()
+                    return
+            self._taken = False
+            if self._queue or self._batches.troubled:
+                self._called.notify()
+
+    def _pause(self, *, idle: bool) -> float:
+        """Return how many seconds the thread may leave the turn to others."""
+        if self._closing_until is None:
+            return self._batches.pause(idle=idle)
+        if not self._batches.deferred:
+            return 0.0
+        return min(self._batches.pause(idle=idle), self._closing_until - time.monotonic())
+
     # -- the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._done():
-            changes = self._next()
-            try:
-                self._write_all(changes)
-                if self._closing_until is None:
-                    self._committer.keep_house(idle=not changes)
-            except Exception:  # noqa: BLE001 - logged; the thread must live
-                # Nothing is known to get here; whoever waits must not wait for ever.
-                structlog.get_logger().exception("journal_writer_panic")
-                for change in changes:
-                    change.fail(unavailable("journal cannot be written: internal error"))
-            self._retrying = 0
-        if self._deferred:
-            structlog.get_logger().error(
-                "journal_changes_lost",
-                changes=len(self._deferred),
-                reason=self._committer.failure,
-            )
-        else:
-            self._committer.finish()
+        while (changes := self._take_turn()) is not None:
+            self._batches.write(changes)
+            if self._closing_until is None:
+                self._batches.keep_house(idle=not changes)
+            self._pass_on()
+        self._batches.end()
 
-    def _done(self) -> bool:
-        with self._wake:
-            if self._closing_until is None or self._queue:
-                return False
-            return not self._deferred or time.monotonic() >= self._closing_until
-
-    def _next(self) -> list[Change]:
-        with self._wake:
-            if not self._queue:
-                self._wake.wait(self._pause())
+    def _take_turn(self) -> list[Change] | None:
+        """Wait for the turn and something to do; None at the end, when the turn is kept."""
+        with self._lock:
+            while not self._handed:
+                pause = self._pause(idle=not self._taken)
+                if not self._taken and (self._queue or pause <= 0):
+                    break
+                self._wanted = pause <= 0
+                self._called.wait(None if self._wanted else pause)
+            self._taken, self._handed, self._wanted = True, False, False
+            if self._done():
+                return None
             changes, self._queue = self._queue, []
         return changes
 
-    def _pause(self) -> float:
-        if self._closing_until is not None:
-            return _CLOSING_RETRY_SECONDS if self._deferred else 0.0
-        if self._deferred or self._committer.failure is not None:
-            until_retry = max(0.0, self._retry_at - time.monotonic())
-            return min(until_retry, max(_BREATH_SECONDS, self._committer.pause()))
-        return self._committer.pause()
-
-    def _write_all(self, changes: list[Change]) -> None:
-        deferred: list[Change] = []
-        if changes or time.monotonic() >= self._retry_at:
-            self._retrying = len(self._deferred)
-            deferred, self._deferred = self._deferred, []
-        if deferred and not self._write_together(deferred):
-            changes = [*deferred, *changes]
-        elif changes:
-            if self._write_together(changes):
-                return
-        else:
-            self._probe()
-            return
-        self._put_off(self._write_what_fits(changes))
-
-    def _probe(self) -> None:
-        if self._committer.failure is not None and time.monotonic() >= self._retry_at:
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self._committer.probe()
-
-    def _write_what_fits(self, changes: Sequence[Change]) -> list[Change]:
-        """On a full disk write what there is room for, one by one; returns what there is not.
-
-        The smallest come first, and so deliveries, which free room; the order of the changes to
-        one build or message is kept.
-        """
-        if self._committer.failure != DISK_FULL:
-            return list(changes)
-        left: set[Change] = set()
-        stuck: set[str] = set()
-        for change in _smallest_first(changes):
-            waits = change.intake or stuck & change.touches or (left and not change.rows)
-            if waits or not self._write_together([change]):
-                left.add(change)
-                stuck |= change.touches
-        return [change for change in changes if change in left]
-
-    def _write_together(self, changes: list[Change]) -> bool:
-        """Write ``changes``; False when the file or the disk is to blame.
-
-        Where one change is to blame, they are written one by one.
-        """
-        verdict = self._committer.commit(changes)
-        if verdict is Verdict.UNAVAILABLE:
+    def _done(self) -> bool:
+        if self._closing_until is None or self._queue:
             return False
-        if verdict is Verdict.WRITTEN:
-            self._on_over(changes)
-            for change in changes:
-                change.succeed()
-        elif len(changes) > 1:
-            self._write_each(changes)
-        else:
-            self._refuse(changes, "it cannot be stored")
-        return True
-
-    def _write_each(self, changes: list[Change]) -> None:
-        for number, change in enumerate(changes):
-            if not self._write_together([change]):
-                self._put_off(changes[number:])
-                return
-
-    def _put_off(self, changes: Sequence[Change]) -> None:
-        """Refuse what somebody waits for, keep the rest in its order."""
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        self._deferred += [change for change in changes if not change.refusable]
-        refused = [change for change in changes if change.refusable]
-        self._refuse(refused, self._committer.failure or "internal error")
-
-    def _refuse(self, changes: Sequence[Change], reason: str) -> None:
-        self._on_over(changes)
-        for change in changes:
-            change.fail(unavailable(f"journal cannot be written: {reason}"))
-
-
-def _smallest_first(changes: Sequence[Change]) -> list[Change]:
-    """Sort by size, no change before an earlier one to the same build or message.
-
-    What only waits for the others comes last.
-    """
-    sizes: dict[str, float] = {}
-    weights: dict[Change, float] = {}
-    for change in changes:
-        size = change.bytes if change.rows else math.inf
-        weight = max((size, *(sizes.get(key, 0) for key in change.touches)))
-        weights[change] = weight
-        sizes.update(dict.fromkeys(change.touches, weight))
-    return sorted(changes, key=lambda change: weights[change])
+        return not self._batches.deferred or time.monotonic() >= self._closing_until

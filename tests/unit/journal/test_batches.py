@@ -1,17 +1,16 @@
-"""What the writer's thread does with a disk that is full, without the thread."""
+"""What becomes of changes on a disk that is full, without threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 import pytest
 
 from lambda_builder.errors import Refused
-from lambda_builder.journal.changes import Change
+from lambda_builder.journal.batches import Batches
+from lambda_builder.journal.changes import Change, Ticket
 from lambda_builder.journal.committer import Verdict
 from lambda_builder.journal.rows import message_row, request_row
-from lambda_builder.journal.writer import Writer
 from tests.journals import make_message, make_request
 
 
@@ -33,7 +32,7 @@ class FullDisk:
     def probe(self) -> None:
         self.probes += 1
 
-    def pause(self) -> float:
+    def pause(self, *, idle: bool) -> float:
         return 30.0
 
 
@@ -48,63 +47,63 @@ BUILD = Change(records=[request_row(make_request(1))])
 
 def test_what_fits_is_written_though_something_smaller_has_to_wait() -> None:
     disk, over = FullDisk(5000), []
-    writer = Writer(disk, on_over=over.extend)  # type: ignore[arg-type]
+    batches = Batches(disk, on_over=over.extend)  # type: ignore[arg-type]
     large, fitting = message(1, 9000), message(2, 4000)
-    build = Change(records=BUILD.records, ticket=Future())
+    build = Change(records=BUILD.records, ticket=Ticket())
 
-    writer._write_all([large, build, fitting])
+    batches.write([large, build, fitting])
 
     assert disk.written == [fitting]
     assert over == [fitting, build]
-    assert writer.backlog == 1
+    assert batches.backlog == 1
     with pytest.raises(Refused, match="disk full"):
-        build.ticket.result(0)
+        build.ticket.check()
 
 
 def test_whoever_waits_for_all_to_be_written_waits_for_what_does_not_fit() -> None:
     disk = FullDisk(5000)
-    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
-    flush = Change(ticket=Future(), patient=True)
+    batches = Batches(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    flush = Change(ticket=Ticket(), patient=True)
 
-    writer._write_all([message(1, 9000), flush])
+    batches.write([message(1, 9000), flush])
 
-    assert not flush.ticket.done()
+    assert not flush.ticket.over
     disk.room = 10_000
-    writer._write_all([message(2, 10)])
-    assert flush.ticket.done()
+    batches.write([message(2, 10)])
+    assert flush.ticket.over
     assert [change.bytes for change in disk.written if change.rows] == [12, 9002]
 
 
 def test_a_change_to_one_message_does_not_overtake_an_earlier_one() -> None:
     disk = FullDisk(5000)
-    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    batches = Batches(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
     put, taken_back = message(1, 9000), Change(delivered=[("message-1",)])
 
-    writer._write_all([put, taken_back])
+    batches.write([put, taken_back])
 
     assert disk.written == []
-    assert writer.backlog == 2
+    assert batches.backlog == 2
 
 
 def test_a_disk_that_fails_is_probed_once_a_second() -> None:
     disk = FullDisk()
-    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    batches = Batches(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
 
     for _ in range(3):
-        writer._probe()
+        batches._probe()
     assert disk.probes == 1
-    writer._retry_at = 0.0  # a second later
-    writer._probe()
+    batches._retry_at = 0.0  # a second later
+    batches._probe()
     assert disk.probes == 2
-    disk.failure, writer._retry_at = None, 0.0
-    writer._probe()
+    disk.failure, batches._retry_at = None, 0.0
+    batches._probe()
     assert disk.probes == 2
 
 
 def test_what_was_put_off_is_tried_again_after_a_second_and_not_later() -> None:
-    writer = Writer(FullDisk(), on_over=lambda _changes: None)  # type: ignore[arg-type]
-    writer._write_all([message(1, 10)])
+    batches = Batches(FullDisk(), on_over=lambda _changes: None)  # type: ignore[arg-type]
+    batches.write([message(1, 10)])
 
-    assert 0.9 < writer._pause() <= 1.0
-    writer._retry_at = 0.0
-    assert writer._pause() == 0.0
+    assert 0.9 < batches.pause(idle=True) <= 1.0
+    batches._retry_at = 0.0
+    assert batches.pause(idle=True) == 0.0
