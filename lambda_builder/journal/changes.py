@@ -86,12 +86,13 @@ class Change:
     """Outlasts a full disk: kept in memory and written later, ticket or not."""
 
     @property
-    def _parts(self) -> tuple[Sequence[Row], ...]:
-        return (
+    def _parts(self) -> list[Sequence[Row]]:
+        parts = (
             *(self.finishes, self.turned_away, self.forgets, self.commands_over),
             *(self.delivered, self.messages, self.failed),
             *(self.attempts, self.records, self.reopens, self.commands),
         )
+        return [part for part in parts if part]
 
     @property
     def rows(self) -> int:

@@ -58,10 +58,12 @@ class Committer:
     def commit(self, changes: Sequence[Change]) -> Verdict:
         """Write ``changes`` in one transaction, all or none; raises nothing."""
         try:
-            if not self._fits(changes):
+            rows = sum(change.rows for change in changes)
+            size = sum(change.bytes for change in changes)
+            if not self._fits(changes, rows, size):
                 self._set_failure(DISK_FULL)
                 return Verdict.UNAVAILABLE
-            self._write(changes)
+            self._write(changes, rows, size)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
             return Verdict.UNAVAILABLE if self._blame_disk(error) else Verdict.REJECTED
         self._after_commit()
@@ -101,7 +103,7 @@ class Committer:
 
     # -- room ----------------------------------------------------------------------------------
 
-    def _fits(self, changes: Sequence[Change]) -> bool:
+    def _fits(self, changes: Sequence[Change], rows: int, size: int) -> bool:
         """Whether ``changes`` leave free what must stay free; makes room where they do not."""
         if self.failure == DISK_FULL and self._housekeeping.log_is_long:
             self._housekeeping.make_room(self._database.writer(durable=False))
@@ -111,9 +113,12 @@ class Committer:
             left = self._room.reserve // 2
         else:
             return True
-        rows, size = _amount(changes)
         # Once in the log, and once in the file, where what the log holds already goes, too.
-        needed = left + min(self._housekeeping.cost(rows, 0), self._database.size) + 2 * size
+        left += 2 * size
+        most = self._housekeeping.cost(rows, 0)
+        if self._has_room(left + most):
+            return True
+        needed = left + min(most, self._database.size)
         if self._has_room(needed):
             return True
         self._housekeeping.short = True
@@ -134,7 +139,8 @@ class Committer:
     def _after_commit(self) -> None:
         """Do what may fail without taking back what was written."""
         try:
-            self.outbox.enforce(self._database.writer(durable=False), self._room.outbox)
+            if self.outbox.bytes > self._room.outbox:
+                self.outbox.enforce(self._database.writer(durable=False), self._room.outbox)
             if self.failure is not None:
                 self._note_room()
         except _UNUSABLE as error:
@@ -147,7 +153,7 @@ class Committer:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def _write(self, changes: Sequence[Change]) -> None:
+    def _write(self, changes: Sequence[Change], rows: int, size: int) -> None:
         if self._database.suspect:
             self._set_failure("damaged file")
         durable = any(change.durable for change in changes)
@@ -158,13 +164,12 @@ class Committer:
         if not statements:
             return
         deleted = _execute(connection, statements)
-        rows, size = _amount(changes)
         self.rows += rows
         self.commits += 1
         self.fsyncs += durable
         self._housekeeping.wrote(rows, size)
         self.outbox.bytes = max(0, self.outbox.bytes - deleted)
-        self.outbox.bytes += sum(change.sink_bytes for change in changes)
+        self.outbox.bytes += sum(change.sink_bytes for change in changes if change.messages)
 
     def _count_rows(self, connection: sqlite3.Connection) -> None:
         """Have new rows numbered above those in the file, which is new or was rebuilt."""
@@ -211,8 +216,3 @@ def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) ->
     deleted = sum(int(row[0]) for statement in statements for row in connection.execute(*statement))
     connection.execute("COMMIT")
     return deleted
-
-
-def _amount(changes: Sequence[Change]) -> tuple[int, int]:
-    """Return how many rows and bytes ``changes`` write."""
-    return sum(change.rows for change in changes), sum(change.bytes for change in changes)

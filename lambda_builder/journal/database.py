@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
 from lambda_builder.journal.sqlite_errors import is_damage
 
 _READ_BYTES = 1024 * 1024
+_LOOK_SECONDS = 1.0
+"""Longest time that the files are not looked for: a mount changes no directory."""
+_TICK_NANOSECONDS = 2_000_000_000
 _Identity = tuple[int, int]
 
 
@@ -35,6 +39,10 @@ class Database:
         """Given up, and closed once the log is on the disk: closing moves it into the file."""
         self._opened: dict[Path, _Identity | None] = {}
         """The files that commits go to, by the names under which the next start looks for them."""
+        self._directory = os.fspath(path.parent)
+        self._version: tuple[int, int, int] | None = None
+        """Of the directory when the files were last found in it."""
+        self._look_again_at = 0.0
         self._durable = True
         self.suspect = False
         """Damage was met: the file is checked before anything more is written. Any thread may
@@ -67,7 +75,7 @@ class Database:
             rebuild(self.path, damage)
             self.moved_aside += 1
             self._writer = self._connect()
-        self._opened[self.path] = _identity(self.path)
+        self._opened[self.path], self._version = _identity(self.path), None
         self.suspect = False
         self._readers.resume()
 
@@ -82,9 +90,7 @@ class Database:
         ``OSError`` while a damaged file is rebuilt, or when the file or its log is not where the
         next start looks for it.
         """
-        for path, opened in self._opened.items():
-            if _identity(path) != opened:
-                raise OSError(f"{path} was removed or replaced; put it back or restart")
+        self._look_for_files()
         if self.suspect:
             self._open_again()
         if self._writer is None:
@@ -96,6 +102,20 @@ class Database:
             self._writer.execute(f"PRAGMA synchronous = {level}")
             self._durable = durable
         return self._writer
+
+    def _look_for_files(self) -> None:
+        """Raises ``OSError`` where the next start would not find what is written.
+
+        No file comes or goes without a new version of its directory, so that is looked at first.
+        """
+        now, version = time.monotonic(), _version(self._directory)
+        if version is not None and version == self._version and now < self._look_again_at:
+            return
+        self._version = None
+        for path, opened in self._opened.items():
+            if _identity(path) != opened:
+                raise OSError(f"{path} was removed or replaced; put it back or restart")
+        self._version, self._look_again_at = version, now + _LOOK_SECONDS
 
     def roll_back(self) -> None:
         """End a transaction that failed."""
@@ -158,7 +178,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._opened[self._log] = _identity(self._log)
+        self._opened[self._log], self._version = _identity(self._log), None
         return connection
 
     def _open_again(self) -> None:
@@ -222,6 +242,21 @@ def _identity(path: Path) -> _Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _version(directory: str) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file comes or goes; None where that cannot be told.
+
+    The clock of a file system ticks slowly: another change may have the same time, as long as that
+    is not over.
+    """
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return None
+    if time.time_ns() - found.st_mtime_ns < _TICK_NANOSECONDS:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _size(path: Path) -> int:

@@ -7,10 +7,14 @@ A quarter of it, at most 16 MiB, is kept for attempts, outcomes and deliveries; 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 _RESERVE_MAX = 16 * 1024 * 1024
 _OUTBOX_MAX = 64 * 1024 * 1024
+_PLENTY = 1024 * 1024 * 1024
+_PLENTY_SECONDS = 0.1
+"""With so many bytes free the system is not asked again for so long."""
 
 
 class Room:
@@ -22,15 +26,23 @@ class Room:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._quarter: int | None = None
+        self._plenty = 0
+        self._plenty_until = 0.0
 
     @property
     def free(self) -> int:
         """What may still be written to the volume."""
+        now = time.monotonic()
+        if now < self._plenty_until:
+            return self._plenty
         try:
             space = os.statvfs(self._directory)
         except OSError:
             return 1 << 62
-        return space.f_bavail * space.f_frsize
+        free = space.f_bavail * space.f_frsize
+        if free >= _PLENTY:
+            self._plenty, self._plenty_until = free, now + _PLENTY_SECONDS
+        return free
 
     @property
     def reserve(self) -> int:

@@ -6,6 +6,7 @@ threads, so the number of statements, not of rows, is what a commit costs under 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,8 +96,9 @@ class Statements:
     def of(self, changes: Sequence[Change]) -> list[Statement]:
         """Return the statements that write ``changes``."""
         statements: list[Statement] = []
-        for part, (head, values, tail) in _BULK.items():
-            statements += _bulk(head, values, tail, self._rows(part, changes))
+        for part in _BULK:
+            if any(getattr(change, part) for change in changes):
+                statements += _bulk(part, self._rows(part, changes))
         for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
             statements += [(_PUT_OFF, (next_at, message_id)), (_COUNT_FAILURE, (message_id,))]
         return statements
@@ -131,8 +133,13 @@ def _undelivered(changes: Sequence[Change]) -> list[Row]:
     return list(messages.values())
 
 
-def _bulk(head: str, values: str, tail: str, rows: Sequence[Sequence[Any]]) -> Iterator[Statement]:
+def _bulk(part: str, rows: Sequence[Row]) -> Iterator[Statement]:
     for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        part = rows[start : start + _ROWS_PER_STATEMENT]
-        text = f"{head}{', '.join([values] * len(part))}{tail}"
-        yield text, [value for row in part for value in row]
+        some = rows[start : start + _ROWS_PER_STATEMENT]
+        yield _text(part, len(some)), [value for row in some for value in row]
+
+
+@functools.cache
+def _text(part: str, rows: int) -> str:
+    head, values, tail = _BULK[part]
+    return f"{head}{', '.join([values] * rows)}{tail}"

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -530,12 +531,14 @@ def test_a_start_is_refused_while_the_name_of_the_log_cannot_be_synced(tmp_path,
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 @pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("age", [0, 3600], ids=["new", "old"])
 def test_nothing_is_acknowledged_into_a_file_that_the_next_start_would_not_find(
-    tmp_path, suffix, replaced
+    tmp_path, suffix, replaced, age
 ):
     path = tmp_path / "journal.sqlite3"
     aside = tmp_path / "aside"
     with opened(path) as journal:
+        os.utime(tmp_path, (time.time() - age,) * 2)
         journal.record([make_request(1)])
         file = path.with_name(path.name + suffix)
         file.rename(aside)
@@ -551,6 +554,22 @@ def test_nothing_is_acknowledged_into_a_file_that_the_next_start_would_not_find(
         shutil.copytree(tmp_path, tmp_path / "power cut")
     with opened(tmp_path / "power cut" / path.name) as found:
         assert open_ids(found) == ["id-1", "id-3"]
+
+
+def test_a_journal_whose_directory_was_replaced_acknowledges_nothing(tmp_path):
+    place = tmp_path / "place"
+    with opened(place / "journal.sqlite3") as journal:
+        os.utime(place, (1e9, 1e9))
+        journal.record([make_request(1)])
+        shutil.copytree(place, tmp_path / "copy")
+        place.rename(tmp_path / "aside")
+        for _ in "gone", "replaced":
+            with pytest.raises(Refused, match="removed or replaced"):
+                journal.record([make_request(2)])
+            shutil.copytree(tmp_path / "copy", place, dirs_exist_ok=True)
+        shutil.rmtree(place)
+        (tmp_path / "aside").rename(place)
+        journal.record([make_request(3)])
 
 
 def test_an_error_does_not_end_in_a_new_file_when_the_old_one_was_removed(tmp_path):
