@@ -7,7 +7,7 @@ them, so that a hundred thousand are looked through without making an object of 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from operator import attrgetter
@@ -17,6 +17,9 @@ from lambda_builder.builds import BuildResult, BuildState, digest_bytes
 
 SEPARATOR = "\x1f"
 """Between texts that are searched together; control characters are in no id and no search."""
+
+_MOST_ROWS = 1000
+"""Most that are looked at in one go: few enough that nobody waits for a lock meanwhile."""
 
 Row = TypeVar("Row")
 Place = tuple[float, str, bytes]
@@ -72,12 +75,54 @@ class Fields(Generic[Row]):
     """Return those that have it in their ids, where these are kept as one text in lower case."""
 
 
+Read = Callable[[Place | None, int, Sequence[str]], tuple[list[Row], Place | None]]
+"""Gives rows next before a place, or the newest, the newest first, and where the next are to be
+asked for; at most so many, and none where there is none that has each of some texts."""
+
+
+def search(
+    read: Read[Row],
+    wanted: BuildFilter,
+    of: Fields[Row],
+    *,
+    before: Place | None,
+    size: int,
+    having: Sequence[str],
+) -> Iterator[Row]:
+    """Yield the rows that ``wanted`` means, the newest first, from those before a place on.
+
+    The first ``size`` are read at once, then more at a time; those all ``having`` texts.
+    """
+    if wanted.until is not None:
+        until = (wanted.until, "", b"")
+        before = until if before is None else min(before, until)
+    while True:
+        rows, before = read(before, size, having)
+        yield from select(rows, wanted, of)
+        if before is None or before[0] < (wanted.since or 0.0):
+            return
+        size = max(size, min(2 * size, _MOST_ROWS))
+
+
+def texts_of(wanted: BuildFilter) -> list[str]:
+    """Return what the texts of each build that is meant have in them, in lower case."""
+    texts = [*_ids_of(wanted)]
+    if wanted.q:
+        texts.append(wanted.q.lower())
+    return texts
+
+
+def _ids_of(wanted: BuildFilter) -> Iterator[str]:
+    for value in filter(None, (wanted.correlation_id, wanted.third_party_id, wanted.parser_id)):
+        yield f"{SEPARATOR}{value.lower()}{SEPARATOR}"
+
+
 def select(rows: Iterable[Row], wanted: BuildFilter, of: Fields[Row]) -> list[Row]:
     """Return the rows that ``wanted`` means, in their order."""
     found = list(rows)
     if of.noting is not None:  # quickly seen, and leaves few to be looked at closely
-        for value in filter(None, (wanted.correlation_id, wanted.third_party_id, wanted.parser_id)):
-            found = of.noting(f"{SEPARATOR}{value.lower()}{SEPARATOR}", found)
+        for text in _ids_of(wanted):
+            found = of.noting(text, found)
     for read, fits in _tests(wanted, of):
         found = [row for row in found if fits(read(row))]
     if wanted.q:

@@ -7,12 +7,12 @@ objects would make each full collection longer, and with it some unlucky request
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lambda_builder.builds import BuildError, BuildState, job_name
 from lambda_builder.kube.packing import STATE, Packed, pack, place_of_packed, unpack
 from lambda_builder.kube.record import JobRecord
-from lambda_builder.kube.search import JobSearch
+from lambda_builder.kube.search import JobSearch, text_of
 from lambda_builder.multimap import Multimap
 from lambda_builder.ordered import Ordered
 from lambda_builder.selection import Place
@@ -24,7 +24,7 @@ class JobIndex:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[str, Packed] = {}
-        self._listed: Ordered[Packed] = Ordered(place_of_packed)
+        self._listed: Ordered[Packed] = Ordered(place_of_packed, text_of)
         """Those that have an event."""
         self._events: Multimap[bytes] = Multimap()
         self._correlations: Multimap[bytes] = Multimap()
@@ -83,9 +83,11 @@ class JobIndex:
         """Return what searches the Jobs; ``reasons``, by uid, are told instead of their errors."""
         return JobSearch(self._before, reasons)
 
-    def _before(self, place: Place | None, most: int) -> list[Packed]:
+    def _before(
+        self, place: Place | None, most: int, having: Sequence[str]
+    ) -> tuple[list[Packed], Place | None]:
         with self._lock:
-            return self._listed.before(place, most)
+            return self._listed.before(place, most, having)
 
     # -- with the lock held --------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -19,21 +19,23 @@ from lambda_builder.kube.packing import (
 )
 from lambda_builder.kube.record import TEXTS as TEXT_NAMES
 from lambda_builder.kube.record import JobRecord
-from lambda_builder.selection import SEPARATOR, BuildFilter, Fields, Place, select
+from lambda_builder.selection import (
+    SEPARATOR,
+    BuildFilter,
+    Fields,
+    Place,
+    Read,
+    search,
+    texts_of,
+)
 
 
 class JobSearch:
     """Reads the Jobs a part at a time, for one thread; the parts are not of one moment."""
 
-    def __init__(
-        self,
-        before: Callable[[Place | None, int], list[Packed]],
-        reasons: Mapping[str, BuildError],
-    ) -> None:
-        """``before`` gives the Jobs next before a place, or the newest, the newest first; it is
-        thread-safe. ``reasons``, by uid, are told instead of the Jobs' errors.
-        """
-        self.before = before
+    def __init__(self, read: Read[Packed], reasons: Mapping[str, BuildError]) -> None:
+        """``read`` is thread-safe; ``reasons``, by uid, are told instead of the Jobs' errors."""
+        self.read = read
         self._reasons = reasons
         self._fields = Fields(
             placed_at=itemgetter(PLACED_AT),
@@ -46,9 +48,15 @@ class JobSearch:
             noting=lambda text, jobs: [job for job in jobs if text in job[LOWER_TEXTS]],
         )
 
-    def select(self, jobs: list[Packed], wanted: BuildFilter) -> list[Packed]:
-        """Return those of the Jobs that are ``wanted``, in their order."""
-        return select(jobs, wanted, self._fields)
+    def find(self, wanted: BuildFilter, before: Place | None, size: int) -> Iterator[Packed]:
+        """Yield the Jobs that are ``wanted``, the newest first, from those before a place on.
+
+        The first ``size`` are read at once, then more at a time.
+        """
+        texts = texts_of(wanted)
+        if wanted.q and any(_says(wanted.q.lower(), reason) for reason in self._reasons.values()):
+            texts.pop()  # the Jobs themselves do not say that
+        return search(self.read, wanted, self._fields, before=before, size=size, having=texts)
 
     def record(self, job: Packed) -> JobRecord:
         """Return what is known of a Job, with the reason that was found out."""
@@ -70,13 +78,25 @@ class JobSearch:
             job
             for job in jobs
             if needle in job[LOWER_TEXTS]
-            or (job[STATE] in _WITH_REASON and self._says(needle, job))
+            or (job[STATE] in _WITH_REASON and self._tells(needle, job))
         ]
 
-    def _says(self, needle: str, job: Packed) -> bool:
+    def _tells(self, needle: str, job: Packed) -> bool:
         reason = self._reasons.get(job[UID])
-        code, message = (reason.code, reason.message) if reason else (job[ERROR] or ("", ""))[:2]
-        return needle in message.lower() or needle in code.lower()
+        if reason is not None:
+            return _says(needle, reason)
+        return bool(job[ERROR]) and _says(needle, BuildError(*job[ERROR]))
+
+
+def text_of(jobs: Sequence[Packed]) -> str:
+    """Return all that Jobs say by themselves, in lower case."""
+    errors = {job[ERROR] for job in jobs if job[ERROR]}
+    said = (text.lower() for code, message, _ in errors for text in (code, message))
+    return SEPARATOR.join((*map(itemgetter(LOWER_TEXTS), jobs), *said))
+
+
+def _says(needle: str, error: BuildError) -> bool:
+    return needle in error.message.lower() or needle in error.code.lower()
 
 
 _WITH_REASON = frozenset({BuildState.CREATED, BuildState.FAILED})

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -18,7 +18,7 @@ from lambda_builder.builds import BuildResult, digest_bytes
 from lambda_builder.multimap import Multimap
 from lambda_builder.ordered import Ordered
 from lambda_builder.pipeline.forgetting import Ended
-from lambda_builder.selection import Place, place_of, searched
+from lambda_builder.selection import SEPARATOR, Place, place_of, searched
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +64,7 @@ class ResultStore:
         self._lock = threading.Lock()
         self._entries: dict[str, HeldBuild] = {}
         """All of them; of those that do not wait any more the caches say which go, and when."""
-        self._listed: Ordered[HeldBuild] = Ordered(attrgetter("place"))
+        self._listed: Ordered[HeldBuild] = Ordered(attrgetter("place"), _texts)
         """All of them too."""
         self._with_job: OrderedDict[str, None] = OrderedDict()
         self._age = 0.0
@@ -163,16 +163,19 @@ class ResultStore:
         return [entry.result for entry in entries]
 
     def before(
-        self, place: Place | None, most: int, jobs: Iterable[Place]
-    ) -> tuple[list[HeldBuild], set[Place]]:
-        """Return the ``most`` builds next before that place, or the newest, the newest first.
-
-        And which of the ``jobs``, by their places, are of builds that are known at that moment,
-        be it at another place.
-        """
+        self, place: Place | None, most: int, having: Sequence[str]
+    ) -> tuple[list[HeldBuild], Place | None]:
+        """Return builds next before that place, or the newest, as ``Ordered.before`` does."""
         with self._lock:
             self._ended.expire()
-            return self._listed.before(place, most), {job for job in jobs if self._has(job)}
+            return self._listed.before(place, most, having)
+
+    def knows(self, job: Place) -> bool:
+        """Whether the build of a Job, which is listed at that place, is known, be it at another."""
+        _, name, event_hash = job
+        with self._lock:
+            self._ended.expire()
+            return any(digest_bytes(key) == event_hash for key in self._index.of(name))
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
@@ -200,10 +203,6 @@ class ResultStore:
         if entry is not None:
             self._gone(key, entry)
         return entry
-
-    def _has(self, job: Place) -> bool:
-        _, name, event_hash = job
-        return any(digest_bytes(key) == event_hash for key in self._index.of(name))
 
     def _insert(self, key: str, number: int, result: BuildResult) -> None:
         entry = HeldBuild(number, result, place_of(result), searched(result))
@@ -262,6 +261,10 @@ class ResultStore:
         request = entry.result.request
         for build_id in entry.ids:
             self._index.remove(build_id, request.event_hash)
+
+
+def _texts(entries: Sequence[HeldBuild]) -> str:
+    return SEPARATOR.join([entry.text for entry in entries])
 
 
 def _number(entry: HeldBuild) -> int:

@@ -7,6 +7,8 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from operator import attrgetter, itemgetter
 
 from lambda_builder.builds import BuildError, BuildResult
@@ -14,14 +16,10 @@ from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.kube.packing import Packed, place_of_packed
 from lambda_builder.kube.search import JobSearch
 from lambda_builder.pipeline.results import HeldBuild, ResultStore
-from lambda_builder.selection import BuildFilter, Fields, Place, select
+from lambda_builder.selection import BuildFilter, Fields, Place, search, texts_of
 
 Results = list[BuildResult]
 Make = Callable[[], BuildResult]
-
-_MOST_ROWS = 1000
-"""Most that are looked at in one go: few enough that nobody waits for a lock meanwhile."""
-_FIRST: Place = (float("-inf"), "", b"")
 
 
 def _having(text: str, builds: list[HeldBuild]) -> list[HeldBuild]:
@@ -79,52 +77,45 @@ class BuildList:
         A cursor is a place in the order of acceptance, so that builds which come and go do not
         shift the next page. It costs what is looked at until the page is full.
         """
-        rows: list[tuple[Place, Make]] = []
-        for part in self._parts(wanted, None if cursor is None else _read(cursor), limit + 1):
-            rows += part
-            if len(rows) > limit:
-                break
+        before = None if cursor is None else _read(cursor)
+        rows = [*islice(self._found(wanted, before, limit + 1), limit + 1)]
         items = [make() for _, make in rows[:limit]]
         next_cursor = _cursor(rows[limit - 1][0]) if len(rows) > limit else None
         return BuildPage(items, self.positions_of(items), next_cursor)
 
     def matching(self, wanted: BuildFilter, most: int) -> tuple[Results, int]:
         """Return the newest ``most`` builds that are meant, and how many are in all."""
-        found: Results = []
-        count = 0
-        for part in self._parts(wanted, None, _MOST_ROWS):
-            count += len(part)
-            found += [make() for _, make in part[: most - len(found)]]
-        return found, count
+        rows = self._found(wanted, None, most)
+        found = [make() for _, make in islice(rows, most)]
+        return found, len(found) + sum(1 for _ in rows)
 
-    def _parts(
+    def _found(
         self, wanted: BuildFilter, before: Place | None, size: int
-    ) -> Iterator[list[tuple[Place, Make]]]:
-        """Yield the builds that are meant, from the newest on, with what makes their results.
+    ) -> Iterator[tuple[Place, Make]]:
+        """Yield the builds that are meant, the newest first, with what makes their results.
 
-        Of ``size`` rows first, then of more at a time.
+        Both kinds are read a part at a time, of ``size`` at first; not all of one moment.
         """
-        jobs = self._search(self._reasons())
-        if wanted.until is not None:
-            until = (wanted.until, "", b"")
-            before = until if before is None else min(before, until)
-        while True:
-            near = jobs.before(before, size)
-            shown = {place_of_packed(job): job for job in jobs.select(near, wanted)}
-            # Taken after the Jobs: what got its Job meanwhile is in at least one of them.
-            held, known = self._results.before(before, size, shown)
-            ends = [place_of_packed(near[-1])] if len(near) == size else []
-            ends += [held[-1].place] if len(held) == size else []
-            before = max(ends, default=_FIRST)
-            rows = [(p, _of_job(jobs, shown[p])) for p in shown.keys() - known if p >= before]
-            rows += [
-                (h.place, _of_held(h)) for h in select(held, wanted, _OF_HELD) if h.place >= before
-            ]
-            rows.sort(key=itemgetter(0), reverse=True)
-            yield rows
-            if not ends or before[0] < (wanted.since or 0.0):
-                return
-            size = max(size, min(2 * size, _MOST_ROWS))
+        jobs, texts = self._search(self._reasons()), texts_of(wanted)
+        read = self._results.before
+        held = search(read, wanted, _OF_HELD, before=before, size=size, having=texts)
+        rows: Iterator[tuple[Place, HeldBuild | None, Packed | None]] = merge(
+            # Of one place a held build comes first.
+            ((row.place, row, None) for row in held),
+            ((place_of_packed(job), None, job) for job in jobs.find(wanted, before, size)),
+            key=itemgetter(0),
+            reverse=True,
+        )
+        last = None
+        for place, row, job in rows:
+            if row is not None:
+                yield place, _of_held(row)
+            elif job is not None:
+                # One that is forgotten right now is told of once, too.
+                if place == last or self._results.knows(place):
+                    continue
+                yield place, _of_job(jobs, job)
+            last = place
 
     def positions_of(self, results: Sequence[BuildResult]) -> Mapping[str, int]:
         """Return the places in the queue, from 1, of those that wait there, by event hash."""

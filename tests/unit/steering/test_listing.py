@@ -327,14 +327,14 @@ def test_a_page_looks_at_no_more_builds_than_it_needs(world):
 
     def search(reasons):
         jobs = world.jobs.search(reasons)
-        before = jobs.before
+        read = jobs.read
 
-        def counted(place, most):
-            found = before(place, most)
+        def counted(place, most, having):
+            found, rest = read(place, most, having)
             looked_at.append(len(found))
-            return found
+            return found, rest
 
-        jobs.before = counted
+        jobs.read = counted
         return jobs
 
     world.list = BuildList(world.own, search, dict, dict)
