@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
+from cachetools import LRUCache
 
 from lambda_builder.builds import BuildError, BuildState, digest_bytes
 from lambda_builder.kube.client import KubeClient
@@ -23,6 +24,8 @@ from lambda_builder.kube.record import (
 from lambda_builder.kube.reflector import EventType, Reflector
 from lambda_builder.kube.search import JobSearch
 from lambda_builder.kube.status import Job
+
+_DELETED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class JobWatcher(Reflector):
         self._list_listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._index = JobIndex()
         self._seen: set[str] = set()
+        self._deleted: LRUCache[str, bool] = LRUCache(_DELETED_MAX)
+        """Uids of Jobs that were seen to be deleted."""
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every change; to be called before ``start``."""
@@ -156,6 +161,7 @@ class JobWatcher(Reflector):
         if kind != "DELETED":
             self._present(obj)
             return
+        self._deleted[obj["metadata"]["uid"]] = True
         known = self._index.get(obj["metadata"]["name"])
         if known is not None and known.uid == obj["metadata"]["uid"]:
             # It may have finished after it was last seen, and have been deleted right away.
@@ -166,6 +172,8 @@ class JobWatcher(Reflector):
 
     def _present(self, job: Job) -> None:
         record = record_of(job)
+        if record.uid in self._deleted:
+            return  # this was seen before, too: no uid is used again
         known = self._index.get(record.name)
         if known is not None and known.uid != record.uid:
             self._gone(known)

@@ -82,7 +82,8 @@ class BuildLifecycle:
             self._diagnosis.forget(record)
         with self._lock:
             self._unseen.pop(record.name, None)
-            result = self._ledger.job_changed(self._diagnosis.known(record))
+            seen_to_end = previous is not None and (change.ended or change.kind == "gone")
+            result = self._ledger.job_changed(self._diagnosis.known(record), is_over=seen_to_end)
         if change.ended and change.kind != "gone":
             self._explain(record, ours=result is not None)
 

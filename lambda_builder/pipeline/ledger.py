@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -179,12 +179,14 @@ class Ledger:
         log_state(ended)
         self._journal.finish(ended, self._announcements.ended(ended))
 
-    def job_changed(self, record: JobRecord) -> BuildResult | None:
+    def job_changed(self, record: JobRecord, *, is_over: bool = False) -> BuildResult | None:
         """Take what the watch shows of a Job; None where its build is not known here, or waits.
 
-        A build that was declared dead is healed by its Job; one that was cancelled stays so.
+        A build that was declared dead is healed by its Job; one that was cancelled stays so. With
+        ``is_over``, when the Job has just ended or gone, the journal is asked for its build, too:
+        of one from before a restart nothing else would tell how it ended, once its Job is gone.
         """
-        known = self._build_of(record)
+        known = self._build_of(record) or (self._recorded(record) if is_over else None)
         if known is None or self._live.get(known.request.event_hash) is not None:
             return None
         before: list[BuildResult] = []
@@ -207,6 +209,15 @@ class Ledger:
         for result in self._results.by_id(record.name):
             if digest_bytes(result.request.event_hash) == record.event_hash:
                 return result
+        return None
+
+    def _recorded(self, record: JobRecord) -> BuildResult | None:
+        """Take a Job's build from the journal to what is known here."""
+        with suppress(Refused):
+            for result in self._journal.find_by_id(record.name):
+                is_meant = digest_bytes(result.request.event_hash) == record.event_hash
+                if is_meant and result.state in _WITH_JOB and self._results.add(result):
+                    return result
         return None
 
     @contextmanager

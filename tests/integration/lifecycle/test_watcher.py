@@ -146,6 +146,23 @@ def test_a_job_made_anew_under_its_name_is_another_job(builds, jobs, watch, hear
     assert watcher.active_count == 1
 
 
+def test_changes_that_are_shown_again_do_not_bring_back_a_job_that_was_deleted(client):
+    watcher = JobWatcher(client, NAMESPACE)
+    told = []
+    watcher.listen(lambda change: told.append((change.kind, change.record.uid)))
+
+    def job(uid):
+        return {
+            "metadata": {"name": "build-a", "uid": uid, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        }
+
+    for _ in range(2):
+        watcher.event("ADDED", job("old"))
+        watcher.event("DELETED", job("old"))
+        watcher.event("ADDED", job("new"))
+    assert told == [("appeared", "old"), ("gone", "old"), ("appeared", "new")]
+
+
 @pytest.mark.parametrize("kind", ["cut", "cut_after", "status"])
 def test_requests_that_fail_are_repeated_until_they_work(cluster, builds, watch, kind):
     fault = {"resource": "jobs", "status": 503} if kind == "status" else {"resource": "jobs"}

@@ -134,6 +134,28 @@ def test_what_was_found_out_about_an_ended_job_outlasts_it_and_a_restart(
     assert "last lines of its log" in before[0]["error"]["message"]
 
 
+def test_how_a_job_ended_after_a_restart_is_known_when_it_is_gone(
+    cluster: DevCluster, start: Start, tmp_path: Path
+) -> None:
+    settings = {"journal_path": tmp_path / "journal.sqlite3"}
+    first = start(**settings)
+    name = first.post(1).json["job_name"]
+    first.wait_for(1, BuildState.RUNNING)
+    first.service.shutdown()
+    second = start(**settings)
+    wait_until(lambda: second.services.builds._watcher.by_name(name), "the watch")
+    cluster.finish_job(name)
+    wait_until(lambda: second.http.get("/async-jobs/1").json["state"] == "succeeded", "its end")
+    path = f"{cluster.url}/apis/batch/v1/namespaces/knative-lambda/jobs/{name}"
+    assert requests.delete(path, timeout=10).ok
+    wait_until(lambda: not second.services.builds._watcher.by_name(name), "the Job to be gone")
+    assert second.http.get("/async-jobs/1").json["state"] == "succeeded"
+    second.service.shutdown()
+    third = start(**settings)
+    assert third.http.get("/async-jobs/1").json["state"] == "succeeded"
+    assert third.post(1).json["status"] == "duplicate"
+
+
 def test_a_dead_letter_is_the_event_as_it_was_and_survives_an_outage_of_the_sink(
     cluster: DevCluster, start: Start, tmp_path: Path, sink: HttpSink
 ) -> None:
