@@ -193,7 +193,9 @@ class Scheduler:
             if not self._pass_time(math.inf):
                 return None
             able = self._able()
-        chosen = self._preferred(able) if self._prefers else self.rng.choice(able)
+        # One that nobody prefers must come to its turn in the end: others may loop until it has.
+        is_preferred = self._prefers and self._steps < _MOST_STEPS // 2
+        chosen = self._preferred(able) if is_preferred else self.rng.choice(able)
         self.order.update(b"%d" % chosen.number)
         return chosen
 
