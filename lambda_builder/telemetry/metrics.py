@@ -138,6 +138,10 @@ class Metrics:
         known = event_type if event_type in self.event_types else "other"
         self.received.labels(known, mode).inc()
 
+    def count_answer(self, kind: str) -> None:
+        """Count a request with events by how it was answered, one of ``EVENT_ANSWERS``."""
+        self.answers.labels(kind).inc()
+
     def count_delivered(self, destination: str) -> None:
         """Count an outgoing event that its destination took."""
         self.delivered.labels(destination).inc()

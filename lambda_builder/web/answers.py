@@ -1,9 +1,14 @@
-"""What an accepted event is answered with, and how JSON leaves the service."""
+"""Answers as the views make them, whoever sends them; and what an accepted event is answered with.
+
+JSON leaves the service from here, ASCII only: an ID may hold a lone surrogate, which UTF-8 cannot
+express.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,31 +22,58 @@ from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 
 ReplyMode = Literal["auto", "json", "empty"]
-
+StartResponse = Any
+"""As WSGI has it (PEP 3333)."""
 
 _PUSHED_BACK = frozenset(
     (RefusalCode.QUEUE_FULL, RefusalCode.SHUTTING_DOWN, RefusalCode.TOO_MANY_WAITING)
 )
 """503s that tell of a load, or a stop, as promised: the sender keeps the event for later."""
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
-def kind_of(status: int, code: RefusalCode | None) -> str:
-    """Return what an answer to an event counts as: all 5xx but those promised are failures."""
-    if status < HTTPStatus.BAD_REQUEST:
-        return "accepted"
-    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _PUSHED_BACK:
-        return "pushed_back"
-    return "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "failed"
+@dataclass(slots=True)
+class Answer:
+    """One whole answer, for Flask to send or for WSGI."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    code: RefusalCode | None = None
+    """Of a problem."""
+
+    @property
+    def kind(self) -> str:
+        """What it counts as where it is about events: all 5xx but those promised are failures."""
+        if self.status < HTTPStatus.BAD_REQUEST:
+            return "accepted"
+        if self.status == HTTPStatus.TOO_MANY_REQUESTS or self.code in _PUSHED_BACK:
+            return "pushed_back"
+        return "refused" if self.status < HTTPStatus.INTERNAL_SERVER_ERROR else "failed"
+
+    def response(self) -> Response:
+        """Return it for a Flask view."""
+        response = Response(self.body, self.status)
+        del response.headers["Content-Type"]
+        response.headers.update(self.headers)
+        return response
+
+    def send(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a WSGI server."""
+        headers = [*self.headers.items(), ("Content-Length", str(len(self.body)))]
+        start_response(_STATUS_LINES[self.status], headers)
+        return (self.body,)
+
+
+def as_json(content: Any) -> Answer:
+    """Return ``content`` as JSON that no cache keeps."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return Answer(200, (json.dumps(content) + "\n").encode("ascii"), headers)
 
 
 def json_answer(content: Any) -> Response:
-    """Return ``content`` as JSON that no cache keeps.
-
-    ASCII only: an ID may hold a lone surrogate, which UTF-8 cannot express.
-    """
-    response = Response(json.dumps(content) + "\n", content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    """Return ``as_json`` for a Flask view."""
+    return as_json(content).response()
 
 
 def build_url(job_name: str) -> str:
@@ -77,23 +109,18 @@ def accepted_command(command: CommandRequest) -> dict[str, Any]:
     }
 
 
-def acceptance(answers: Sequence[dict[str, Any]], *, batch: bool, empty: bool) -> Response:
+def acceptance(answers: Sequence[dict[str, Any]], *, batch: bool, empty: bool) -> Answer:
     """Answer accepted events: 200 with JSON, or 202 and nothing where a body would harm.
 
     A Knative broker takes any body that is not a CloudEvent for a failed delivery.
     """
-    if empty:
-        response = Response(status=202)
-        del response.headers["Content-Type"]
-    else:
-        response = json_answer({"results": answers} if batch else answers[0])
+    answer = Answer(202) if empty else as_json({"results": answers} if batch else answers[0])
     if not batch:
-        [answer] = answers
-        correlation.make_known(answer["correlation_id"])
-        if answer["job_name"] is not None:
-            response.headers["X-Job-Name"] = correlation.header_text(answer["job_name"])
-            response.headers["Location"] = answer["result_url"]
-    return response
+        [described] = answers
+        if described["job_name"] is not None:
+            answer.headers["X-Job-Name"] = correlation.header_text(described["job_name"])
+            answer.headers["Location"] = described["result_url"]
+    return answer
 
 
 def wants_empty(mode: ReplyMode, prefer: str | None) -> bool:

@@ -13,19 +13,28 @@ _USABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,251}[\x21-\x7e])?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
+def of_header(value: str | None) -> str | None:
+    """Return a header's value if it can be a correlation ID: 1 to 253 printable characters."""
+    return value if value is not None and _USABLE.fullmatch(value) else None
+
+
+def fresh() -> str:
+    """Return one that nobody has."""
+    return uuid.uuid4().hex
+
+
 def current() -> str:
     """Return the ID: the one made known, else the request's own, else a fresh one."""
     known: str | None = g.get("correlation_id")
     if known is None:
-        known = requested() or uuid.uuid4().hex
+        known = requested() or fresh()
         g.correlation_id = known
     return known
 
 
 def requested() -> str | None:
-    """Return the request's header if it can be a correlation ID: 1 to 253 printable characters."""
-    value = request.headers.get(HEADER)
-    return value if value is not None and _USABLE.fullmatch(value) else None
+    """Return the ID that the present request's header gives, if any."""
+    return of_header(request.headers.get(HEADER))
 
 
 def make_known(correlation_id: str) -> None:
@@ -34,8 +43,9 @@ def make_known(correlation_id: str) -> None:
 
 
 def add_header(response: Response) -> Response:
-    """Put the ID on ``response``."""
-    response.headers[HEADER] = header_text(current())
+    """Put the ID on ``response``, unless it has one."""
+    if HEADER not in response.headers:
+        response.headers[HEADER] = header_text(current())
     return response
 
 

@@ -1,93 +1,50 @@
-"""``POST /events`` and ``POST /``: CloudEvents in, answered as docs/http-api.rst has it."""
+"""``/events`` and ``/``: CloudEvents in, what was refused of them, and the webhook handshake."""
 
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
-from lambda_builder.builds import BuildRequest
-from lambda_builder.errors import Refused
-from lambda_builder.events.reader import Delivery
-from lambda_builder.pipeline.acceptance import Receipt
-from lambda_builder.web import answers, intake
-from lambda_builder.web.acknowledgement import wait_until_created
+from lambda_builder.web import answers
+from lambda_builder.web.intake import Intake
 from lambda_builder.web.problems import allow
-from lambda_builder.web.services import Services, current_services
+from lambda_builder.web.services import current_services
 
 blueprint = Blueprint("events", __name__)
 
+PATHS = ("/", "/events")
+"""Where events are posted to."""
 _ORIGIN = re.compile(r"[\x21-\x7e]{1,253}")
 _RATE = re.compile(r"[1-9][0-9]{0,9}")
+
+
+class ShortWay:
+    """A WSGI application that answers POSTs of events itself, and leaves all else to ``others``.
+
+    Flask's way to a view and back takes as long as accepting an event does.
+    """
+
+    def __init__(self, intake: Intake, others: Callable[..., Iterable[bytes]]) -> None:
+        self._intake = intake
+        self._others = others
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: answers.StartResponse
+    ) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"] in PATHS:
+            return self._intake.answer(environ).send(start_response)
+        return self._others(environ, start_response)
 
 
 @blueprint.post("/events", provide_automatic_options=False)
 @blueprint.post("/", endpoint="receive_at_root", provide_automatic_options=False)
 def receive() -> Response:
-    """Accept the events of one request, all or none."""
-    services = current_services()
-    with ExitStack() as slots:
-        try:
-            intake.refuse_while_shutting_down(services)
-            delivery = intake.read_delivery(services)
-            # Before anything is accepted: a refusal here must leave nothing behind.
-            waits = _waits_for_jobs(services, delivery)
-            if waits:
-                slots.enter_context(services.threads.acknowledgements.take())
-            elif services.settings.journal_path is not None:
-                # A disk that stalls must not take the threads that answer probes.
-                slots.enter_context(services.threads.recording.take())
-            with services.command_events.keeping(intake.commands_of(delivery)):
-                receipts = intake.accept_builds(services, delivery)
-        except Refused as refused:
-            intake.note_rejection(services, refused)
-            raise
-        try:
-            return _answer(services, delivery, receipts, waits=waits)
-        except Refused as refused:
-            intake.log_refusal(refused)
-            raise
-
-
-def _waits_for_jobs(services: Services, delivery: Delivery) -> bool:
-    return services.settings.ack == "created" and any(
-        isinstance(event, BuildRequest) for event in delivery.events
-    )
-
-
-def _answer(
-    services: Services, delivery: Delivery, receipts: list[Receipt], *, waits: bool
-) -> Response:
-    if waits:
-        states = wait_until_created(
-            receipts,
-            timeout=services.settings.ack_timeout_seconds,
-            is_shutdown=lambda: services.creator.is_shutdown,
-        )
-    else:
-        states = [receipt.state for receipt in receipts]
-    built = iter(zip(receipts, states, strict=True))
-    return answers.acceptance(
-        [
-            answers.accepted_build(*next(built))
-            if isinstance(event, BuildRequest)
-            else answers.accepted_command(event)
-            for event in delivery.events
-        ],
-        batch=delivery.mode == "batch",
-        empty=answers.wants_empty(services.settings.reply_mode, request.headers.get("Prefer")),
-    )
-
-
-@blueprint.after_request
-def count_answer(response: Response) -> Response:
-    """Count how a request with events was answered, whatever it was answered by."""
-    if request.method == "POST":
-        kind = answers.kind_of(response.status_code, g.get("problem_code"))
-        current_services().metrics.answers.labels(kind).inc()
-    return response
+    """Accept events where the short way is not taken: traces begin in Flask."""
+    return Intake(current_services()).answer(request.environ).response()
 
 
 @blueprint.get("/events/rejected")

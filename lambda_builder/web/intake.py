@@ -1,120 +1,160 @@
-"""One POST of events, up to their acceptance: read, hand over, count and log what is refused."""
+"""Intake: a POST of events answered, as docs/http-api.rst has it, whoever calls: Flask or WSGI."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
-from flask import g, request
 
 from lambda_builder.builds import BuildRequest, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.events.binding import BATCH_JSON, STRUCTURED_JSON, ContentMode
 from lambda_builder.events.reader import Delivery
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.problems import KINDS
-from lambda_builder.web import correlation
+from lambda_builder.web import answers, correlation, problems
+from lambda_builder.web.acknowledgement import wait_until_created
+from lambda_builder.web.answers import Answer
+from lambda_builder.web.posted import Posted
 from lambda_builder.web.services import Services
 
 _LOGGED = 10
 """Most field names in one log line."""
 
 
-def refuse_while_shutting_down(services: Services) -> None:
-    """Raise ``Refused`` (``shutting_down``) once the drain has begun."""
-    if services.creator.is_shutdown:
-        raise Refused(
-            RefusalCode.SHUTTING_DOWN, "shutting down, please retry: another replica may take it"
+class Intake:
+    """Accepts the events of requests, of each all or none; thread-safe."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def answer(self, environ: dict[str, Any]) -> Answer:
+        """Answer one request, and count how; raises nothing."""
+        posted = Posted(environ)
+        try:
+            answer = self._accept(posted)
+        except Exception as error:  # noqa: BLE001 - told to the sender and in the log
+            answer = problems.of_error(error, posted.correlation_id)
+        answer.headers[correlation.HEADER] = correlation.header_text(posted.correlation_id)
+        self._services.metrics.count_answer(answer.kind)
+        return answer
+
+    def _accept(self, posted: Posted) -> Answer:
+        services = self._services
+        with ExitStack() as slots:
+            try:
+                self._refuse_while_shutting_down()
+                delivery = self._read(posted)
+                # Before anything is accepted: a refusal here must leave nothing behind.
+                waits = self._waits_for_jobs(delivery)
+                if waits:
+                    slots.enter_context(services.threads.acknowledgements.take())
+                elif services.settings.journal_path is not None:
+                    # A disk that stalls must not take the threads that answer probes.
+                    slots.enter_context(services.threads.recording.take())
+                with services.command_events.keeping(_commands_of(delivery)):
+                    receipts = self._accept_builds(delivery)
+            except Refused as refused:
+                self._note_rejection(posted, refused)
+                raise
+            try:
+                return self._accepted(posted, delivery, receipts, waits=waits)
+            except Refused as refused:
+                _log_refusal(posted, refused)
+                raise
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _refuse_while_shutting_down(self) -> None:
+        if self._services.creator.is_shutdown:
+            raise Refused(
+                RefusalCode.SHUTTING_DOWN,
+                "shutting down, please retry: another replica may take it",
+            )
+
+    def _read(self, posted: Posted) -> Delivery:
+        services = self._services
+        posted.read_body(services.settings.max_body_bytes)
+        try:
+            delivery = services.reader.read(posted.headers, posted.body, now=time.time())
+        except Refused as refused:
+            if refused.code is RefusalCode.UNSUPPORTED_EVENT_TYPE:
+                services.metrics.count_received("", posted.apparent_mode)
+            raise
+        for event in delivery.events:
+            services.metrics.count_received(event.event_type, delivery.mode)
+        if len(delivery.events) == 1:
+            posted.correlation_id = delivery.events[0].correlation_id
+        return delivery
+
+    def _waits_for_jobs(self, delivery: Delivery) -> bool:
+        return self._services.settings.ack == "created" and any(
+            isinstance(event, BuildRequest) for event in delivery.events
+        )
+
+    # -- accepting -----------------------------------------------------------------------------
+
+    def _accept_builds(self, delivery: Delivery) -> list[Receipt]:
+        builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
+        return self._services.acceptance.accept(builds) if builds else []
+
+    def _accepted(
+        self, posted: Posted, delivery: Delivery, receipts: list[Receipt], *, waits: bool
+    ) -> Answer:
+        services = self._services
+        if waits:
+            states = wait_until_created(
+                receipts,
+                timeout=services.settings.ack_timeout_seconds,
+                is_shutdown=lambda: services.creator.is_shutdown,
+            )
+        else:
+            states = [receipt.state for receipt in receipts]
+        built = iter(zip(receipts, states, strict=True))
+        described = [
+            answers.accepted_build(*next(built))
+            if isinstance(event, BuildRequest)
+            else answers.accepted_command(event)
+            for event in delivery.events
+        ]
+        batch = delivery.mode == "batch"
+        if not batch:
+            # Of the build that is known, where this one is a duplicate.
+            posted.correlation_id = described[0]["correlation_id"]
+        empty = answers.wants_empty(services.settings.reply_mode, posted.headers.get("prefer"))
+        return answers.acceptance(described, batch=batch, empty=empty)
+
+    # -- refusing ------------------------------------------------------------------------------
+
+    def _note_rejection(self, posted: Posted, refused: Refused) -> None:
+        """Count, keep and log a refused delivery: one bounded line without anything of its body."""
+        _log_refusal(posted, refused)
+        rejections = self._services.rejections
+        if KINDS[refused.code].status >= 500 or refused.code is RefusalCode.TENANT_LIMIT:
+            rejections.count(refused.code.value)  # it is sent again: nothing to look at
+            return
+        rejections.add(
+            refused.code.value,
+            refused.detail,
+            headers=posted.headers,
+            body=posted.body,
+            correlation_id=posted.correlation_id,
         )
 
 
-def read_delivery(services: Services) -> Delivery:
-    """Read the present request's events; raises ``Refused``. Counts what was received."""
-    body = g.event_body = _read_body(services.settings.max_body_bytes)
-    try:
-        delivery = services.reader.read(dict(request.headers), body, now=time.time())
-    except Refused as refused:
-        if refused.code is RefusalCode.UNSUPPORTED_EVENT_TYPE:
-            services.metrics.count_received("", _apparent_mode())
-        raise
-    for event in delivery.events:
-        services.metrics.count_received(event.event_type, delivery.mode)
-    if len(delivery.events) == 1:
-        correlation.make_known(delivery.events[0].correlation_id)
-    return delivery
-
-
-def _read_body(limit: int) -> bytes:
-    """Return the body; raises ``Refused`` where it is over ``limit`` bytes or cannot be read.
-
-    Never reads more than one byte beyond the limit, whatever length was announced.
-    """
-    announced = request.content_length
-    if announced is not None and announced > limit:
-        raise _too_large(limit)
-    request.max_content_length = limit + 1
-    try:
-        body = request.get_data(cache=False)
-    except Exception as error:
-        # The server's own parse errors surface here: bad chunk sizes, bad trailers.
-        raise _cut_off() from error
-    if len(body) > limit:
-        raise _too_large(limit)
-    if announced is not None and len(body) < announced:
-        raise _cut_off()
-    return body
-
-
-def _too_large(limit: int) -> Refused:
-    return Refused(RefusalCode.BODY_TOO_LARGE, f"the body is over {limit} bytes")
-
-
-def _cut_off() -> Refused:
-    return Refused(RefusalCode.BAD_REQUEST, "the body could not be read to its end")
-
-
-def _apparent_mode() -> ContentMode:
-    """Return the mode that the content type announces, for a delivery that was refused."""
-    if request.mimetype == BATCH_JSON:
-        return "batch"
-    return "structured" if request.mimetype == STRUCTURED_JSON else "binary"
-
-
-def accept_builds(services: Services, delivery: Delivery) -> list[Receipt]:
-    """Accept the delivery's builds, all or none; raises ``Refused``."""
-    builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
-    return services.acceptance.accept(builds) if builds else []
-
-
-def commands_of(delivery: Delivery) -> list[CommandRequest]:
-    """Return the delivery's commands."""
+def _commands_of(delivery: Delivery) -> list[CommandRequest]:
     return [event for event in delivery.events if isinstance(event, CommandRequest)]
 
 
-def note_rejection(services: Services, refused: Refused) -> None:
-    """Count, keep and log a refused delivery: one bounded line without anything of its body."""
-    log_refusal(refused)
-    if KINDS[refused.code].status >= 500 or refused.code is RefusalCode.TENANT_LIMIT:
-        services.rejections.count(refused.code.value)  # it is sent again: nothing to look at
-        return
-    services.rejections.add(
-        refused.code.value,
-        refused.detail,
-        headers=dict(request.headers),
-        body=g.get("event_body", b""),
-        correlation_id=correlation.current(),
-    )
-
-
-def log_refusal(refused: Refused) -> None:
+def _log_refusal(posted: Posted, refused: Refused) -> None:
     """Log a delivery that was not answered as accepted."""
-    fields: dict[str, Any] = {"code": refused.code.value, "correlation_id": correlation.current()}
+    fields: dict[str, Any] = {"code": refused.code.value, "correlation_id": posted.correlation_id}
     if refused.errors:
         fields["fields"] = [problem.field[:64] for problem in refused.errors[:_LOGGED]]
     structlog.get_logger().warning(
         "event_rejected",
         **fields,
-        content_type=(request.content_type or "")[:100],
-        content_length=request.content_length,
+        content_type=posted.headers.get("content-type", "")[:100],
+        content_length=posted.announced,
     )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lambda_builder import problems
 from lambda_builder.errors import AttemptFailed, FieldProblem, RefusalCode, Refused
 from lambda_builder.web import correlation
+from lambda_builder.web.answers import Answer
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -27,42 +28,48 @@ _CODES_BY_STATUS: Mapping[int, RefusalCode] = {
 
 def register(app: Flask) -> None:
     """Answer every error of ``app`` as a problem."""
-    app.register_error_handler(Refused, from_refusal)
-    app.register_error_handler(AttemptFailed, _from_kubernetes)
     app.register_error_handler(HTTPException, _from_http)
-    app.register_error_handler(Exception, _from_bug)
+    app.register_error_handler(Exception, _from_error)
 
 
-def from_refusal(refused: Refused) -> Response:
-    """Answer what was refused."""
-    response = problem(
-        refused.code, refused.detail, errors=refused.errors, retry_after=refused.retry_after
+def of_error(error: Exception, correlation_id: str) -> Answer:
+    """Answer whatever was raised; what is no refusal is a bug, and goes into the log."""
+    if isinstance(error, AttemptFailed):
+        error = problems.kubernetes_failed(error, "not done")
+    if not isinstance(error, Refused):
+        structlog.get_logger().error(
+            "request_crashed", correlation_id=correlation_id, exc_info=error
+        )
+        error = Refused(RefusalCode.INTERNAL_ERROR, "internal error, see the log")
+    answer = problem(
+        error.code,
+        error.detail,
+        correlation_id=correlation_id,
+        errors=error.errors,
+        retry_after=error.retry_after,
     )
-    if refused.code is RefusalCode.SHUTTING_DOWN:
-        response.headers["Connection"] = "close"
-    return response
+    if error.code is RefusalCode.SHUTTING_DOWN:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 def problem(
     code: RefusalCode,
     detail: str,
     *,
+    correlation_id: str,
     status: int | None = None,
     errors: Sequence[FieldProblem] = (),
     retry_after: int | None = None,
-) -> Response:
+) -> Answer:
     """Return a problem answer; ``status`` differs from the code's own only for odd HTTP errors."""
     kind = problems.KINDS[code]
-    g.problem_code = code
-    body = problems.body(
-        code, detail, correlation_id=correlation.current(), status=status, errors=errors
-    )
-    response = Response(body, status or kind.status, content_type=problems.MEDIA_TYPE)
-    response.headers["Cache-Control"] = "no-store"
+    body = problems.body(code, detail, correlation_id=correlation_id, status=status, errors=errors)
+    headers = {"Content-Type": problems.MEDIA_TYPE, "Cache-Control": "no-store"}
     seconds = kind.retry_after if retry_after is None else retry_after
     if seconds is not None:
-        response.headers["Retry-After"] = str(max(1, seconds))
-    return response
+        headers["Retry-After"] = str(max(1, seconds))
+    return Answer(status or kind.status, body.encode("ascii"), headers, code)
 
 
 def allow(methods: Iterable[str]) -> str:
@@ -71,8 +78,8 @@ def allow(methods: Iterable[str]) -> str:
     return ", ".join(method for method in _METHODS if method in known)
 
 
-def _from_kubernetes(error: AttemptFailed) -> Response:
-    return from_refusal(problems.kubernetes_failed(error, "not done"))
+def _from_error(error: Exception) -> Response:
+    return of_error(error, correlation.current()).response()
 
 
 def _from_http(error: HTTPException) -> Response | HTTPException:
@@ -80,17 +87,12 @@ def _from_http(error: HTTPException) -> Response | HTTPException:
     if status is None or status < HTTPStatus.BAD_REQUEST:
         return error
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _from_bug(error)
+        return _from_error(error)
     code = _CODES_BY_STATUS.get(status, RefusalCode.BAD_REQUEST)
     own = error.description if error.description != type(error).description else None
-    response = problem(code, own or error.name.lower(), status=status)
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = allow(error.valid_methods or ())
-    return response
-
-
-def _from_bug(error: Exception) -> Response:
-    structlog.get_logger().error(
-        "request_crashed", correlation_id=correlation.current(), exc_info=error
+    answer = problem(
+        code, own or error.name.lower(), correlation_id=correlation.current(), status=status
     )
-    return problem(RefusalCode.INTERNAL_ERROR, "internal error, see the log")
+    if isinstance(error, MethodNotAllowed):
+        answer.headers["Allow"] = allow(error.valid_methods or ())
+    return answer.response()

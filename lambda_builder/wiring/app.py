@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask
-from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from lambda_builder.events.reader import EventReader
 from lambda_builder.manifest.trial import TemplateTrial
@@ -37,8 +36,9 @@ def create_app(settings: Settings) -> Flask:
     pipeline = build_pipeline(base, watched)
     steering = build_steering(base, watched, pipeline)
     base.metrics.registry.register(PipelineCollector(pipeline.creator.get_stats, base.journal))
-    app.extensions[SERVICE] = _service(base, watched, pipeline, steering, _trace(app))
-    build_web(app, _services(base, pipeline, steering))
+    exporter = _trace(app)
+    app.extensions[SERVICE] = _service(base, watched, pipeline, steering, exporter)
+    build_web(app, _services(base, pipeline, steering), traced=exporter is not None)
     return app
 
 
@@ -96,6 +96,9 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
 def _trace(app: Flask) -> tracing.Exporter | None:
     if not tracing.is_wanted():
         return None
+    # Only here: it takes time and memory to import.
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor  # noqa: PLC0415
+
     instrumentor: Any = FlaskInstrumentor()  # its methods have no types
     instrumentor.instrument_app(app, excluded_urls="health,ready,metrics")
     return tracing.start_export()

@@ -203,7 +203,7 @@ def make_settings(**settings: Any) -> Settings:
 def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
     monkeypatch.delenv("K_SINK", raising=False)
 
-    def build(**values: Any) -> House:
+    def build(*, traced: bool = False, **values: Any) -> House:
         settings = make_settings(**values)
         app = Flask(__name__, static_folder=None)
         types = (*settings.build_event_types, *COMMAND_EVENT_TYPES)
@@ -229,7 +229,7 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             **fakes,
             threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
         )
-        build_web(app, services)
+        build_web(app, services, traced=traced)
         return House(app, creator, directory, metrics)
 
     return build
