@@ -4,6 +4,9 @@ A request is read by the loop and goes to a thread once it is whole; an answer t
 not take at once goes back to the loop. Streams, which may last, have threads of their own. So slow
 clients hold up nobody: what they cost is bounded in time, bytes and number, and where a bound is
 met, who has kept the service waiting for longest goes.
+
+What needs some tenths of a millisecond and waits for nothing is answered by the loop itself: to
+hand it to a thread and back costs more, and threads that all want the interpreter hinder each other.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +39,8 @@ FIRST_BYTE_SECONDS = 30.0
 """How long a new connection may stay silent."""
 LARGE_TOTAL_BYTES = 33_554_432
 """Most bytes of large requests and answers held at a time; at least two of the largest size."""
+QUICK_BYTES = 16_384
+"""Largest body of a request that the loop answers: a batch of a hundred small events."""
 _TICK_SECONDS = 0.25
 _TURN_SECONDS = 0.005
 """How long clients are read in one turn of the loop, whose other work waits meanwhile."""
@@ -51,11 +57,13 @@ _NO_CONNECTION = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """The threaded worker with clients that wait in its loop, never in its threads.
 
-    ``max_body_bytes`` and ``streams_max`` are set before it runs.
+    What stands first here is set before it runs.
     """
 
     max_body_bytes = 1_048_576
     streams_max = 4
+    is_quick: Callable[[str, str], bool] = staticmethod(lambda _method, _path: False)
+    """Whether a request of that method and path waits for nothing and is soon answered."""
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -83,7 +91,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Take one turn of the loop; called by gunicorn."""
         self._take_back()
-        longest = 0.0 if self._waiting.is_anybody_called else _TICK_SECONDS
+        has_work = self._waiting.is_anybody_called or self._given_back
+        longest = 0.0 if has_work else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)
         now = time.monotonic()
@@ -124,7 +133,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         )
 
     def _read(self, connection: Connection, *, readable: bool = True) -> None:
-        """Read on; a request that is whole goes to a thread."""
+        """Read on; a request that is whole is answered, in a thread if it may take long."""
         reader = connection.reader
         try:
             request = reader.advance(readable=readable)
@@ -140,7 +149,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if request is not None:
                 connection.is_idle = False
                 self._waiting.leave(connection)
-                self.tpool.submit(self._answer, connection, request)
+                if self._is_soon_answered(request):
+                    self._given_back.append((connection, self._answer(connection, request)))
+                else:
+                    self.tpool.submit(self._answer_in_thread, connection, request)
             elif connection.is_idle and reader.received:
                 connection.is_idle = False
                 self._waiting.extend(connection, REQUEST_SECONDS)
@@ -148,24 +160,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self._waiting.call(connection)
             self._endings.hold(connection, reader.received)
 
-    def _answer(self, connection: Connection, request: Any) -> None:
-        """Answer in a thread, but for a stream."""
+    def _is_soon_answered(self, request: Any) -> bool:
+        size = request.body.getbuffer().nbytes
+        return size <= QUICK_BYTES and self.is_quick(request.method, request.path)
+
+    def _answer_in_thread(self, connection: Connection, request: Any) -> None:
         stream = None
+        try:
+            stream = self._answer(connection, request)
+        finally:
+            self._give_back(connection, stream)
+
+    def _answer(self, connection: Connection, request: Any) -> Answer | None:
+        """Answer, but for a stream, which is returned."""
         try:
             answer = Answer(connection, request, cfg=self.cfg, log=self.log)
             answer.begin(self.wsgi, last=not (self.alive and self.cfg.keepalive))
             connection.is_kept = answer.keeps_connection
             if answer.is_stream:
-                stream = answer
-            else:
-                self._endings.flush(connection)
+                return answer
         except Exception as error:  # noqa: BLE001 - told to the client and in the log
             connection.is_kept = False
             connection.sock.discard()
             self.handle_error(request, connection.sock, connection.peer, error)
-            self._endings.flush(connection)
-        finally:
-            self._give_back(connection, stream)
+        self._endings.flush(connection)
+        return None
 
     def _give_back(self, connection: Connection, stream: Answer | None = None) -> None:
         """Let the loop go on, from a thread; where it is the client's turn it may sleep."""
@@ -176,7 +195,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.method_queue.defer(self._take_back)
 
     def _take_back(self) -> None:
-        """Go on with what threads gave back: a stream, the rest of an answer, the next request."""
+        """Go on after what was answered: a stream, the rest of an answer, the next request."""
         while self._given_back:
             connection, stream = self._given_back.popleft()
             if stream is None:
@@ -208,7 +227,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _go_on(self, connection: Connection) -> None:
         """After an answer: read what may have been sent behind the request."""
         self._await_request(connection, self.cfg.keepalive if self.alive else LINGER_SECONDS)
-        self._read(connection, readable=False)
+        if connection.reader.holds_bytes:
+            self._waiting.call(connection)  # others have their turn before its next request
+        else:
+            self._read(connection, readable=False)
 
     def _request_is_late(self, connection: Connection) -> None:
         if connection.is_idle:
