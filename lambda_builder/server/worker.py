@@ -6,7 +6,8 @@ clients hold up nobody: what they cost is bounded in time, bytes and number, and
 met, who has kept the service waiting for longest goes.
 
 What needs some tenths of a millisecond and waits for nothing is answered by the loop itself: to
-hand it to a thread and back costs more, and threads that all want the interpreter hinder each other.
+hand it to a thread and back costs more, and threads that all want the interpreter hinder each
+other.
 """
 
 from __future__ import annotations
