@@ -16,7 +16,7 @@ from lambda_builder.web.services import current_services
 
 blueprint = Blueprint("events", __name__)
 
-PATHS = ("/", "/events")
+EVENT_PATHS = ("/", "/events")
 """Where events are posted to."""
 _ORIGIN = re.compile(r"[\x21-\x7e]{1,253}")
 _RATE = re.compile(r"[1-9][0-9]{0,9}")
@@ -35,7 +35,7 @@ class ShortWay:
     def __call__(
         self, environ: dict[str, Any], start_response: answers.StartResponse
     ) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"] in PATHS:
+        if environ["REQUEST_METHOD"] == "POST" and environ["PATH_INFO"] in EVENT_PATHS:
             return self._intake.answer(environ).send(start_response)
         return self._others(environ, start_response)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -15,6 +16,7 @@ from lambda_builder.settings import CLOSING_SECONDS, Settings
 from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.telemetry import tracing
 from lambda_builder.web.app import build_web
+from lambda_builder.web.events import EVENT_PATHS
 from lambda_builder.web.services import Services, ThreadBudget
 from lambda_builder.wiring.base import Base
 from lambda_builder.wiring.pipeline import Pipeline, build_pipeline
@@ -40,6 +42,15 @@ def create_app(settings: Settings) -> Flask:
     app.extensions[SERVICE] = _service(base, watched, pipeline, steering, exporter)
     build_web(app, _services(base, pipeline, steering), traced=exporter is not None)
     return app
+
+
+def quick_requests(settings: Settings) -> Callable[[str, str], bool]:
+    """Return which requests, by method and path, are soon answered and wait for nothing.
+
+    Events do for the disk where there is a journal, and with ``ACK=created`` for their Jobs.
+    """
+    waits = settings.journal_path is not None or settings.ack == "created"
+    return lambda method, path: not waits and method == "POST" and path in EVENT_PATHS
 
 
 def _service(
