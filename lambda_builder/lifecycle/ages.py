@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lambda_builder.builds import BuildState
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.kube.watcher import JobChange
-from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.telemetry.metrics import Metrics, exemplar_of
 
 
 class JobAges:
@@ -63,7 +63,8 @@ class JobAges:
 
     def _observe_start(self, record: JobRecord, now: float) -> None:
         if record.created_at is not None:
-            self._metrics.job_start.observe(max(0.0, now - record.created_at))
+            exemplar = exemplar_of(record.result().request.traceparent)
+            self._metrics.job_start.observe(max(0.0, now - record.created_at), exemplar)
 
     def _oldest(self, since: dict[str, float]) -> float:
         with self._lock:

@@ -22,7 +22,7 @@ from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.pipeline.ledger import Ledger
-from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.telemetry.metrics import Metrics, exemplar_of
 
 _FRESH_SECONDS = 5.0
 """How far the watch may be behind the request that made a Job."""
@@ -189,7 +189,8 @@ class BuildLifecycle:
         self._metrics.build_jobs_finished.labels(outcome).inc()
         if record.started_at is not None and record.finished_at is not None:
             seconds = max(0.0, record.finished_at - record.started_at)
-            self._metrics.build_job_duration.labels(outcome).observe(seconds)
+            exemplar = exemplar_of(record.result().request.traceparent)
+            self._metrics.build_job_duration.labels(outcome).observe(seconds, exemplar)
 
     def _count_failure(self, record: JobRecord, *, gone: bool = False) -> None:
         """Count a failure, once, by its category: as soon as that is known, or its Job is gone."""

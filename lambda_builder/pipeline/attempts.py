@@ -37,7 +37,7 @@ from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.runner import BuildRunner, TargetBusy, image_of
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.telemetry import tracing
-from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.telemetry.metrics import Metrics, exemplar_of
 from lambda_builder.threads import Backoff
 
 _JOURNAL_RETRY_SECONDS = 1.0
@@ -117,7 +117,9 @@ class Attempts:
             self._give_back(entry, _JOURNAL_RETRY_SECONDS)
             structlog.get_logger().warning("attempt_put_off", error=error.detail)
         finally:
-            self._metrics.processing_duration.observe(time.monotonic() - started)
+            self._metrics.processing_duration.observe(
+                time.monotonic() - started, exemplar_of(build.request.traceparent)
+            )
         return False
 
     def panicked(self, entry: Entry[Build], error: BaseException) -> None:
@@ -146,7 +148,9 @@ class Attempts:
         build, request = entry.item, entry.item.request
         self._journal.attempt(request.event_hash, build.attempts + 1)
         if not build.tried:
-            self._metrics.queue_wait.observe(max(0.0, time.time() - request.accepted_at))
+            self._metrics.queue_wait.observe(
+                max(0.0, time.time() - request.accepted_at), exemplar_of(request.traceparent)
+            )
         build.attempts += 1
         build.tried = True
         manifest = self._runner.render(request)
@@ -202,8 +206,9 @@ class Attempts:
         return True
 
     def _created(self, entry: Entry[Build], job: CreatedJob) -> None:
-        waited = time.time() - entry.item.request.accepted_at
-        self._metrics.creation_delay.observe(max(0.0, waited))
+        request = entry.item.request
+        waited = max(0.0, time.time() - request.accepted_at)
+        self._metrics.creation_delay.observe(waited, exemplar_of(request.traceparent))
         self._queue.finish(entry, "created")
         try:
             self._on_created(job)

@@ -15,23 +15,34 @@ from prometheus_client.process_collector import ProcessCollector
 
 from lambda_builder.builds import FailureCategory
 from lambda_builder.errors import FailureReason
+from lambda_builder.telemetry.tracing import current_traceparent
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
 _BUILD_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 BUILD_RESULTS = ("succeeded", "failed", "timeout", "cancelled")
 EVENT_ANSWERS = ("accepted", "refused", "pushed_back", "failed")
 DESTINATIONS = ("sink", "dead_letter")
+OTHER = "other"
+"""Stands for every event type that is not known."""
 EVENT_MODES = ("binary", "structured", "batch")
-API_OPERATIONS = (
-    "create_job",
-    "dry_run_job",
-    "get_job",
-    "list_jobs",
-    "watch_jobs",
-    "patch_job",
-    "delete_job",
-    "probe",
-)
+API_OPERATIONS = {
+    "create_job": "201",
+    "dry_run_job": "201",
+    "get_job": "200",
+    "list_jobs": "200",
+    "watch_jobs": "200",
+    "patch_job": "200",
+    "delete_job": "200",
+    "list_pods": "200",
+    "list_events": "200",
+    "read_log": "200",
+    "stream_log": "200",
+    "get_lease": "200",
+    "create_lease": "201",
+    "update_lease": "200",
+    "probe": "200",
+}
+"""Every call of the Kubernetes API, with the code of its success."""
 
 
 class Metrics:
@@ -118,11 +129,12 @@ class Metrics:
     def _create_zero_series(self) -> None:
         for reason in FailureReason:
             self.worker_errors.labels(reason.value)
-        for mode in EVENT_MODES:
-            for event_type in (*sorted(self.event_types), "other"):
-                self.received.labels(event_type, mode)
-        for answer in EVENT_ANSWERS:
-            self.answers.labels(answer)
+        self._received_by = {
+            (event_type, mode): self.received.labels(event_type, mode)
+            for mode in EVENT_MODES
+            for event_type in (*sorted(self.event_types), OTHER)
+        }
+        self._answered = {answer: self.answers.labels(answer) for answer in EVENT_ANSWERS}
         for destination in DESTINATIONS:
             self.delivered.labels(destination)
         for result in BUILD_RESULTS:
@@ -130,17 +142,18 @@ class Metrics:
             self.build_job_duration.labels(result)
         for category in FailureCategory:
             self.build_failures.labels(category)
-        for operation in API_OPERATIONS:
-            self.api_request_duration.labels(operation, "200")
+        for operation, success in API_OPERATIONS.items():
+            for code in (success, "error"):
+                self.api_request_duration.labels(operation, code)
 
     def count_received(self, event_type: str, mode: str) -> None:
         """Count an event that could be read; an unknown type becomes ``other``."""
-        known = event_type if event_type in self.event_types else "other"
-        self.received.labels(known, mode).inc()
+        known = event_type if event_type in self.event_types else OTHER
+        self._received_by[known, mode].inc()
 
     def count_answer(self, kind: str) -> None:
         """Count a request with events by how it was answered, one of ``EVENT_ANSWERS``."""
-        self.answers.labels(kind).inc()
+        self._answered[kind].inc()
 
     def count_delivered(self, destination: str) -> None:
         """Count an outgoing event that its destination took."""
@@ -148,4 +161,13 @@ class Metrics:
 
     def observe_api_call(self, operation: str, code: str, seconds: float) -> None:
         """Record one call of the Kubernetes API."""
-        self.api_request_duration.labels(operation, code).observe(seconds)
+        durations = self.api_request_duration.labels(operation, code)
+        durations.observe(seconds, exemplar_of(current_traceparent()))
+
+
+def exemplar_of(traceparent: str | None) -> dict[str, str] | None:
+    """Return what an observation is told with where the scraper asks for OpenMetrics.
+
+    The trace that it belongs to, by its W3C ``traceparent``.
+    """
+    return {"trace_id": traceparent.split("-")[1]} if traceparent else None

@@ -33,6 +33,8 @@ class Exporter(Protocol):
 
 def current_traceparent() -> str | None:
     """Return the W3C ``traceparent`` of the current span, if there is one."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return None
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent")

@@ -14,7 +14,7 @@ from opentelemetry.util._once import Once
 
 from lambda_builder.devcluster import DevCluster
 from lambda_builder.telemetry import tracing
-from tests.integration.service.conftest import BUILT, Running
+from tests.integration.service.conftest import BUILT, TYPE, Running
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -49,6 +49,29 @@ def test_the_requests_span_continues_in_the_worker_and_on_the_job(
     annotations = cluster.jobs()[0]["metadata"]["annotations"]
     trace_id = format(request.context.trace_id, "032x")
     assert trace_id in annotations["build.notifi.network/traceparent"]
+
+
+@pytest.mark.usefixtures("spans")
+def test_a_scraper_that_asks_for_openmetrics_gets_the_trace_of_each_latency(start: Start) -> None:
+    running = start()
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "Ce-Type": TYPE}
+    assert running.http.post("/events", json={"parser_id": "p"}, headers=headers).status_code == 200
+    expected = {
+        "async_job_queue_wait_seconds",
+        "async_job_processing_duration_seconds",
+        "async_job_creation_delay_seconds",
+        "kubernetes_api_request_duration_seconds",
+        "build_job_start_seconds",
+    }
+
+    def told() -> set[str]:
+        accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        text = running.http.get("/metrics", headers=accept).text
+        with_trace = [line for line in text.splitlines() if f'# {{trace_id="{trace_id}"}}' in line]
+        return {line.partition("_bucket{")[0] for line in with_trace}
+
+    wait_until(lambda: told() >= expected, lambda: f"each to tell it, are {told()}")
 
 
 @pytest.mark.parametrize(
