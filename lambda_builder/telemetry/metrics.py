@@ -143,8 +143,7 @@ class Metrics:
         for category in FailureCategory:
             self.build_failures.labels(category)
         for operation, success in API_OPERATIONS.items():
-            for code in (success, "error"):
-                self.api_request_duration.labels(operation, code)
+            self.api_request_duration.labels(operation, success)
 
     def count_received(self, event_type: str, mode: str) -> None:
         """Count an event that could be read; an unknown type becomes ``other``."""

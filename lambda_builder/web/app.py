@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from functools import cache
 
-from lambda_builder.web import async_jobs, correlation, events, openapi, probes, problems
+from flask import Flask, Response
+
+from lambda_builder.settings import Settings
+from lambda_builder.web import async_jobs, correlation, events, probes, problems
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.services import EXTENSION, Services
 
@@ -21,6 +24,21 @@ def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     app.register_blueprint(events.blueprint)
     app.register_blueprint(async_jobs.blueprint)
     app.register_blueprint(probes.blueprint)
-    openapi.register(app, services.settings)
+    _serve_openapi(app, services.settings)
     if not traced:
         app.wsgi_app = events.ShortWay(Intake(services), app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _serve_openapi(app: Flask, settings: Settings) -> None:
+    """Serve the document, made once and not before it is asked for: it takes a third of a start."""
+
+    @cache
+    def text() -> str:
+        from lambda_builder.web import openapi  # noqa: PLC0415
+
+        return openapi.text(settings)
+
+    def show() -> Response:
+        return Response(text(), content_type="application/json")
+
+    app.add_url_rule("/openapi.json", "openapi", show)

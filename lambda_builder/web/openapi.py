@@ -7,7 +7,6 @@ from importlib import resources
 from typing import Any
 
 import yaml
-from flask import Flask, Response
 from pydantic.json_schema import models_json_schema
 
 from lambda_builder import __version__, problems
@@ -37,20 +36,15 @@ _ANSWERS = (
 _DATA = (BuildData, CommandData, UpstreamBuildData, UpstreamCommandData)
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Serve the document, made once."""
-    text = json.dumps(document(settings), separators=(",", ":"))
-
-    def openapi() -> Response:
-        return Response(text, content_type="application/json")
-
-    app.add_url_rule("/openapi.json", "openapi", openapi)
+def text(settings: Settings) -> str:
+    """Return the document of a service with these settings as JSON."""
+    return json.dumps(document(settings), separators=(",", ":"))
 
 
 def document(settings: Settings) -> _Json:
     """Return the OpenAPI document of a service with these settings."""
-    text = resources.files(__package__).joinpath("openapi.yaml").read_text("utf-8")
-    described: _Json = yaml.safe_load(text)
+    source = resources.files(__package__).joinpath("openapi.yaml").read_text("utf-8")
+    described: _Json = yaml.safe_load(source)
     described["info"]["version"] = __version__
     components = described["components"]
     components["responses"] = _problem_responses()
