@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from typing import Annotated, Any, get_type_hints
 
+from lambda_builder.jsontext import dump_text
+
 _NAME_BUDGET = 45
 """Characters that both ids share in a Job name: 63 less ``build-``, two dashes and 10 digits."""
 _NAME_SHARE = 22
 _DIGEST_DIGITS = 32
 SKIPPED = "skipped"
 """Error code of a build that got no Job because another of its target is active."""
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
 
 
@@ -197,7 +198,7 @@ class BuildRequest:
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         fields["build_args"] = dict(self.build_args)
         fields["event"] = self.event.decode("utf-8", "surrogatepass")
-        return _ENCODER.encode(fields)
+        return dump_text(fields)
 
     def as_event(self) -> dict[str, Any]:
         """Make an event, in structured form, of a build that is only known from its Job."""
@@ -281,7 +282,7 @@ class CommandRequest:
 
     def to_json(self) -> str:
         """Serialise for the journal."""
-        return _ENCODER.encode(asdict(self))
+        return dump_text(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> CommandRequest:

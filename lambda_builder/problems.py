@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from lambda_builder.errors import (
     Refused,
     Transient,
 )
+from lambda_builder.jsontext import dump_ascii
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:lambda-builder:problem:"
@@ -84,7 +84,7 @@ def body(
         "correlation_id": correlation_id,
         "errors": [{"field": e.field, "message": e.message} for e in errors] or None,
     }
-    return json.dumps(problem) + "\n"
+    return f"{dump_ascii(problem)}\n"
 
 
 def kubernetes_away(detail: str) -> Refused:

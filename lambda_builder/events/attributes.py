@@ -1,6 +1,6 @@
 """CloudEvents context attributes: decoded, filled in where leniency allows, and validated.
 
-The SDK judges types and the required ones, but only after presence was checked here: it would
+The SDK judges what is out of the ordinary, but only after presence was checked here: it would
 invent what is missing, and an invented ``id`` takes away the event's identity. Spec:
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 """
@@ -68,8 +68,9 @@ def read_attributes(raw: RawEvent, *, strict: bool) -> Attributes:
     for name, value in values.items():
         if message := _value_problem(name, value):
             problems.setdefault(name, message)
-    for name, message in _sdk_problems(values):
-        problems.setdefault(name, message)
+    if problems or not _is_ordinary(values):
+        for name, message in _sdk_problems(values):
+            problems.setdefault(name, message)
     ordered = dict(sorted(values.items()))
     return Attributes(ordered, tuple(FieldProblem(*problem) for problem in problems.items()))
 
@@ -114,6 +115,17 @@ def _value_problem(name: str, value: Any) -> str | None:
         if len(value) > MAX_BYTES // 4 and len(value.encode("utf-8")) > MAX_BYTES:
             return f"must be at most {MAX_BYTES} bytes long"
     return None
+
+
+def _is_ordinary(values: Mapping[str, Any]) -> bool:
+    """Whether all are texts that say something, of which the SDK has nothing to say.
+
+    Their names are good, times can be read and none that is required is missing: else there is a
+    problem already.
+    """
+    return values["specversion"] == SPECVERSION and all(
+        isinstance(value, str) and value for value in values.values()
+    )
 
 
 def _sdk_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

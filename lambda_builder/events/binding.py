@@ -17,6 +17,7 @@ from typing import Any, Literal, Never
 from urllib.parse import unquote_to_bytes
 
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
+from lambda_builder.jsontext import dump_text
 
 ContentMode = Literal["binary", "structured", "batch"]
 
@@ -164,7 +165,7 @@ def load_json(raw: bytes) -> Any:
         text = raw.decode("utf-8-sig")
         value = _DECODER.decode(text)
         if "\\u" in text:
-            _ENCODER.encode(value).encode("utf-8")
+            dump_text(value).encode("utf-8")
     except UnicodeError:
         raise ValueError("must be UTF-8 without lone surrogates") from None
     except RecursionError:
@@ -174,11 +175,6 @@ def load_json(raw: bytes) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep([value]):
         raise ValueError("is nested too deeply")
     return value
-
-
-def dump_json(value: Any) -> str:
-    """Serialise compactly, with characters as themselves."""
-    return _ENCODER.encode(value)
 
 
 def _too_deep(value: Any) -> bool:
@@ -214,4 +210,3 @@ def _whole(text: str) -> int:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

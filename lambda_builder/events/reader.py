@@ -33,7 +33,6 @@ from lambda_builder.events.binding import (
     ContentMode,
     Message,
     RawEvent,
-    dump_json,
     is_json,
     load_json,
     read_message,
@@ -45,6 +44,7 @@ from lambda_builder.events.data import (
     UpstreamCommandData,
     problems_of,
 )
+from lambda_builder.jsontext import dump_utf8
 from lambda_builder.settings import CANCEL_EVENT_TYPES, COMMAND_EVENT_TYPES
 
 SOURCE_PREFIX = "network.notifi."
@@ -201,7 +201,7 @@ def _event_json(values: Mapping[str, Any], data: dict[str, Any]) -> bytes:
     event["datacontenttype"] = content_type if is_json(content_type) else "application/json"
     event.update(item for item in values.items() if item[0] not in event)
     event["data"] = data
-    return dump_json(event).encode("utf-8", "surrogatepass")
+    return dump_utf8(event)
 
 
 def _declares_json(raw: RawEvent, values: Mapping[str, Any]) -> bool:

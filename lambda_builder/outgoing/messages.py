@@ -24,7 +24,8 @@ from lambda_builder.events.attributes import (
     as_text,
     parse_time,
 )
-from lambda_builder.events.binding import STRUCTURED_JSON, dump_json
+from lambda_builder.events.binding import STRUCTURED_JSON
+from lambda_builder.jsontext import dump_text
 
 __all__ = [
     "BuildNews",
@@ -204,7 +205,7 @@ def _extensions(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def _message(attributes: dict[str, Any], data: Any) -> HTTPMessage:
-    body = _encoded(dump_json(data))
+    body = _encoded(dump_text(data))
     texts = {name: _encoded(as_text(value)).decode() for name, value in attributes.items()}
     time = texts.pop("time", None)
     timed = {"time": parse_time(time)} if time else {}
@@ -216,7 +217,7 @@ def _message(attributes: dict[str, Any], data: Any) -> HTTPMessage:
     size = sum(len(name) + len(value) for name, value in headers.items())
     if len(headers) <= _MAX_HEADERS and size <= _MAX_HEADER_BYTES:
         return HTTPMessage(headers, body)
-    envelope = _encoded(dump_json({**attributes, "data": data}))
+    envelope = _encoded(dump_text({**attributes, "data": data}))
     return HTTPMessage({"content-type": STRUCTURED_JSON}, envelope)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from lambda_builder.jsontext import dump_ascii
 from lambda_builder.telemetry.tracing import current_trace_id
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -50,13 +51,12 @@ def configure(*, json_lines: bool, level: str, stream: TextIO | None = None) -> 
     """
     output = stream or sys.stdout
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
     ]
     renderer: list[Any] = (
-        [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(dump_ascii)]
         if json_lines
         else [
             structlog.dev.ConsoleRenderer(

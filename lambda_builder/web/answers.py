@@ -6,7 +6,6 @@ express.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from werkzeug.http import parse_list_header
 
 from lambda_builder.builds import BuildState, CommandRequest
 from lambda_builder.errors import RefusalCode
+from lambda_builder.jsontext import dump_ascii
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.web import correlation
 
@@ -68,7 +68,7 @@ class Answer:
 def as_json(content: Any) -> Answer:
     """Return ``content`` as JSON that no cache keeps."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Answer(200, (json.dumps(content) + "\n").encode("ascii"), headers)
+    return Answer(200, f"{dump_ascii(content)}\n".encode("ascii"), headers)
 
 
 def json_answer(content: Any) -> Response:
