@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 from lambda_builder.jsontext import dump_text
@@ -24,6 +27,7 @@ _NAME_SHARE = 22
 _DIGEST_DIGITS = 32
 SKIPPED = "skipped"
 """Error code of a build that got no Job because another of its target is active."""
+_NO_ARGS: Mapping[str, str] = MappingProxyType({})
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
 
 
@@ -178,12 +182,24 @@ class BuildRequest:
     @property
     def id_bytes(self) -> int:
         """About how much memory its other texts take."""
-        texts = (getattr(self, name) for name in _TEXTS)
-        return sum(_bytes_of(text) for text in texts if text)
+        texts = [text for text in _texts(self) if text]
+        joined = "".join(texts)
+        return len(joined) if joined.isascii() else sum(map(_bytes_of, texts))
 
     def without_event(self) -> BuildRequest:
-        """Return the build without what only making its Job needs."""
-        return replace(self, event=b"", build_args={})
+        """Return the build without what only making its Job needs.
+
+        What it shares with many others is the same text, for these are kept by the thousand.
+        """
+        return replace(
+            self,
+            event=b"",
+            build_args=_NO_ARGS,
+            event_source=sys.intern(self.event_source),
+            event_type=sys.intern(self.event_type),
+            third_party_id=sys.intern(self.third_party_id),
+            parser_id=sys.intern(self.parser_id),
+        )
 
     def log_fields(self) -> dict[str, str]:
         """Return what every log line about the build has."""
@@ -238,11 +254,13 @@ def fields_marked(mark: Mark) -> tuple[str, ...]:
 
 
 _LOGGED, _IN_DATA = fields_marked(Mark.LOG), fields_marked(Mark.DATA)
-_TEXTS = [
-    each.name
-    for each in fields(BuildRequest)
-    if each.name not in ("event", "build_args", "accepted_at")
-]
+_texts = attrgetter(
+    *(
+        each.name
+        for each in fields(BuildRequest)
+        if each.name not in ("event", "build_args", "accepted_at")
+    )
+)
 _NOTHING_NOTED = {
     each.name: ""
     for each in fields(BuildRequest)

@@ -33,6 +33,7 @@ class Ordered(Generic[Row]):
         self._text = text
         self._chunks: list[_Chunk[Row]] = [_Chunk()]
         """None but an only one is empty."""
+        self._searched = False
 
     def put(self, row: Row) -> None:
         """Put ``row`` at its place, instead of one that is there."""
@@ -47,6 +48,11 @@ class Ordered(Generic[Row]):
         if len(chunk) > _LONGEST:
             half = _LONGEST // 2
             self._chunks[number : number + 1] = [_Chunk(chunk[:half]), _Chunk(chunk[half:])]
+
+    def changed(self, place: Place) -> None:
+        """Note that the row at that place has another text now."""
+        if self._searched:
+            self._chunks[self._find(place)[0]].text = None
 
     def remove(self, place: Place) -> None:
         """Take away the row at that place, if there is one."""
@@ -84,6 +90,7 @@ class Ordered(Generic[Row]):
 
     def _may_have(self, chunk: _Chunk[Row], texts: Sequence[str]) -> bool:
         if chunk.text is None:
+            self._searched = True
             chunk.text = self._text(chunk)
         return all(text in chunk.text for text in texts)
 

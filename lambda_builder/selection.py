@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +35,10 @@ _texts = attrgetter(
     "event_source",
     "traceparent",
 )
+
+
+_request = attrgetter("request")
+_made = attrgetter("job_uid", "image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +162,20 @@ def place_of(result: BuildResult) -> Place:
     return placed_at(result), request.job_name, digest_bytes(request.event_hash)
 
 
-def searched(result: BuildResult) -> str:
-    """Return all that ``q`` is looked for in, in lower case."""
-    error = result.error
-    said = (error.code, error.message) if error else ()
-    texts = (*_texts(result.request), result.job_uid, result.image, *said)
-    return SEPARATOR.join(filter(None, texts)).lower()
+def searched(results: Sequence[BuildResult]) -> str:
+    """Return all that ``q`` is looked for in, of all the results together, in lower case."""
+    errors = {result.error for result in results if result.error}
+    texts = chain(
+        chain.from_iterable(map(_texts, map(_request, results))),
+        chain.from_iterable(map(_made, results)),
+        chain.from_iterable((error.code, error.message) for error in errors),
+    )
+    return SEPARATOR.join(("", *filter(None, texts), "")).lower()
+
+
+def having(text: str, results: Sequence[BuildResult]) -> list[BuildResult]:
+    """Return the results that have a text, in lower case, in anything that is searched."""
+    return [result for result in results if text in searched((result,))]
 
 
 OF_RESULTS: Fields[BuildResult] = Fields(
@@ -172,5 +185,5 @@ OF_RESULTS: Fields[BuildResult] = Fields(
     parser_id=attrgetter("request.parser_id"),
     correlation_id=attrgetter("request.correlation_id"),
     category=lambda result: result.error.category if result.error else None,
-    having=lambda needle, results: [r for r in results if needle in searched(r)],
+    having=having,
 )

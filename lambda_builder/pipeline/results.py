@@ -9,27 +9,32 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from lambda_builder.builds import BuildResult, digest_bytes
+from lambda_builder.builds import BuildResult, BuildState, digest_bytes
 from lambda_builder.multimap import Multimap
 from lambda_builder.ordered import Ordered
-from lambda_builder.pipeline.forgetting import Ended
-from lambda_builder.selection import SEPARATOR, Place, place_of, searched
+from lambda_builder.selection import Place, place_of, searched
+
+Held = tuple[Place, BuildResult]
+"""A build as it was at one moment, with what it is listed by."""
+
+_WITHOUT_EVENT = (BuildState.SUCCEEDED, BuildState.CANCELLED)
+"""States from which no build goes again: nobody needs its event any more."""
 
 
 @dataclass(slots=True, eq=False)
-class HeldBuild:
-    """A build with its number in the order it became known, and what it is listed by."""
+class _Entry:
+    """A build with its number in the order it became known."""
 
     number: int
     result: BuildResult
     place: Place
-    text: str
-    """What a search looks at; to put it together each time takes longer than all else."""
+    until: float | None = None
+    """When it is forgotten, once it has ended."""
     size: int = 0
     """The bytes it is counted with."""
 
@@ -46,7 +51,7 @@ class ResultStore:
     ``ttl_seconds`` runs from a build's end. Beyond ``maximum`` ended builds the oldest goes, and
     likewise of those that have a Job: any replica finds them by that. Those that do not wait any
     more take ``max_bytes`` at most: beyond, the oldest lose first their events, then go whole.
-    What their ids take a second time, to be searched, is not counted.
+    A search puts together a text of what it looks at, which is kept for the next and not counted.
     """
 
     def __init__(
@@ -57,18 +62,19 @@ class ResultStore:
         max_bytes: int = sys.maxsize,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ttl, self._timer = ttl_seconds, timer
         self._maximum, self._max_bytes = maximum, max_bytes
         self._bytes = 0
-        self._with_event: OrderedDict[str, HeldBuild] = OrderedDict()
+        self._with_event: OrderedDict[str, _Entry] = OrderedDict()
         """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
-        self._entries: dict[str, HeldBuild] = {}
-        """All of them; of those that do not wait any more the caches say which go, and when."""
-        self._listed: Ordered[HeldBuild] = Ordered(attrgetter("place"), _texts)
+        self._entries: dict[str, _Entry] = {}
+        self._listed: Ordered[_Entry] = Ordered(attrgetter("place"), _texts)
         """All of them too."""
         self._with_job: OrderedDict[str, None] = OrderedDict()
-        self._age = 0.0
-        self._ended = Ended(maximum, ttl_seconds, lambda: timer() - self._age, self._let_go)
+        self._ended: deque[tuple[float, _Entry]] = deque()
+        """When they are forgotten, the next first; what went on since then is there in vain."""
+        self._ended_count = 0
         self._index: Multimap[str] = Multimap()
         self._number = 0
 
@@ -76,10 +82,11 @@ class ResultStore:
         """Remember the present state of a build, new or known."""
         key = result.request.event_hash
         with self._lock:
-            known = self._pop(key)
-            if known is None:
-                self._number += 1
-            self._insert(key, known.number if known else self._number, result)
+            entry = self._get(key)
+            if entry is None:
+                self._insert(key, result)
+            else:
+                self._update(key, entry, result)
 
     def add(self, result: BuildResult) -> bool:
         """Remember a build that is new; False, and nothing changes, where its event is known."""
@@ -87,8 +94,7 @@ class ResultStore:
         with self._lock:
             if self._get(key) is not None:
                 return False
-            self._number += 1
-            self._insert(key, self._number, result)
+            self._insert(key, result)
             return True
 
     def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
@@ -97,13 +103,12 @@ class ResultStore:
         ``change`` runs under the lock: it must be quick and call nothing of the store.
         """
         with self._lock:
-            known = self._get(key)
-            if known is None:
+            entry = self._get(key)
+            if entry is None:
                 return None
-            changed = change(known.result)
-            if changed is not known.result:
-                self._pop(key)
-                self._insert(key, known.number, changed)
+            changed = change(entry.result)
+            if changed is not entry.result:
+                self._update(key, entry, changed)
             return changed
 
     def remember(self, results: Iterable[tuple[float, BuildResult]]) -> None:
@@ -112,18 +117,15 @@ class ResultStore:
         Before any other of them, and the oldest first: their time runs from their ends.
         """
         with self._lock:
-            for self._age, result in results:
-                self._number += 1
-                self._insert(result.request.event_hash, self._number, result)
-            self._age = 0.0
-            self._ended.expire()
+            for age, result in results:
+                self._insert(result.request.event_hash, result, age)
+            self._expire()
 
     def discard(self, key: str) -> None:
         """Forget a build that was in the end not accepted."""
         with self._lock:
-            entry = self._pop(key)
-            if entry is not None:
-                self._unindex(entry)
+            if key in self._entries:
+                self._forget(key)
 
     def by_event(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event."""
@@ -134,9 +136,10 @@ class ResultStore:
     def by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first."""
         with self._lock:
-            found = [self._get(key) for key in self._index.of(build_id)]
-        known = sorted((entry for entry in found if entry), key=_number, reverse=True)
-        return [entry.result for entry in known]
+            self._expire()
+            found = [self._entries[key] for key in self._index.of(build_id)]
+            found.sort(key=_number, reverse=True)
+            return [entry.result for entry in found]
 
     def with_job(self) -> list[BuildResult]:
         """Return the builds whose Jobs have not ended, as far as is known."""
@@ -156,116 +159,160 @@ class ResultStore:
             return entry.number if entry else None
 
     def all(self) -> list[BuildResult]:
-        """Return the builds known at this moment, in the order of their last changes."""
+        """Return the builds known at this moment, in the order in which they became known."""
         with self._lock:
-            self._ended.expire()
-            entries = list(self._entries.values())
-        return [entry.result for entry in entries]
+            self._expire()
+            return [entry.result for entry in self._entries.values()]
 
     def before(
         self, place: Place | None, most: int, having: Sequence[str]
-    ) -> tuple[list[HeldBuild], Place | None]:
+    ) -> tuple[list[Held], Place | None]:
         """Return builds next before that place, or the newest, as ``Ordered.before`` does."""
         with self._lock:
-            self._ended.expire()
-            return self._listed.before(place, most, having)
+            self._expire()
+            entries, rest = self._listed.before(place, most, having)
+            return [(entry.place, entry.result) for entry in entries], rest
 
     def knows(self, job: Place) -> bool:
         """Whether the build of a Job, which is listed at that place, is known, be it at another."""
         _, name, event_hash = job
         with self._lock:
-            self._ended.expire()
+            self._expire()
             return any(digest_bytes(key) == event_hash for key in self._index.of(name))
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
         with self._lock:
-            self._ended.expire()
+            self._expire()
 
     @property
     def ended_count(self) -> int:
         """Builds held with an outcome."""
         with self._lock:
-            self._ended.expire()
-            return len(self._ended) + len(self._with_job)
+            self._expire()
+            return self._ended_count + len(self._with_job)
 
     # -- with the lock held --------------------------------------------------------------------
 
-    def _get(self, key: str) -> HeldBuild | None:
-        self._ended.expire()
+    def _get(self, key: str) -> _Entry | None:
+        self._expire()
         return self._entries.get(key)
 
-    def _pop(self, key: str) -> HeldBuild | None:
-        self._ended.expire()  # else an expired entry would later take the new one's index along
-        self._with_job.pop(key, None)
-        self._ended.pop(key, None)
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._gone(key, entry)
-        return entry
-
-    def _insert(self, key: str, number: int, result: BuildResult) -> None:
-        entry = HeldBuild(number, result, place_of(result), searched(result))
+    def _insert(self, key: str, result: BuildResult, age: float = 0.0) -> None:
+        if key in self._entries:
+            self._forget(key)
+        self._number += 1
+        entry = _Entry(self._number, result, place_of(result))
         for build_id in entry.ids:
             self._index.add(build_id, key)
-        for build_id in result.request.ids - entry.ids:
-            self._index.remove(build_id, key)
         self._entries[key] = entry
         self._listed.put(entry)
-        if result.state.waits:
+        self._hold(key, entry, age)
+
+    def _update(self, key: str, entry: _Entry, result: BuildResult) -> None:
+        old, ids = entry.result, entry.ids
+        entry.result = result
+        if result.request is not old.request:
+            self._uncount(key, entry)
+        if entry.ids != ids:
+            for build_id in ids - entry.ids:
+                self._index.remove(build_id, key)
+            for build_id in entry.ids - ids:
+                self._index.add(build_id, key)
+        place = place_of(result)
+        if place != entry.place:
+            self._listed.remove(entry.place)
+            entry.place = place
+            self._listed.put(entry)
+        elif _found_by(result) != _found_by(old):
+            self._listed.changed(place)
+        self._hold(key, entry)
+
+    def _hold(self, key: str, entry: _Entry, age: float = 0.0) -> None:
+        """Let the build be where one in its state belongs."""
+        state = entry.result.state
+        if not state.final and entry.until is not None:
+            entry.until = None
+            self._ended_count -= 1
+        if state.waits:
+            self._with_job.pop(key, None)
+            self._uncount(key, entry)
             return
-        held = self._ended if result.state.final else self._with_job
-        held[key] = None
-        self._count(key, entry)
+        if not state.final:
+            self._with_job.setdefault(key)
+        elif entry.until is None:
+            self._with_job.pop(key, None)
+            entry.until = self._timer() - age + self._ttl
+            self._ended.append((entry.until, entry))
+            self._ended_count += 1
+        if state in _WITHOUT_EVENT and entry.result.request.event:
+            self._drop_event(key, entry)
+        elif not entry.size:
+            self._count(key, entry)
         self._make_room()
 
-    def _count(self, key: str, entry: HeldBuild) -> None:
+    def _drop_event(self, key: str, entry: _Entry) -> None:
+        self._uncount(key, entry)
+        entry.result = entry.result.but(request=entry.result.request.without_event())
+        self._count(key, entry)
+
+    def _count(self, key: str, entry: _Entry) -> None:
         request = entry.result.request
         if request.event:
             self._with_event[key] = entry
         entry.size = request.id_bytes + request.event_bytes
         self._bytes += entry.size
 
-    def _uncount(self, key: str, entry: HeldBuild) -> None:
+    def _uncount(self, key: str, entry: _Entry) -> None:
         self._with_event.pop(key, None)
         self._bytes -= entry.size
+        entry.size = 0
+
+    def _expire(self) -> None:
+        while self._ended and (self._ended[0][0] <= self._timer() or not _counts(*self._ended[0])):
+            self._forget_oldest()
 
     def _make_room(self) -> None:
         while len(self._with_job) > self._maximum:
-            self._let_go_of_a_job()
+            self._forget(next(iter(self._with_job)))
+        while self._ended_count > self._maximum:
+            self._forget_oldest()
         while self._bytes > self._max_bytes and self._with_event:
-            key, entry = self._with_event.popitem(last=False)
-            self._uncount(key, entry)
-            entry.result = entry.result.but(request=entry.result.request.without_event())
-            self._count(key, entry)
+            self._drop_event(*next(iter(self._with_event.items())))
         # What has a Job is found by that.
         while self._bytes > self._max_bytes and self._with_job:
-            self._let_go_of_a_job()
+            self._forget(next(iter(self._with_job)))
         while self._bytes > self._max_bytes and self._ended:
-            self._ended.popitem()
+            self._forget_oldest()
 
-    def _let_go_of_a_job(self) -> None:
-        key, _ = self._with_job.popitem(last=False)
-        self._let_go(key)
+    def _forget_oldest(self) -> None:
+        until, entry = self._ended.popleft()
+        if _counts(until, entry):
+            self._forget(entry.result.request.event_hash)
 
-    def _let_go(self, key: str) -> None:
+    def _forget(self, key: str) -> None:
         entry = self._entries.pop(key)
-        self._gone(key, entry)
-        self._unindex(entry)
-
-    def _gone(self, key: str, entry: HeldBuild) -> None:
+        self._with_job.pop(key, None)
+        if entry.until is not None:
+            entry.until = None
+            self._ended_count -= 1
         self._uncount(key, entry)
         self._listed.remove(entry.place)
-
-    def _unindex(self, entry: HeldBuild) -> None:
-        request = entry.result.request
         for build_id in entry.ids:
-            self._index.remove(build_id, request.event_hash)
+            self._index.remove(build_id, key)
 
 
-def _texts(entries: Sequence[HeldBuild]) -> str:
-    return SEPARATOR.join([entry.text for entry in entries])
+_found_by = attrgetter("error", "image", "job_uid")
+"""What of a build's texts may change."""
 
 
-def _number(entry: HeldBuild) -> int:
+def _counts(until: float, entry: _Entry) -> bool:
+    return entry.until == until
+
+
+def _texts(entries: Sequence[_Entry]) -> str:
+    return searched([entry.result for entry in entries])
+
+
+def _number(entry: _Entry) -> int:
     return entry.number

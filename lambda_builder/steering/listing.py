@@ -7,34 +7,34 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import merge
 from itertools import islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 from lambda_builder.builds import BuildError, BuildResult
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.kube.packing import Packed, place_of_packed
 from lambda_builder.kube.search import JobSearch
-from lambda_builder.pipeline.results import HeldBuild, ResultStore
-from lambda_builder.selection import BuildFilter, Fields, Place, search, texts_of
+from lambda_builder.pipeline.results import Held, ResultStore
+from lambda_builder.selection import BuildFilter, Fields, Place, search, searched, texts_of
 
 Results = list[BuildResult]
 Make = Callable[[], BuildResult]
 
 
-def _having(text: str, builds: list[HeldBuild]) -> list[HeldBuild]:
-    return [held for held in builds if text in held.text]
+def _having(text: str, builds: list[Held]) -> list[Held]:
+    return [held for held in builds if text in searched((held[1],))]
 
 
-_OF_HELD: Fields[HeldBuild] = Fields(
-    placed_at=lambda held: held.place[0],
-    state=attrgetter("result.state"),
-    third_party_id=attrgetter("result.request.third_party_id"),
-    parser_id=attrgetter("result.request.parser_id"),
-    correlation_id=attrgetter("result.request.correlation_id"),
-    category=lambda held: held.result.error.category if held.result.error else None,
+_OF_HELD: Fields[Held] = Fields(
+    placed_at=lambda held: held[0][0],
+    state=lambda held: held[1].state,
+    third_party_id=lambda held: held[1].request.third_party_id,
+    parser_id=lambda held: held[1].request.parser_id,
+    correlation_id=lambda held: held[1].request.correlation_id,
+    category=lambda held: held[1].error.category if held[1].error else None,
     having=_having,
-    noting=_having,
 )
 
 
@@ -99,17 +99,17 @@ class BuildList:
         jobs, texts = self._search(self._reasons()), texts_of(wanted)
         read = self._results.before
         held = search(read, wanted, _OF_HELD, before=before, size=size, having=texts)
-        rows: Iterator[tuple[Place, HeldBuild | None, Packed | None]] = merge(
+        rows: Iterator[tuple[Place, BuildResult | None, Packed | None]] = merge(
             # Of one place a held build comes first.
-            ((row.place, row, None) for row in held),
+            ((place, result, None) for place, result in held),
             ((place_of_packed(job), None, job) for job in jobs.find(wanted, before, size)),
             key=itemgetter(0),
             reverse=True,
         )
         last = None
-        for place, row, job in rows:
-            if row is not None:
-                yield place, _of_held(row)
+        for place, result, job in rows:
+            if result is not None:
+                yield place, partial(_same, result)
             elif job is not None:
                 # One that is forgotten right now is told of once, too.
                 if place == last or self._results.knows(place):
@@ -130,8 +130,8 @@ def _of_job(jobs: JobSearch, job: Packed) -> Make:
     return lambda: jobs.record(job).result()
 
 
-def _of_held(held: HeldBuild) -> Make:
-    return lambda: held.result
+def _same(result: BuildResult) -> BuildResult:
+    return result
 
 
 def _cursor(place: Place) -> str:

@@ -276,3 +276,41 @@ def test_a_skipped_build_is_found_by_its_own_id_and_hides_no_other_of_its_job() 
     results.put(known.but(state=BuildState.CANCELLED, error=BuildError("skipped", "busy")))
     assert results.by_id(built.request.job_name) == [built]
     assert results.by_id("correlation-2")[0].skipped
+
+
+@pytest.mark.parametrize("state", list(BuildState))
+def test_only_what_may_go_again_keeps_its_event(state: BuildState) -> None:
+    results, build = store(), heavy(1, 100)
+    results.put(build)
+    results.put(build.but(state=state))
+    goes_on = state not in (BuildState.SUCCEEDED, BuildState.CANCELLED)
+    assert held(results, [build]) == [goes_on]
+    found = results.by_id("correlation-1")
+    assert [each.state for each in found] == [state]
+    assert found[0].request.without_event() == build.request.without_event()
+
+
+def test_more_that_is_found_out_about_an_end_does_not_make_it_young_again() -> None:
+    clock = Clock()
+    results, failed = store(clock), result(1, BuildState.FAILED)
+    results.put(failed)
+    clock.now = 50
+    results.put(failed.but(error=BuildError("job_failed", "out of memory")))
+    clock.now = 59
+    assert results.by_id("correlation-1")[0].error is not None
+    clock.now = 61
+    assert results.by_id("correlation-1") == []
+    assert results.ended_count == 0
+
+
+def test_a_build_that_went_again_is_forgotten_when_its_last_end_is_old_enough() -> None:
+    clock = Clock()
+    results = store(clock)
+    for state in (BuildState.DEAD, BuildState.QUEUED, BuildState.RUNNING, BuildState.FAILED):
+        results.put(result(1, state))
+        clock.now += 50
+    assert results.ended_count == 1
+    assert results.by_id("correlation-1")[0].state is BuildState.FAILED
+    clock.now = 211
+    assert results.by_id("correlation-1") == []
+    assert results.ended_count == 0

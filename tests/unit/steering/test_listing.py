@@ -215,6 +215,21 @@ def test_builds_are_found_by_the_category_of_their_failure_wherever_that_is_know
     assert world.ids(category="timeout") == []
 
 
+def test_a_search_finds_what_a_build_has_got_since_the_last_search(world):
+    request = build(1)
+    world.own.put(BuildResult(request=request, state=QUEUED))
+    assert world.ids(q="/tenant:new") == []
+    world.own.put(BuildResult(request=request, state=QUEUED, image="registry/tenant:new"))
+    assert world.ids(q="/tenant:new") == ["id-1"]
+    assert world.ids(q="no such host") == []
+    error = BuildError("dead", "no such host")
+    world.own.change(request.event_hash, lambda old: old.but(state=BuildState.DEAD, error=error))
+    assert world.ids(q="no such host") == ["id-1"]
+    assert world.ids(q="/tenant:new") == ["id-1"]
+    world.own.change(request.event_hash, lambda old: old.but(job_uid="6f1d"))
+    assert world.ids(q="6f1d") == ["id-1"]
+
+
 def test_pages_go_on_where_the_last_ended_while_builds_come_and_go(world):
     for number in range(100):
         if number % 3:
