@@ -13,8 +13,10 @@ import structlog
 from lambda_builder.builds import BuildResult, CommandRequest
 from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.database import Database
+from lambda_builder.journal.known import KnownEvents
 from lambda_builder.journal.rows import (
     RESULT_COLUMNS,
+    Row,
     Unreadable,
     command_of,
     plain,
@@ -29,6 +31,8 @@ from lambda_builder.journal.writer import Writer
 _FOUND_MAX = 500
 """Most builds returned for one id."""
 
+_HASHES_AT_ONCE = 10_000
+_HASHES = "SELECT event_hash FROM builds WHERE event_hash > ? ORDER BY event_hash LIMIT ?"
 _BY_HASH = f"SELECT {RESULT_COLUMNS} FROM builds WHERE event_hash = ?"
 _BY_ID = (
     f"SELECT {RESULT_COLUMNS} FROM builds WHERE job_name = ? OR correlation_id = ?"
@@ -55,6 +59,8 @@ class Lookups:
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
+        self._known = KnownEvents()
+        """Of every event in the file, before it is written."""
         self._last_seq = 0
         """Of what an earlier process left."""
 
@@ -81,7 +87,10 @@ class Lookups:
 
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""
-        return next(iter(_results(self._fetch(_BY_HASH, (plain(event_hash),)))), None)
+        key = plain(event_hash)
+        if not self._known.may_hold(key):
+            return None
+        return next(iter(_results(self._fetch(_BY_HASH, (key,)))), None)
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first, at most 500."""
@@ -111,6 +120,17 @@ class Lookups:
             with _tolerance(seq=seq):
                 requests.append(command_of(text))
         return requests
+
+    def _learn(self) -> None:
+        """Know the events that are in the file."""
+        last = ""
+        while rows := self._fetch(_HASHES, (last, _HASHES_AT_ONCE)):
+            self._known.add(event_hash for (event_hash,) in rows)
+            ((last,),) = rows[-1:]
+
+    def _expect(self, rows: Sequence[Row]) -> None:
+        """Know the events of rows that are about to be written."""
+        self._known.add(row[0] for row in rows)
 
     def _counts(self) -> tuple[int, int]:
         """Return how many builds are open, and how many settled."""

@@ -83,6 +83,7 @@ class Journal(Lookups):
             undo.callback(self._database.close)
             self._database.open()
             report = self._report()
+            self._learn()
             undo.pop_all()
         self._last_seq = report.last_seq
         self._writer.start()
@@ -148,6 +149,7 @@ class Journal(Lookups):
             turned_away=[result_row(result, now) for result in turned_away],
             durable=bool(requests),
         )
+        self._expect((*change.records, *change.turned_away))
         self._writer.write(change)
 
     def attempt(self, event_hash: str, attempts: int) -> None:
@@ -167,6 +169,7 @@ class Journal(Lookups):
         if result.state.waits:
             raise ValueError(f"{result.state} is no outcome")
         row = result_row(result, self._clock())
+        self._expect((row,))
         cancelled = result.state is BuildState.CANCELLED
         change = Change(finishes=(row,), messages=self.outbox.rows_of(messages), durable=cancelled)
         try:
@@ -188,7 +191,9 @@ class Journal(Lookups):
 
     def reopen(self, request: BuildRequest) -> None:
         """Record that a build with an outcome goes again, as if new; returns when on the disk."""
-        self._writer.write(Change(reopens=(request_row(request),), durable=True))
+        row = request_row(request)
+        self._expect((row,))
+        self._writer.write(Change(reopens=(row,), durable=True))
 
     def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Keep commands, all or none, until ``drop_command``; returns when they are on the disk."""

@@ -12,7 +12,7 @@ import pytest
 
 from lambda_builder.builds import SKIPPED, BuildError, BuildState, Priority
 from lambda_builder.errors import BootError, RefusalCode, Refused
-from lambda_builder.journal import Journal, OpenBuild
+from lambda_builder.journal import Journal, OpenBuild, lookups
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 
 
@@ -289,6 +289,30 @@ def test_concurrent_callers_share_commits_and_each_finds_its_own(path):
         assert (numbers["open"], numbers["settled"]) == (0, 640)
         assert numbers["fsyncs"] < 640
         assert numbers["rows_written"] == 3 * 640
+
+
+def test_only_what_the_file_may_hold_is_asked_of_it(path, monkeypatch):
+    monkeypatch.setattr(lookups, "_HASHES_AT_ONCE", 3)
+    ended = [make_result(number) for number in range(10)]
+    with opened(path) as journal:
+        journal.record([make_request(10), make_request(11)], ended[:2])
+        for result in ended[2:]:
+            journal.finish(result)
+        journal.reopen(make_request(12))
+        assert journal.flush(5.0)
+        written = [make_request(number) for number in range(13)]
+        assert all(journal.find(request.event_hash) for request in written)
+
+    with opened(path) as journal:
+        asked: list[str] = []
+        fetch = journal._database.fetch
+        monkeypatch.setattr(
+            journal._database, "fetch", lambda sql, keys=(): asked.extend(keys) or fetch(sql, keys)
+        )
+        assert all(journal.find(request.event_hash) for request in written)
+        assert asked == [request.event_hash for request in written]
+        assert journal.find(make_request(99).event_hash) is None
+        assert len(asked) == len(written)
 
 
 def test_a_batch_is_recorded_whole_and_in_its_order(path):
