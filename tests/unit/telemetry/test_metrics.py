@@ -40,6 +40,7 @@ def names_of_calls() -> Iterator[str]:
             elif isinstance(first, ast.JoinedStr):  # a reflector's, of which only Jobs have one
                 [verb, _] = first.values
                 assert isinstance(verb, ast.Constant)
+                assert isinstance(verb.value, str)
                 yield f"{verb.value}jobs"
 
 
