@@ -1,9 +1,10 @@
 """Journal: accepted builds on disk, written ahead of the answer. Knows builds and errors; never
 Flask, never Kubernetes.
 
-``store`` is the way in; ``writer`` has the one thread that writes, ``statements`` its SQL,
-``database`` the connections, ``rebuild`` what is done with a damaged file, ``outbox`` the
-messages that leave with an outcome, and ``memory`` what stands in where no journal is wanted.
+``store`` is the way in; ``writer`` says whose turn it is to write, ``batches`` what becomes of the
+changes, ``statements`` their SQL, ``database`` the connections, ``known`` which events need no
+query, ``rebuild`` what is done with a damaged file, ``outbox`` the messages that leave with an
+outcome, and ``memory`` what stands in where no journal is wanted.
 """
 
 from lambda_builder.journal.memory import MemoryOutbox, NoJournal

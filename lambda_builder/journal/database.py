@@ -1,6 +1,6 @@
 """The journal's file: opened, checked, opened again after an error, rebuilt when damaged.
 
-Owns every connection. The writing one belongs to the writer's thread; any thread may ``fetch``.
+Owns every connection. The writing one is used by whoever has the turn; any thread may ``fetch``.
 """
 
 from __future__ import annotations

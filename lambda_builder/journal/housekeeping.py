@@ -32,7 +32,7 @@ _COUNT_SETTLED = f"SELECT count(*) FROM builds WHERE {SETTLED}"
 
 
 class Housekeeping:
-    """Decides what is due; belongs to the writer's thread.
+    """Decides what is due; used by one thread at a time.
 
     Settled builds go once they are ``keep_seconds`` old, and the oldest beyond ``keep_max``.
     """

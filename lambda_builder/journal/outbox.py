@@ -142,7 +142,7 @@ class DiskOutbox(News):
         return int(written) + unwritten
 
     def over(self, changes: Sequence[Change]) -> None:
-        """Note that the writer is done with ``changes``; called in its thread."""
+        """Note that ``changes`` are written, refused or lost; called by one thread at a time."""
         arrived = False
         for change in changes:
             if change.messages or change.delivered or change.failed:

@@ -1,6 +1,6 @@
 """Keeps the outbox within its bytes: the oldest events go first, dead letters never.
 
-Belongs to the writer's thread; only ``dropped`` may be read from others.
+Used by one thread at a time; only ``dropped`` may be read from others.
 """
 
 from __future__ import annotations

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Journal
+from lambda_builder.journal.changes import Change
+from lambda_builder.journal.committer import Verdict
 from tests.journals import make_message, make_request, make_result
 from tests.races.conftest import Explore
 from tests.races.orders import together
@@ -24,6 +28,7 @@ class Writers:
         self.journal.open()
         self.closing = False
         self.recorded: list[int] = []
+        self.refused: list[int] = []
         self.attempted: set[int] = set()
         self.ended: set[int] = set()
 
@@ -45,6 +50,15 @@ class Writers:
             if self.journal.flush(1000.0) and not self.closing:
                 self.ended.add(first)
 
+    def record(self, number: int) -> None:
+        """Record a build."""
+        try:
+            self.journal.record([make_request(number)])
+        except Refused:
+            self.refused.append(number)
+        else:
+            self.recorded.append(number)
+
     def close(self) -> None:
         self.closing = True
         while not self.journal.close(100.0):
@@ -64,6 +78,8 @@ class Writers:
             assert (f"id-{number}" in left) == (found.state is BuildState.QUEUED)
             assert number not in self.ended or found.state is BuildState.CREATED
             assert number not in self.attempted or left.get(f"id-{number}", 1) == 1
+        for number in self.refused:
+            assert f"id-{number}" not in left, f"{number} was refused and is there"
         assert journal.outbox.pending() >= len(self.ended)
         assert journal.close(100.0)
 
@@ -87,5 +103,27 @@ def test_what_was_acknowledged_while_the_journal_closes_is_there_afterwards(
         writers.check()
         if not ends:
             assert (set(writers.recorded), writers.ended) == ({1, 2, 3, 4}, {1, 2, 4})
+
+    in_all_orders(scenario, 40)
+
+
+def test_whoever_waits_too_long_for_the_disk_is_refused_and_leaves_nothing(
+    in_all_orders: Explore, tmp_path: Path
+) -> None:
+    numbers = itertools.count()
+
+    def scenario(scheduler: Scheduler) -> None:
+        writers = Writers(scheduler, tmp_path / f"slow-{next(numbers)}.db")
+        committer = writers.journal._committer
+        commit = committer.commit
+
+        def slowly(changes: Sequence[Change]) -> Verdict:
+            scheduler.wait(lambda: False, scheduler.rng.choice((0.0, 10.0, 10.0, 25.0)))
+            return commit(changes)
+
+        committer.commit = slowly  # type: ignore[method-assign]
+        together(scheduler, *(functools.partial(writers.record, number) for number in range(4)))
+        writers.close()
+        writers.check()
 
     in_all_orders(scenario, 40)
