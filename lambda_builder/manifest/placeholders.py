@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from lambda_builder.builds import BuildRequest, rfc3339
 from lambda_builder.kube.labels import correlation_hash_label, event_hash_label, safe
@@ -57,21 +57,20 @@ class PlaceholderError(ValueError):
 class Text:
     """A text with placeholders, read once. Immutable."""
 
-    __slots__ = ("_parts", "names")
+    __slots__ = ("_format", "_values", "names")
 
     def __init__(self, source: str, known: frozenset[str]) -> None:
         """Read ``source``; raises ``PlaceholderError`` for a placeholder not in ``known``."""
-        self._parts = tuple(_parse(source, known))
-        """Literal text at even places, names at odd ones."""
-        self.names = frozenset(self._parts[1::2])
+        # Literal text at even places, names at odd ones.
+        parts = tuple(_parse(source, known))
+        self.names = frozenset(parts[1::2])
         """The placeholders in it."""
+        self._format = "%s".join(literal.replace("%", "%%") for literal in parts[::2])
+        self._values = itemgetter(*parts[1::2]) if self.names else lambda _values: ()
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the text with ``values`` in place of the names."""
-        parts = self._parts
-        if len(parts) == 1:
-            return parts[0]
-        return "".join(values[part] if index % 2 else part for index, part in enumerate(parts))
+        return self._format % self._values(values)
 
 
 def _parse(source: str, known: frozenset[str]) -> Iterator[str]:

@@ -8,7 +8,6 @@ manifest's structure. Kubernetes' own ``$(NAME)`` is taken out of values too, wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -99,7 +98,7 @@ class JobTemplate:
         for name in _LEFT_OUT_WHEN_EMPTY:
             if not annotations[name]:
                 del annotations[name]
-        asked = replace(request, event=b"").to_json()
+        asked = request.to_json(with_event=False)
         if len(asked.encode()) <= _MOST_REQUEST_BYTES:
             annotations[labels.REQUEST] = asked
         return manifest

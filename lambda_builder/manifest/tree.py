@@ -35,6 +35,58 @@ class _Filled:
     per_argument: bool
     """Whether it is a list item that there is one of for each build argument."""
 
+    def fill(self, fields: Mapping[str, str]) -> str:
+        """Return the string."""
+        return self.text.fill(fields)
+
+    def make(self, values: Values, escaped: Mapping[str, str]) -> str:
+        return self.fill(escaped if self.expanded else values.fields)
+
+    def per_arguments(self, values: Values, escaped: Mapping[str, str]) -> list[str]:
+        """Return the string once for each build argument."""
+        items = []
+        for argument in values.build_args:
+            fields = escaped if self.expanded else values.fields
+            shown = argument.replace("$", "$$") if self.expanded else argument
+            items.append(self.fill({**fields, BUILD_ARGS: shown}))
+        return items
+
+
+class _Mapping:
+    """A mapping whose plain values are there already: most of a manifest is the same each time."""
+
+    __slots__ = ("_holes", "_plain")
+
+    def __init__(self, nodes: Mapping[str, Any]) -> None:
+        self._plain = {key: None if _is_hole(node) else node for key, node in nodes.items()}
+        self._holes = [(key, node) for key, node in nodes.items() if _is_hole(node)]
+
+    def make(self, values: Values, escaped: Mapping[str, str]) -> dict[str, Any]:
+        filled = self._plain.copy()
+        for key, node in self._holes:
+            filled[key] = node.make(values, escaped)
+        return filled
+
+
+class _List:
+    """Likewise a list, where some items may stand for several."""
+
+    __slots__ = ("_holes", "_plain")
+
+    def __init__(self, nodes: Sequence[Any]) -> None:
+        self._plain = [None if _is_hole(node) else node for node in nodes]
+        # From the end on, so that an item which becomes several moves none that is still to come.
+        self._holes = [(at, node) for at, node in enumerate(nodes) if _is_hole(node)][::-1]
+
+    def make(self, values: Values, escaped: Mapping[str, str]) -> list[Any]:
+        filled = self._plain.copy()
+        for at, node in self._holes:
+            if isinstance(node, _Filled) and node.per_argument:
+                filled[at : at + 1] = node.per_arguments(values, escaped)
+            else:
+                filled[at] = node.make(values, escaped)
+        return filled
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -92,17 +144,20 @@ class Tree:
     def fill(self, values: Values) -> dict[str, Any]:
         """Return a manifest that shares nothing mutable with any other."""
         escaped = {name: value.replace("$", "$$") for name, value in values.fields.items()}
-        filled: dict[str, Any] = _fill(self._root, values, escaped)
+        filled: dict[str, Any] = self._root.make(values, escaped)
         return filled
 
     def _read(self, value: Any, path: str, known: frozenset[str]) -> Any:
         if isinstance(value, Mapping):
-            return {
-                key: self._read(item, _below(path, key), self._known) for key, item in value.items()
-            }
+            return _Mapping(
+                {
+                    key: self._read(item, _below(path, key), self._known)
+                    for key, item in value.items()
+                }
+            )
         if isinstance(value, list):
             known = self._known | {BUILD_ARGS}
-            return [self._read(item, f"{path}[{n}]", known) for n, item in enumerate(value)]
+            return _List([self._read(item, f"{path}[{n}]", known) for n, item in enumerate(value)])
         if isinstance(value, str) and "$" in value:
             return self._read_text(value, path, known)
         return value
@@ -119,26 +174,5 @@ class Tree:
         return _Filled(text, _EXPANDED.search(path) is not None, BUILD_ARGS in text.names)
 
 
-def _fill(node: Any, values: Values, escaped: Mapping[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {key: _fill(item, values, escaped) for key, item in node.items()}
-    if isinstance(node, list):
-        items: list[Any] = []
-        for item in node:
-            if isinstance(item, _Filled) and item.per_argument:
-                items += _fill_per_argument(item, values, escaped)
-            else:
-                items.append(_fill(item, values, escaped))
-        return items
-    if isinstance(node, _Filled):
-        return node.text.fill(escaped if node.expanded else values.fields)
-    return node
-
-
-def _fill_per_argument(item: _Filled, values: Values, escaped: Mapping[str, str]) -> list[str]:
-    items = []
-    for argument in values.build_args:
-        fields = escaped if item.expanded else values.fields
-        shown = argument.replace("$", "$$") if item.expanded else argument
-        items.append(item.text.fill({**fields, BUILD_ARGS: shown}))
-    return items
+def _is_hole(node: Any) -> bool:
+    return isinstance(node, _Mapping | _List | _Filled)
