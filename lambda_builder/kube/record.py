@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 from lambda_builder.builds import (
@@ -20,15 +19,23 @@ from lambda_builder.builds import (
     digest_bytes,
     fields_marked,
     netstring_digest,
+    parse_time,
 )
-from lambda_builder.kube.labels import ANNOUNCED
-from lambda_builder.kube.status import SUSPENDED, Job, event_hash_of, job_result
+from lambda_builder.kube.labels import ANNOUNCED, IMAGE_DIGEST
+from lambda_builder.kube.status import (
+    SUSPENDED,
+    Job,
+    event_hash_of,
+    image_digest,
+    noted_fields,
+    outcome,
+    started,
+)
 from lambda_builder.selection import SEPARATOR
 
 _OF_MANY_BUILDS = ("event_type", "priority", "accepted_at")
 TEXTS = tuple(name for name in fields_marked(Mark.JOB) if name not in _OF_MANY_BUILDS)
 """What ``JobRecord.texts`` has, in its order."""
-_texts = attrgetter(*TEXTS)
 FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
@@ -107,29 +114,36 @@ class JobRecord:
         )
 
 
-def record_of(job: Job) -> JobRecord:
-    """Return the record of a Job as the API has it."""
-    result = job_result(job)
-    request, metadata = result.request, job["metadata"]
-    announced = (metadata.get("annotations") or {}).get(ANNOUNCED)
+def record_of(job: Job, known: JobRecord | None = None) -> JobRecord:
+    """Return the record of a Job as the API has it; quicker where an earlier one is ``known``."""
+    metadata = job["metadata"]
+    state, error, finished_at = outcome(job)
+    noted = noted_fields(job)
+    texts = SEPARATOR.join([_plain(noted.get(name)) for name in TEXTS])
+    if known is not None and known.texts == texts:
+        texts, target, correlation = known.texts, known.target, known.correlation
+    else:
+        target = target_key(noted.get("third_party_id", ""), noted.get("parser_id", ""))
+        correlation = correlation_key(noted.get("correlation_id", ""))
+    notes = metadata.get("annotations") or {}
     return JobRecord(
-        name=request.job_name,
+        name=metadata["name"],
         uid=metadata["uid"],
         event_hash=digest_bytes(event_hash_of(job)),
-        target=target_key(request.third_party_id, request.parser_id),
-        correlation=correlation_key(request.correlation_id),
-        state=result.state,
-        error=_shared(result.error),
-        created_at=result.created_at,
-        started_at=result.started_at,
-        finished_at=result.finished_at,
-        image_digest=result.image_digest,
-        announced=_shared_text(announced),
-        namespace=_shared_text(result.namespace),
-        accepted_at=request.accepted_at,
-        event_type=_shared_text(request.event_type) or "",
-        priority=str.__str__(request.priority),
-        texts=SEPARATOR.join(_plain(text) for text in _texts(request)),
+        target=target,
+        correlation=correlation,
+        state=state,
+        error=_shared(error),
+        created_at=parse_time(metadata.get("creationTimestamp")),
+        started_at=started(state, job.get("status") or {}),
+        finished_at=finished_at,
+        image_digest=image_digest(notes.get(IMAGE_DIGEST)),
+        announced=_shared_text(notes.get(ANNOUNCED)),
+        namespace=_shared_text(metadata.get("namespace")),
+        accepted_at=noted["accepted_at"],
+        event_type=_shared_text(noted.get("event_type", "")) or "",
+        priority=str.__str__(noted["priority"]),
+        texts=texts,
     )
 
 
@@ -204,4 +218,6 @@ def _shared_text(text: Any) -> str | None:
 
 
 def _plain(text: str | None) -> str:
-    return (text or "").replace(SEPARATOR, " ")
+    if not text:
+        return ""
+    return text.replace(SEPARATOR, " ") if SEPARATOR in text else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -78,9 +79,9 @@ def job_result(job: Job) -> BuildResult:
     deleted before it finished was cancelled.
     """
     metadata, status = job["metadata"], job.get("status") or {}
-    state, error, finished_at = _outcome(job)
+    state, error, finished_at = outcome(job)
     request = _request(job)
-    started_at = None if state is BuildState.CREATED else parse_time(status.get("startTime"))
+    started_at = started(state, status)
     return BuildResult(
         request=request,
         state=state,
@@ -95,7 +96,13 @@ def job_result(job: Job) -> BuildResult:
     )
 
 
-def _outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
+def started(state: BuildState, status: Mapping[str, Any]) -> float | None:
+    """Return when a Job in that state began to run, in seconds since the epoch."""
+    return None if state is BuildState.CREATED else parse_time(status.get("startTime"))
+
+
+def outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
+    """Return the state a Job is in, what it says went wrong, and when it ended."""
     status = job.get("status") or {}
     complete, failed = _condition(job, "Complete"), _condition(job, "Failed")
     if complete is not None:
@@ -171,17 +178,22 @@ def with_what_was_asked(result: BuildResult, job: Job) -> BuildResult:
     return replace(result, request=replace(asked, job_name=metadata["name"], event=event))
 
 
-def _request(job: Job) -> BuildRequest:
+def noted_fields(job: Job) -> dict[str, Any]:
+    """Return what the Job notes of the fields of its build."""
     metadata = job["metadata"]
-    labels = metadata.get("labels") or {}
     # The ids of the target are labels too, in a safe form.
-    known = {**labels, **(metadata.get("annotations") or {})}
+    known = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
     noted = {field: known[name] for field, name in ANNOTATIONS.items() if name in known}
     noted["accepted_at"] = parse_time(noted.get("accepted_at")) or 0.0
     noted["priority"] = _PRIORITIES.get(noted.get("priority", ""), Priority.NORMAL)
+    return noted
+
+
+def _request(job: Job) -> BuildRequest:
+    metadata, noted = job["metadata"], noted_fields(job)
     if "event_source" in noted and "event_id" in noted:
         event_hash = netstring_digest(noted["event_source"], noted["event_id"])
     else:
         # A label has room for half of the digest only.
-        event_hash = labels.get(EVENT_HASH_LABEL, "")
+        event_hash = (metadata.get("labels") or {}).get(EVENT_HASH_LABEL, "")
     return BuildRequest.of_job(metadata["name"], event_hash, noted)

@@ -171,10 +171,11 @@ class JobWatcher(Reflector):
     # -- changes -------------------------------------------------------------------------------
 
     def _present(self, job: Job) -> None:
-        record = record_of(job)
-        if record.uid in self._deleted:
+        metadata = job["metadata"]
+        if metadata["uid"] in self._deleted:
             return  # this was seen before, too: no uid is used again
-        known = self._index.get(record.name)
+        known = self._index.get(metadata["name"])
+        record = record_of(job, known)
         if known is not None and known.uid != record.uid:
             self._gone(known)
             known = None

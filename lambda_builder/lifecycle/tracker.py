@@ -209,6 +209,8 @@ class BuildLifecycle:
 
 def _looks_alike(previous: JobRecord, record: JobRecord) -> bool:
     """Whether nothing has changed but what the service itself noted on the Job."""
+    if previous.announced == record.announced:
+        return previous == record
     return replace(previous, announced=record.announced) == record
 
 
