@@ -1,1 +1,1 @@
-"""Benchmarks, run by ``make bench``; docs/benchmarks.rst explains the numbers."""
+"""Benchmarks, run by ``make bench``; docs/performance.rst explains the numbers."""

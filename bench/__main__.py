@@ -1,18 +1,25 @@
-"""``python -m bench``: every benchmark, some three minutes; see docs/benchmarks.rst."""
+"""``python -m bench [SECTION ...]``: how fast the service is; see docs/performance.rst."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import lifecycle, listing, memory, throughput
+from bench import accepting, answering, creating, fairness, flat, limits, plot, refusals
 from bench.report import Report
-from bench.setup import Stopwatch, modes
+from bench.setup import Scale, Stopwatch
 
-SECTIONS = ("throughput", "lifecycle", "memory", "watcher", "listing", "journal")
+SECTIONS: dict[str, Callable[[Report, Scale], None]] = {
+    "accepting": accepting.measure,
+    "answering": answering.measure,
+    "creating": creating.measure,
+    "flat": flat.measure,
+    "fairness": fairness.measure,
+    "limits": limits.measure,
+    "refusals": refusals.measure,
+}
 
 
 def main() -> None:
@@ -25,30 +32,25 @@ def main() -> None:
         default=Path(tempfile.gettempdir()),
         help="a directory that is on a disk; default: %(default)s",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/bench"),
+        help="where bench.json and bench.svg are written; default: %(default)s",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: only shows that everything works"
+    )
     options = parser.parse_args()
-    wanted = options.sections or SECTIONS
     report, watch = Report(), Stopwatch()
     report.start()
-    if "throughput" in wanted:
-        throughput.measure(report, modes(options.disk))
-    if "lifecycle" in wanted:
-        lifecycle.measure(report, options.disk)
-    if "memory" in wanted:
-        memory.measure(report)
-    if "watcher" in wanted:
-        memory.measure_watcher(report)
-    if "listing" in wanted:
-        listing.measure(report)
-    if "journal" in wanted:
-        journal_alone(report, options.disk)
+    for name in options.sections or SECTIONS:
+        SECTIONS[name](report, Scale(options.disk, options.quick))
     report.end(watch.seconds)
-
-
-def journal_alone(report: Report, disk: Path) -> None:
-    """Run the journal's own benchmark, with nothing of the service around it."""
-    report.section("the journal alone")
-    places = [str(mode.place) for mode in modes(disk) if mode.place is not None]
-    subprocess.run([sys.executable, "-m", "bench.journal", "--seconds", "0.5", *places], check=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report.write(options.out / "bench.json")
+    if report.curves:
+        plot.write(report.curves, options.out / "bench.svg")
 
 
 if __name__ == "__main__":

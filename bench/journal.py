@@ -1,4 +1,4 @@
-"""How fast the journal records: ``python bench/journal.py [--seconds 3] [directory ...]``.
+"""How fast the journal records: ``python -m bench.journal [--seconds 3] [directory ...]``.
 
 Each thread records one build at a time and waits for it, as a request does. Without directories
 it compares /dev/shm with the directory for temporary files.
@@ -7,7 +7,6 @@ it compares /dev/shm with the directory for temporary files.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 import threading
@@ -17,37 +16,12 @@ from pathlib import Path
 
 import structlog
 
-from lambda_builder.builds import (
-    BuildRequest,
-    BuildResult,
-    BuildState,
-    job_name,
-    netstring_digest,
-)
+from bench.samples import request
+from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.journal import Journal
 
 _CONCURRENCY = (1, 16)
 _OPEN_ROWS = 100_000
-_TYPE = "network.notifi.lambda.build.start"
-
-
-def request(number: int) -> BuildRequest:
-    """Return a build of the usual size."""
-    source, parser = f"network.notifi.customer-{number % 50}", f"parser-{number % 200}"
-    digest = netstring_digest(source, f"id-{number}")
-    event = {"specversion": "1.0", "id": f"id-{number}", "source": source, "type": _TYPE}
-    return BuildRequest(
-        event_id=f"id-{number}",
-        event_source=source,
-        event_type=_TYPE,
-        parser_id=parser,
-        third_party_id=f"customer-{number % 50}",
-        correlation_id=f"correlation-{number}",
-        event_hash=digest,
-        job_name=job_name(f"customer-{number % 50}", parser, digest),
-        event=json.dumps({**event, "data": {"parser_id": parser, "note": "x" * 200}}).encode(),
-        accepted_at=time.time(),
-    )
 
 
 def run(directory: Path, threads: int, seconds: float, *, attempts: bool) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from lambda_builder import __version__
 from lambda_builder.builds import BuildState, FailureCategory
 from lambda_builder.cli.api import Api
+from lambda_builder.cli.bench import bench
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address
@@ -109,6 +110,9 @@ def check_config() -> None:
     for variable, nearest in unknown_variables(os.environ):
         meant = f"; did you mean {nearest}?" if nearest else ""
         click.echo(f"warning: {variable} is no setting{meant}", err=True)
+
+
+main.add_command(bench)
 
 
 # -- builds --------------------------------------------------------------------------------------

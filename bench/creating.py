@@ -1,0 +1,130 @@
+"""How fast a backlog becomes Jobs, and what one event takes from its acceptance to its end."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from typing import Any
+
+from bench.bare import THREADS, jobs_a_second
+from bench.load import Load
+from bench.report import Report, at_least, below
+from bench.setup import (
+    Scale,
+    cluster,
+    cpu_seconds,
+    metric,
+    service,
+    set_latency,
+    wait_until_idle,
+    wait_until_jobs_ended,
+    worker_of,
+)
+from bench.sink import Sink, sink
+from tests.processes import ClusterProcess, ServiceProcess
+from tests.waiting import wait_until
+
+SENDERS = 32
+CPU_MS = {"in memory": 1.0, "journal on disk": 1.3}
+WORKERS = (1, 2, 5, 10, 20, 40)
+API_SECONDS = 0.01
+"""What the API takes for a Job where workers are compared: a write that etcd syncs takes some."""
+_HELD_SECONDS = 1.0
+_ROOM: dict[str, Any] = {"queue_size": 1_000_000, "queue_max_bytes": 2**30}
+
+
+def measure(report: Report, scale: Scale) -> None:
+    """Measure the bare loop and both modes in turns."""
+    count = scale.of(2_000, 60)
+    report.section(f"creating: a backlog of {count:,}, {THREADS} threads")
+    rates, lives = defaultdict(list), defaultdict(list)
+    pool: dict[str, Any] = {"worker_count": THREADS, "worker_count_max": THREADS, **_ROOM}
+    with ExitStack() as stack:
+        receiver = stack.enter_context(sink())
+        bare = stack.enter_context(cluster())
+        working: dict[str, tuple[ClusterProcess, ServiceProcess]] = {}
+        living: dict[str, tuple[ClusterProcess, ServiceProcess]] = {}
+        for name, place in scale.journals.items():
+            api = stack.enter_context(cluster())
+            working[name] = api, stack.enter_context(service(api, place, **pool))
+            api = stack.enter_context(cluster())
+            settings: dict[str, Any] = {"sink_url": receiver.url, **_ROOM}
+            living[name] = api, stack.enter_context(service(api, place, **settings))
+            _life(*living[name], receiver, scale.of(200, 10))
+        for number in scale.rounds:
+            rates["bare"].append(jobs_a_second(bare.kubeconfig, first=number * count, count=count))
+            wait_until_jobs_ended(bare)
+            for name, (api, running) in working.items():
+                rates[name].append(_backlog(api, running, count))
+            for name, (api, running) in living.items():
+                lives[name].append(_life(api, running, receiver, scale.of(1_500, 40)))
+    report.row("a bare loop: Jobs/s", rates["bare"])
+    for name in scale.journals:
+        report.row(f"{name}: Jobs/s", rates[name])
+        ratios = [rate / base for rate, base in zip(rates[name], rates["bare"], strict=True)]
+        report.row(f"{name}: of the bare loop", ratios, digits=2, target=at_least(0.8))
+    _show_lives(report, lives)
+    _workers(report, scale)
+
+
+def _backlog(api: ClusterProcess, running: ServiceProcess, count: int) -> float:
+    """Return the Jobs a second of the last nine tenths of a backlog."""
+    before = running.stats()["created_total"]
+    set_latency(api, _HELD_SECONDS)
+    Load.run(running.url, count=count)
+    set_latency(api, 0)
+    begun_at, created = 0.0, 0
+    while created < count:
+        created, now = running.stats()["created_total"] - before, time.perf_counter()
+        if not begun_at and created >= count / 10:
+            begun_at, first = now, created
+        time.sleep(0.02)
+    wait_until_jobs_ended(api)
+    return float(count - first) / (now - begun_at)
+
+
+def _life(
+    api: ClusterProcess, running: ServiceProcess, receiver: Sink, count: int
+) -> tuple[float, float, float]:
+    """Return accepted events a second, Jobs a second and milliseconds of the processor for each."""
+    worker = worker_of(running)
+    ended, told = metric(running, "build_jobs_finished_total"), receiver.taken("build.complete")
+    used = cpu_seconds(worker)
+    load = Load.run(running.url, count=count, connections=SENDERS)
+    wait_until_idle(running, every=0.2)  # each look takes of what is measured
+    seconds = time.time() - load.begun_at
+    wait_until_jobs_ended(api)
+    wait_until(
+        lambda: receiver.taken("build.complete") - told == count, "the outcomes", 120, every=0.1
+    )
+    assert metric(running, "build_jobs_finished_total") - ended == count
+    return load.rate, count / seconds, (cpu_seconds(worker) - used) / count * 1e3
+
+
+def _show_lives(report: Report, lives: dict[str, list[tuple[float, float, float]]]) -> None:
+    report.section(
+        f"a whole life: accepted, created, watched until it succeeded, told; {SENDERS} senders"
+    )
+    for name, found in lives.items():
+        accepted, created, spent = zip(*found, strict=True)
+        report.row(f"{name}: accepted events/s", accepted)
+        report.row(f"{name}: Jobs/s, from the first event to the last Job", created)
+        target = below(CPU_MS[name])
+        report.row(f"{name}: processor time per event", spent, "ms", digits=2, target=target)
+
+
+def _workers(report: Report, scale: Scale) -> None:
+    report.section(f"throughput against workers: the API takes {API_SECONDS * 1e3:g} ms for a Job")
+    points: list[tuple[float, ...]] = []
+    for workers in scale.of(WORKERS, WORKERS[-1:]):
+        pool: dict[str, Any] = {"worker_count": workers, "worker_count_max": workers, **_ROOM}
+        with cluster() as api, service(api, scale.disk, **pool) as running:
+            set_latency(api, API_SECONDS)
+            count = scale.of(min(1_500, 200 * workers), 40)
+            load = Load.run(running.url, count=count, connections=SENDERS)
+            wait_until_idle(running)
+            rate = count / (time.time() - load.begun_at)
+        points.append((workers, rate))
+        report.row(f"{workers} workers: Jobs/s", rate)
+    report.curves["Throughput against workers|workers|Jobs/s|journal on disk"] = points

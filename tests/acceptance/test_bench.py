@@ -1,0 +1,182 @@
+"""What measures the speed: the load, the command for an installed service, and ``make bench``."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench import fairness, plot
+from bench.__main__ import SECTIONS
+from lambda_builder.cli.load import Load, Target
+from tests.processes import ROOT, ClusterProcess, ServiceProcess
+
+STALL_SECONDS = 0.5
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lambda_builder.cli", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+# -- the load ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def answering(*answers: bytes, stall: float = 0.0) -> Iterator[Target]:
+    """Serve one connection at a time: each request gets the next answer, empty ends it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        left = list(answers)
+        while left:
+            connection, _ = listener.accept()
+            with connection:
+                while left and connection.recv(65_536):
+                    time.sleep(stall if len(left) == len(answers) else 0.0)
+                    connection.sendall(answer := left.pop(0))
+                    if not answer:
+                        break
+
+    server = threading.Thread(target=serve)
+    server.start()
+    yield Target("127.0.0.1", listener.getsockname()[1])
+    server.join(10)
+    listener.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'15\r\n{"code":"queue_full"}\r\n0\r\n\r\n'
+)
+
+
+def test_a_stall_of_the_service_is_in_the_latency_of_every_event_that_was_due_meanwhile() -> None:
+    with answering(*[OK] * 10, stall=STALL_SECONDS) as target:
+        answers = Load(target, lambda _: b"x", count=10, rate=50.0, connections=1).run()
+    assert answers.accepted == 10
+    assert sum(seconds > STALL_SECONDS / 2 for seconds in answers.latencies) >= 9
+
+
+def test_refusals_are_counted_by_status_and_code_with_the_time_they_ask_for() -> None:
+    bare = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n"
+    with answering(OK, FULL % 7, FULL % 3, bare) as target:
+        answers = Load(target, lambda _: b"x", count=4, connections=1).run()
+    assert (answers.accepted, answers.answered) == (1, 4)
+    assert answers.refused == {"503 queue_full": 2, "413": 1}
+    assert answers.retry_after == {"503 queue_full": (3, 7)}
+
+
+def test_a_connection_that_ends_costs_its_own_event_only() -> None:
+    with answering(OK, b"", OK, OK) as target:
+        answers = Load(target, lambda _: b"x", count=4, connections=1).run()
+    assert (answers.accepted, answers.unanswered) == (3, 1)
+
+
+def test_nothing_is_sent_after_the_time_that_was_given() -> None:
+    with answering(*[OK] * 3) as target:
+        load = Load(target, lambda _: b"x", count=50, rate=10.0, connections=1, seconds=0.25)
+        answers = load.run()
+    assert answers.sent == answers.accepted == 3
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_tells_what_the_service_accepted_refused_and_made(
+    cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    with ServiceProcess(cluster.kubeconfig, tmp_path, worker_count=1) as service:
+        shown = run(service.url, "--count", "20", "--rate", "200", "--tenant", "mine")
+        assert shown.returncode == 0, shown.stderr
+        lines = {line.strip().partition("  ")[0]: line for line in shown.stdout.splitlines()}
+        assert "20 of 20" in lines["accepted"]
+        assert " 20, " in lines["Jobs made meanwhile, by whomever"]
+        assert {"latency, p50", "latency, p99.9"} <= set(lines)
+        tenants = {
+            job["metadata"]["annotations"]["build.notifi.network/third-party-id"]
+            for job in cluster.jobs()
+        }
+        assert tenants == {"mine"}
+
+
+def test_the_command_cancels_in_the_end_all_that_it_sent_and_nothing_else(
+    cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.5)
+    with ServiceProcess(
+        cluster.kubeconfig, tmp_path, worker_count=1, worker_count_max=1, queue_size=8
+    ) as service:
+        service.post("another")
+        shown = run(service.url, "--count", "30", "--closed-loop", "--cancel")
+        assert shown.returncode == 0, shown.stderr
+        assert "refused: 503 queue_full" in shown.stdout
+        assert "Retry-After" in shown.stdout
+        left = service.get("/async-jobs", params={"state": ["queued", "creating", "created"]})
+        assert {item["correlation_id"] for item in left.json()["items"]} <= {"another"}
+        assert service.get("/async-jobs/another").json()["state"] != "cancelled"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--count", "101"], ["--rate", "11"], ["--closed-loop"], ["--rate", "1", "--closed-loop"]],
+)
+def test_more_than_is_safe_is_not_sent_unless_both_bounds_are_given(arguments: list[str]) -> None:
+    shown = run("http://127.0.0.1:1", *arguments)
+    assert shown.returncode == 2
+    assert "--" in shown.stderr.splitlines()[-1]
+
+
+def test_the_command_says_when_nobody_answers() -> None:
+    shown = run("http://127.0.0.1:1")
+    assert shown.returncode == 1
+    assert "does not answer" in shown.stderr
+
+
+# -- make bench ----------------------------------------------------------------------------------
+
+
+def test_low_priority_leaves_within_five_minutes_of_endless_high() -> None:
+    assert fairness.seconds_until_low() == 300
+
+
+def bench(folder: Path, *sections: str) -> dict[str, list[dict[str, object]]]:
+    command = [sys.executable, "-m", "bench", "--quick", "--out", str(folder), *sections]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert shown.returncode == 0, shown.stderr
+    found: dict[str, list[dict[str, object]]] = json.loads((folder / "bench.json").read_text())
+    assert all(str(row["name"]) in shown.stdout for row in found["rows"])
+    return found
+
+
+def test_a_quick_run_measures_and_writes_what_it_prints(tmp_path: Path) -> None:
+    found = bench(tmp_path, "flat")
+    held = [row for row in found["rows"] if row["target"]]
+    assert len(held) > 10
+    assert all(isinstance(row["met"], bool) for row in held)
+    assert {row["name"] for row in found["rows"]} >= {"empty: events/s", "empty: put"}
+
+
+def test_curves_are_drawn_as_one_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "bench.svg"
+    plot.write({"A|x|y|one": [(1, 2), (3, 4)], "A|x|y|two": [(1, 1)], "B|u|v|": [(5, 6)]}, picture)
+    text = picture.read_text()
+    assert text.count("stroke=") == 3
+    assert ">A<" in text
+    assert ">one<" in text
+
+
+@pytest.mark.soak
+def test_every_part_of_the_benchmark_works(tmp_path: Path) -> None:
+    found = bench(tmp_path)
+    assert len({row["section"] for row in found["rows"]}) >= len(SECTIONS)
+    assert (tmp_path / "bench.svg").exists()
