@@ -40,7 +40,7 @@ lint: installed-dev  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: installed-dev ## numbers as ratios within one run; see docs/benchmarks.rst
+bench: installed-dev ## numbers as ratios within one run; see docs/performance.rst
 	$(BIN)/python -m bench
 
 soak: installed-dev  ## the long crash loops

@@ -31,12 +31,13 @@ def measure(report: Report, scale: Scale) -> None:
         f"fairness: 1 event/s of one tenant; {WORKERS} workers make {2 * SHARE:g} Jobs/s"
     )
     seconds = scale.of(30, 1)
-    pool: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "worker_count": WORKERS,
         "worker_count_max": WORKERS,
         "queue_discipline": "fair",
+        "queue_size": 1_000_000,
+        "queue_max_bytes": 2**30,
     }
-    room: dict[str, Any] = {"queue_size": 1_000_000, "queue_max_bytes": 2**30}
     waits = {}
     for name, rate in (("alone", 0.0), ("flood", FLOOD * SHARE)):
         with cluster() as api, service(api, **settings) as running:

@@ -1,4 +1,4 @@
-"""``lambda-builder bench``: load on a service that is installed somewhere, and what it made of it."""
+"""``lambda-builder bench``: load on an installed service, and what it made of that."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ SAFE_COUNT = 100
 SAFE_RATE = 10.0
 """Events a second; what is more in any way has to be asked for with both numbers."""
 _LOOK_SECONDS = 0.5
-_DRAIN_SECONDS = 60.0
-"""Longest wait for the Jobs of what was accepted."""
 _PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
@@ -47,6 +45,13 @@ class Made:
 @click.option(
     "--seconds", default=60.0, show_default=True, type=click.FloatRange(min=0.1, max=3600)
 )
+@click.option(
+    "--patience",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, max=3600),
+    help="Seconds to wait in the end for the Jobs of what was accepted.",
+)
 @click.option("--tenant", default="bench", show_default=True, help="Third-party ID of the builds.")
 @click.option("--cancel", is_flag=True, help="Cancel in the end what was accepted.")
 def bench(
@@ -56,14 +61,15 @@ def bench(
     closed_loop: bool,
     connections: int,
     seconds: float,
+    patience: float,
     tenant: str,
     cancel: bool,
 ) -> None:
     """Send build events to the service at URL and tell how it bears them.
 
-    Each accepted event becomes a real Job, whose build fails where there is no such context. Nothing
-    is sent after --seconds. Without numbers it is 100 events at 10 a second; more needs --count and
-    --rate, or --count and --closed-loop.
+    Each accepted event becomes a real Job, whose build fails where there is no such context.
+    Nothing is sent after --seconds. Without numbers it is 100 events at 10 a second; more needs
+    --count and --rate, or --count and --closed-loop.
     """
     _check_bounds(count, rate, closed_loop)
     try:
@@ -85,7 +91,7 @@ def bench(
     )
     click.echo(f"events {prefix}-0 and so on, to {url}", err=True)
     try:
-        made = _run(load, api, count or SAFE_COUNT)
+        made = _run(load, api, count or SAFE_COUNT, patience)
         _show(load.answers, made)
     finally:
         if cancel:
@@ -108,7 +114,7 @@ def _check_bounds(count: int | None, rate: float | None, closed_loop: bool) -> N
         raise click.UsageError("say with --rate how many events a second, or --closed-loop.")
 
 
-def _run(load: Load, api: Api, count: int) -> Made:
+def _run(load: Load, api: Api, count: int, patience: float) -> Made:
     """Send everything while progress is shown; Ctrl-C ends the waiting, not the report."""
     failures: list[OSError] = []
 
@@ -127,7 +133,7 @@ def _run(load: Load, api: Api, count: int) -> Made:
         sending = progress.add_task("answered", total=count)
         making = progress.add_task("Jobs made", total=count)
         try:
-            for stats in _looks(api, sender):
+            for stats in _looks(api, sender, patience):
                 jobs = stats["created_total"] - before
                 left = stats["queue_size"] + stats["busy_workers"]
                 made = Made(jobs, time.monotonic() - begun, left)
@@ -143,7 +149,7 @@ def _run(load: Load, api: Api, count: int) -> Made:
     return made
 
 
-def _looks(api: Api, sender: threading.Thread) -> Iterator[dict[str, Any]]:
+def _looks(api: Api, sender: threading.Thread, patience: float) -> Iterator[dict[str, Any]]:
     """Yield the stats until all is sent and worked off, or that takes too long."""
     pause, deadline = threading.Event(), float("inf")
     while True:
@@ -152,7 +158,7 @@ def _looks(api: Api, sender: threading.Thread) -> Iterator[dict[str, Any]]:
         yield stats
         now = time.monotonic()
         if not sending:
-            deadline = min(deadline, now + _DRAIN_SECONDS)
+            deadline = min(deadline, now + patience)
             if stats["queue_size"] + stats["busy_workers"] == 0 or now > deadline:
                 return
         pause.wait(_LOOK_SECONDS)

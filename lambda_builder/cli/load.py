@@ -23,6 +23,7 @@ ANSWER_SECONDS = 30.0
 """Longest wait for any answer."""
 _CONNECT_SECONDS = 10.0
 _READ_BYTES = 65_536
+_CHUNKED = b"transfer-encoding: chunked"
 _TICK_SECONDS = 0.2
 """How soon ``stop`` is seen."""
 
@@ -98,7 +99,7 @@ class Answers:
         if 200 <= status < 300:
             self.accepted += 1
             return
-        name = f"{status} {_code(body)}".strip()
+        name = f"{status} {_code(_whole(head, body))}".strip()
         self.refused[name] += 1
         wait = _header(head, b"retry-after")
         if wait.isdigit():
@@ -232,13 +233,25 @@ class Load:
 
 
 def _is_whole(head: bytes, body: bytes) -> bool:
-    if b"transfer-encoding: chunked" in head:
+    if _CHUNKED in head:
         return body.endswith(b"0\r\n\r\n")
     return len(body) >= int(_header(head, b"content-length") or 0)
 
 
 def _header(head: bytes, name: bytes) -> bytes:
     return head.partition(b"\r\n" + name + b":")[2].partition(b"\r\n")[0].strip()
+
+
+def _whole(head: bytes, body: bytes) -> bytes:
+    """Return a body without its chunks' sizes."""
+    if _CHUNKED not in head:
+        return body
+    whole = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size.partition(b";")[0] or b"0", 16)
+        whole, body = whole + rest[:length], rest[length + 2 :] if length else b""
+    return whole
 
 
 def _code(body: bytes) -> str:

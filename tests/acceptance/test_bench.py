@@ -7,15 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bench import fairness, plot
+from bench import fairness, plot, scaling
 from bench.__main__ import SECTIONS
+from lambda_builder.cli.commands import main
 from lambda_builder.cli.load import Load, Target
 from tests.processes import ROOT, ClusterProcess, ServiceProcess
 
@@ -41,7 +42,8 @@ def answering(*answers: bytes, stall: float = 0.0) -> Iterator[Target]:
             connection, _ = listener.accept()
             with connection:
                 while left and connection.recv(65_536):
-                    time.sleep(stall if len(left) == len(answers) else 0.0)
+                    if stall and len(left) == len(answers):
+                        threading.Event().wait(stall)
                     connection.sendall(answer := left.pop(0))
                     if not answer:
                         break
@@ -92,11 +94,13 @@ def test_nothing_is_sent_after_the_time_that_was_given() -> None:
 # -- the command ---------------------------------------------------------------------------------
 
 
-def test_the_command_tells_what_the_service_accepted_refused_and_made(
+def test_the_command_tells_what_came_of_its_events_and_cancels_them_and_no_others(
     cluster: ClusterProcess, tmp_path: Path
 ) -> None:
-    with ServiceProcess(cluster.kubeconfig, tmp_path, worker_count=1) as service:
-        shown = run(service.url, "--count", "20", "--rate", "200", "--tenant", "mine")
+    with ServiceProcess(
+        cluster.kubeconfig, tmp_path, worker_count=1, worker_count_max=1, queue_size=30
+    ) as service:
+        shown = run(service.url, "--count", "20", "--rate", "100", "--tenant", "mine")
         assert shown.returncode == 0, shown.stderr
         lines = {line.strip().partition("  ")[0]: line for line in shown.stdout.splitlines()}
         assert "20 of 20" in lines["accepted"]
@@ -107,20 +111,13 @@ def test_the_command_tells_what_the_service_accepted_refused_and_made(
             for job in cluster.jobs()
         }
         assert tenants == {"mine"}
-
-
-def test_the_command_cancels_in_the_end_all_that_it_sent_and_nothing_else(
-    cluster: ClusterProcess, tmp_path: Path
-) -> None:
-    cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.5)
-    with ServiceProcess(
-        cluster.kubeconfig, tmp_path, worker_count=1, worker_count_max=1, queue_size=8
-    ) as service:
+        cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.5)
         service.post("another")
-        shown = run(service.url, "--count", "30", "--closed-loop", "--cancel")
+        shown = run(*(service.url, "--count", "60", "--closed-loop", "--patience", "1", "--cancel"))
         assert shown.returncode == 0, shown.stderr
         assert "refused: 503 queue_full" in shown.stdout
         assert "Retry-After" in shown.stdout
+        assert int(shown.stdout.rpartition("cancelled: ")[2]) >= 20
         left = service.get("/async-jobs", params={"state": ["queued", "creating", "created"]})
         assert {item["correlation_id"] for item in left.json()["items"]} <= {"another"}
         assert service.get("/async-jobs/another").json()["state"] != "cancelled"
@@ -131,15 +128,15 @@ def test_the_command_cancels_in_the_end_all_that_it_sent_and_nothing_else(
     [["--count", "101"], ["--rate", "11"], ["--closed-loop"], ["--rate", "1", "--closed-loop"]],
 )
 def test_more_than_is_safe_is_not_sent_unless_both_bounds_are_given(arguments: list[str]) -> None:
-    shown = run("http://127.0.0.1:1", *arguments)
-    assert shown.returncode == 2
-    assert "--" in shown.stderr.splitlines()[-1]
+    shown = CliRunner().invoke(main, ["bench", "http://127.0.0.1:1", *arguments])
+    assert shown.exit_code == 2
+    assert "--" in shown.output.splitlines()[-1]
 
 
 def test_the_command_says_when_nobody_answers() -> None:
-    shown = run("http://127.0.0.1:1")
-    assert shown.returncode == 1
-    assert "does not answer" in shown.stderr
+    shown = CliRunner().invoke(main, ["bench", "http://127.0.0.1:1"])
+    assert shown.exit_code == 1
+    assert "does not answer" in shown.output
 
 
 # -- make bench ----------------------------------------------------------------------------------
@@ -173,6 +170,20 @@ def test_curves_are_drawn_as_one_picture(tmp_path: Path) -> None:
     assert text.count("stroke=") == 3
     assert ">A<" in text
     assert ">one<" in text
+
+
+def test_the_table_of_the_scaling_page_is_what_the_model_prints() -> None:
+    page = (ROOT / "docs" / "scaling.rst").read_text()
+    assert "\n".join(f"    {line}".rstrip() for line in scaling.table()) in page
+
+
+def test_the_model_loses_no_event_and_creates_no_more_than_it_may() -> None:
+    for setup in scaling.SETUPS:
+        found = scaling.simulate(setup)
+        assert found.in_queue <= setup.queue_size * setup.replicas
+        assert not setup.active_jobs or found.in_etcd <= setup.active_jobs
+        told = scaling.EVENTS_A_SECOND * scaling.SECONDS - found.given_up
+        assert found.minutes * 60 * setup.started * setup.clusters >= told
 
 
 @pytest.mark.soak
