@@ -42,6 +42,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 proc_name = "lambda-builder"
 limit_request_line = 8190
 limit_request_field_size = 65_536
+# gunicorn believes a peer on loopback. There a sidecar passes on what anybody sent to it.
+forwarded_allow_ips = ""
 
 
 def on_starting(server: Any) -> None:

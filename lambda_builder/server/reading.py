@@ -7,10 +7,8 @@ if it could wait for them, so it runs in a greenlet, which is set aside while th
 
 from __future__ import annotations
 
-import re
 from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from greenlet import getcurrent, greenlet
 from gunicorn import http
@@ -19,14 +17,11 @@ from gunicorn.http.body import Body
 
 from lambda_builder.server.chunks import BoundedChunks
 from lambda_builder.server.client import ClientSocket
+from lambda_builder.server.heads import check_head
 
 HEAD_BYTES = 131_072
 """Largest head of a request, all its lines together."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_HOST = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-"""RFC 9110, 7.2: ``uri-host [":" port]``; the host may be empty."""
 
 
 class Truncated(http_errors.ParseException):  # type: ignore[misc]  # gunicorn has no types
@@ -112,7 +107,7 @@ class RequestReader:
         raise ConnectionOver
 
     def _complete(self, request: Any) -> None:
-        check_host(request)
+        check_head(request)
         reader = request.body.reader
         length = getattr(reader, "length", None)
         limit = self._max_body_bytes
@@ -145,25 +140,3 @@ class RequestReader:
         body: bytes = request.body.read(self._max_body_bytes + 1)
         self.in_chunks = False
         return body
-
-
-def check_host(request: Any) -> None:
-    """Raise ``InvalidHeader`` unless the request names its host as HTTP asks for.
-
-    RFC 9112, 3.2: HTTP/1.1 without ``Host``, or with one that is none, is a 400; 3.2.2: the host
-    of an absolute target replaces the header's.
-    """
-    named = [value for name, value in request.headers if name == "HOST"]
-    if request.version >= (1, 1) and not named:
-        raise http_errors.InvalidHeader("HOST is missing")
-    if named and not _HOST.fullmatch(named[0]):
-        raise http_errors.InvalidHeader("HOST")
-    if request.method == "CONNECT" or request.uri.startswith(("/", "*")):
-        return
-    target = urlsplit(request.uri)
-    if target.scheme.lower() not in ("http", "https") or not target.hostname:
-        raise http_errors.InvalidRequestLine(request.uri)
-    if not _HOST.fullmatch(target.netloc):
-        raise http_errors.InvalidRequestLine(request.uri)
-    request.headers = [item for item in request.headers if item[0] != "HOST"]
-    request.headers.append(("HOST", target.netloc))

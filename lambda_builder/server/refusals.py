@@ -17,6 +17,7 @@ _STATUS = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     http_errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     http_errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    http_errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
 }
 """By gunicorn's exception; any other request that cannot be parsed is a 400."""
 

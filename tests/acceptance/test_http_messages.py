@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.framing import SMUGGLING
+from tests.hostile.framing import OTHER_CODINGS, SMUGGLING
 from tests.processes import BUILD_TYPE, ClusterProcess, ServiceProcess
 
 DATA = b'{"parser_id": "p"}'
@@ -73,12 +73,18 @@ def told(response: http.client.HTTPResponse) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("name", SMUGGLING)
-def test_a_request_cannot_be_smuggled(client: socket.socket, name: str) -> None:
-    client.sendall(SMUGGLING[name])
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        *(pytest.param(raw, 400, id=name) for name, raw in SMUGGLING.items()),
+        *(pytest.param(raw, 501, id=f"coding: {name}") for name, raw in OTHER_CODINGS.items()),
+    ],
+)
+def test_a_request_cannot_be_smuggled(client: socket.socket, raw: bytes, status: int) -> None:
+    client.sendall(raw)
     answers = Reader(client)
     refused = answers.answer()
-    assert refused.status in (400, 501), name
+    assert refused.status == status
     assert refused.headers["Connection"] == "close"
     assert refused.headers["X-Correlation-ID"]
     assert told(refused)["code"] == "bad_request"
@@ -104,6 +110,24 @@ def test_what_is_pipelined_behind_the_last_request_is_not_answered(client: socke
     assert answers.is_over()
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Connection: keep-alive, close",
+        b"Connection: close, te",
+        b"Connection: keep-alive\r\nConnection: Close",
+    ],
+    ids=["last option", "first option", "second line"],
+)
+def test_a_request_that_asks_for_the_end_among_other_options_is_the_last(
+    client: socket.socket, lines: bytes
+) -> None:
+    client.sendall(HEALTH.replace(b"x\r\n", b"x\r\n" + lines + b"\r\n", 1) + HEALTH)
+    answers = Reader(client)
+    assert answers.answer().headers["Connection"] == "close"
+    assert answers.is_over()
+
+
 def test_a_chunked_body_is_read_with_its_trailer_and_the_next_request_after_it(
     client: socket.socket,
 ) -> None:
@@ -113,6 +137,23 @@ def test_a_chunked_body_is_read_with_its_trailer_and_the_next_request_after_it(
     answers = Reader(client)
     assert told(answers.answer("POST"))["event_id"] == "chunks"
     assert told(answers.answer("POST"))["event_id"] == "trailer"
+    assert answers.answer().status == 200
+
+
+def test_a_trailer_changes_nothing_of_its_event(client: socket.socket) -> None:
+    trailer = b"Ce-Id: forged\r\nX-Correlation-ID: forged\r\nPrefer: reply\r\n\r\n"
+    client.sendall(event("honest", b"Transfer-Encoding: chunked", body=CHUNKS + trailer))
+    answer = Reader(client).answer("POST")
+    assert answer.status == 200
+    assert (told(answer)["event_id"], told(answer)["correlation_id"]) == ("honest", "honest")
+
+
+def test_zeros_and_extensions_make_no_other_size_of_a_chunk(client: socket.socket) -> None:
+    size = b"000000000000000000%x" % len(DATA)
+    chunks = size + b' ; a = b;c="d"\r\n' + DATA + b"\r\n0000;last\r\n\r\n"
+    client.sendall(event("sizes", b"Transfer-Encoding: ChunKed", body=chunks) + HEALTH)
+    answers = Reader(client)
+    assert told(answers.answer("POST"))["event_id"] == "sizes"
     assert answers.answer().status == 200
 
 
@@ -151,6 +192,38 @@ def test_http_1_0_keeps_the_connection_where_it_is_asked_to(client: socket.socke
     assert [answers.answer().status for _ in range(2)] == [200, 200]
 
 
+def test_http_1_0_does_not_wait_to_be_asked_for_a_body(client: socket.socket) -> None:
+    lines = b"Content-Length: %d" % len(DATA), b"Expect: 100-continue"
+    client.sendall(event("old", *lines, body=DATA).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    assert client.recv(12) == b"HTTP/1.0 200"
+
+
+def test_a_later_minor_version_is_taken_for_the_latest_that_is_known(client: socket.socket) -> None:
+    client.sendall(HEALTH.replace(b"HTTP/1.1", b"HTTP/1.9") + HEALTH)
+    answers = Reader(client)
+    assert [answers.answer().status for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"SCRIPT_NAME: /elsewhere\r\nPATH_INFO: /ready",
+        b"Script-Name: /elsewhere\r\nPath-Info: /ready",
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\nX-Forwarded-Prefix: /elsewhere",
+        b"X-HTTP-Method-Override: DELETE\r\nX-Original-URL: /ready",
+        b"Content_Length: 5\r\nTransfer_Encoding: chunked",
+    ],
+    ids=["of gunicorn", "of WSGI", "of proxies", "of frameworks", "with underscores"],
+)
+def test_headers_from_whoever_is_near_make_no_other_request(
+    client: socket.socket, lines: bytes
+) -> None:
+    client.sendall(HEALTH.replace(b"x\r\n", b"x\r\n" + lines + b"\r\n", 1) + HEALTH)
+    answers = Reader(client)
+    for _ in range(2):
+        assert answers.answer().body == b"ok"  # type: ignore[attr-defined]
+
+
 def test_a_target_may_name_its_host(client: socket.socket) -> None:
     client.sendall(b"GET http://a.example:8080/health HTTP/1.1\r\nHost: x\r\n\r\n")
     assert Reader(client).answer().body == b"ok"  # type: ignore[attr-defined]
@@ -170,10 +243,25 @@ def test_an_empty_line_before_a_request_is_ignored(client: socket.socket) -> Non
         (HEALTH.replace(b"x\r\n", b"x\r\n" + b"X: a\r\n" * 101, 1), 431),
         (HEALTH.replace(b"x\r\n", b"x\r\n" + (b"X: " + b"a" * 50_000 + b"\r\n") * 4, 1), 431),
         (HEALTH.replace(b"HTTP/1.1", b"HTTP/2.0"), 400),
+        (HEALTH.replace(b"HTTP/1.1", b"http/1.1"), 400),
+        (HEALTH.replace(b" HTTP/1.1", b""), 400),
         (HEALTH.replace(b"GET", b"G(T"), 400),
+        (HEALTH.replace(b"GET ", b"GET  "), 400),
+        (HEALTH.replace(b"GET ", b"GET\t"), 400),
+        (HEALTH.replace(b"/health", b"/health#/ready"), 400),
+        (HEALTH.replace(b"/health", b"/h ealth"), 400),
+        (HEALTH.replace(b"/health", b"/h\x00ealth"), 400),
+        (HEALTH.replace(b"/health", b"/h\xc3\xa9alth"), 400),
+        (HEALTH.replace(b"/health", b"health"), 400),
+        (HEALTH.replace(b"/health", b"*"), 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     ],
-    ids=["target", "line", "number of lines", "head", "version", "method", "TLS"],
+    ids=[
+        *("target", "line", "number of lines", "head", "version", "small letters", "HTTP/0.9"),
+        *("method", "two spaces", "tab", "fragment", "space", "NUL", "other letters", "no slash"),
+        *("asterisk", "HTTP/2", "TLS"),
+    ],
 )
 def test_a_head_beyond_its_limits_or_that_is_none_is_refused_and_the_connection_ends(
     client: socket.socket, raw: bytes, status: int
