@@ -149,6 +149,8 @@ def decode_attribute(value: str) -> str:
 
     Raises ``ValueError`` for what is then not UTF-8, overlong forms like ``%C0%A0`` included.
     """
+    if value.isascii() and "%" not in value and '"' not in value:
+        return value.strip(" \t")  # most values, which nothing has to be undone for
     raw = value.strip(" \t").encode("latin-1")
     if len(raw) >= 2 and raw[:1] == raw[-1:] == b'"':
         raw = _ESCAPED.sub(rb"\1", raw[1:-1])
