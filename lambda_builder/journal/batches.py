@@ -35,6 +35,7 @@ class Batches:
         self._deferred: list[Change] = []
         self._retrying = 0
         self._retry_at = 0.0
+        self._slice_at = 0.0
 
     @property
     def backlog(self) -> int:
@@ -58,8 +59,10 @@ class Batches:
         """
         pause = self._committer.pause(idle=idle)
         if self.troubled:
-            until_retry = max(0.0, self._retry_at - time.monotonic())
-            return min(until_retry, max(_BREATH_SECONDS, pause))
+            now = time.monotonic()
+            # Moments, not spans: those who are refused ask again and again, and must not put off
+            # what makes room for them.
+            return min(max(0.0, self._retry_at - now), max(0.0, self._slice_at - now, pause))
         return pause
 
     def write(self, changes: list[Change]) -> None:
@@ -78,6 +81,7 @@ class Batches:
 
     def keep_house(self, *, idle: bool) -> None:
         """Do a slice of what keeps the file small, if some is due; raises nothing."""
+        self._slice_at = time.monotonic() + _BREATH_SECONDS
         try:
             self._committer.keep_house(idle=idle)
         except Exception:  # noqa: BLE001 - logged; the journal must go on

@@ -25,17 +25,17 @@ class KnownEvents:
         self._map = bytearray(bits // 8)
         self._lock = threading.Lock()
 
-    def add(self, event_hashes: Iterable[str]) -> None:
-        """Know these from now on."""
+    def add(self, event_hashes: Iterable[bytes]) -> None:
+        """Know these from now on; damaged ones do no harm."""
         with self._lock:  # two events may share a byte
             for event_hash in event_hashes:
                 place = self._place(event_hash)
                 self._map[place >> 3] |= 1 << (place & 7)
 
-    def may_hold(self, event_hash: str) -> bool:
+    def may_hold(self, event_hash: bytes) -> bool:
         """Whether the journal has to be asked."""
         place = self._place(event_hash)
         return bool(self._map[place >> 3] >> (place & 7) & 1)
 
-    def _place(self, event_hash: str) -> int:
-        return zlib.crc32(event_hash.encode()) % self._bits
+    def _place(self, event_hash: bytes) -> int:
+        return zlib.crc32(event_hash) % self._bits

@@ -32,7 +32,9 @@ _FOUND_MAX = 500
 """Most builds returned for one id."""
 
 _HASHES_AT_ONCE = 10_000
-_HASHES = "SELECT event_hash FROM builds WHERE event_hash > ? ORDER BY event_hash LIMIT ?"
+_HASHES = (  # as bytes, since damage may have left any
+    "SELECT seq, CAST(event_hash AS BLOB) FROM builds WHERE seq > ? ORDER BY seq LIMIT ?"
+)
 _BY_HASH = f"SELECT {RESULT_COLUMNS} FROM builds WHERE event_hash = ?"
 _BY_ID = (
     f"SELECT {RESULT_COLUMNS} FROM builds WHERE job_name = ? OR correlation_id = ?"
@@ -88,7 +90,7 @@ class Lookups:
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""
         key = plain(event_hash)
-        if not self._known.may_hold(key):
+        if not self._known.may_hold(key.encode()):
             return None
         return next(iter(_results(self._fetch(_BY_HASH, (key,)))), None)
 
@@ -123,14 +125,14 @@ class Lookups:
 
     def _learn(self) -> None:
         """Know the events that are in the file."""
-        last = ""
+        last = 0
         while rows := self._fetch(_HASHES, (last, _HASHES_AT_ONCE)):
-            self._known.add(event_hash for (event_hash,) in rows)
-            ((last,),) = rows[-1:]
+            self._known.add(event_hash or b"" for _, event_hash in rows)
+            last, _ = rows[-1]
 
     def _expect(self, rows: Sequence[Row]) -> None:
         """Know the events of rows that are about to be written."""
-        self._known.add(row[0] for row in rows)
+        self._known.add(row[0].encode() for row in rows)
 
     def _counts(self) -> tuple[int, int]:
         """Return how many builds are open, and how many settled."""
