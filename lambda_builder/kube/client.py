@@ -6,7 +6,6 @@ fields that they do not know; its ``ApiClient`` alone sends what it is given.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
+from lambda_builder.jsontext import load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
 from lambda_builder.kube.streams import ByteStream
@@ -124,7 +124,7 @@ class KubeClient:
             _Request(operation, method, path, query, body, content_type, timeout)
         ).data
         try:
-            answer: dict[str, Any] = json.loads(data)
+            answer: dict[str, Any] = load_answer(data)
         except ValueError as error:
             raise Transient(
                 FailureReason.API_ERROR, f"{operation}: the answer is no JSON: {data[:80]!r}"

@@ -7,7 +7,6 @@ Spec: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-det
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import structlog
 
 from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient
+from lambda_builder.jsontext import load_answer
 from lambda_builder.kube.client import KubeClient, Query
 from lambda_builder.kube.errors import Gone
 from lambda_builder.kube.streams import OpenStream
@@ -178,7 +178,7 @@ class Reflector(ABC):
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
+            event = load_answer(line)
             kind, obj = event["type"], event["object"]
         except (ValueError, KeyError, TypeError) as error:
             raise Transient(

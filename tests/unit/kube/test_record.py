@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_record_tells_what_the_job_itself_tells(job):
     for state in (job, failed(job)):
         assert record_of(state).result() == job_result(state)
         assert unpack(pack(record_of(state))) == record_of(state)
+
+
+def test_a_record_does_not_depend_on_what_was_known_of_the_job(job):
+    other = copy.deepcopy(failed(job))
+    other["metadata"]["annotations"]["build.notifi.network/third-party-id"] = "somebody else"
+    other["metadata"]["annotations"]["build.notifi.network/correlation-id"] = "another"
+    for before in (job, failed(job), other):
+        for now in (job, failed(job), other):
+            assert record_of(now, record_of(before)) == record_of(now)
 
 
 @pytest.mark.parametrize("value", ["", "\x1f", "a\x1fb\x1fc", "ü\u2028"])
