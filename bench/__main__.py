@@ -44,13 +44,15 @@ def main() -> None:
     options = parser.parse_args()
     report, watch = Report(), Stopwatch()
     report.start()
-    for name in options.sections or SECTIONS:
-        SECTIONS[name](report, Scale(options.disk, options.quick))
-    report.end(watch.seconds)
-    options.out.mkdir(parents=True, exist_ok=True)
-    report.write(options.out / "bench.json")
-    if report.curves:
-        plot.write(report.curves, options.out / "bench.svg")
+    try:
+        for name in options.sections or SECTIONS:
+            SECTIONS[name](report, Scale(options.disk, options.quick))
+    finally:
+        report.end(watch.seconds)
+        options.out.mkdir(parents=True, exist_ok=True)
+        report.write(options.out / "bench.json")
+        if report.curves:
+            plot.write(report.curves, options.out / "bench.svg")
 
 
 if __name__ == "__main__":

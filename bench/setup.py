@@ -121,7 +121,7 @@ def wait_until_jobs_ended(api: ClusterProcess) -> None:
         found = jobs_summary(api)
         return bool(found["pending"] + found["running"] == 0)
 
-    wait_until(have_ended, "the Jobs to end", WAIT_SECONDS, every=0.05)
+    wait_until(have_ended, "the Jobs to end", WAIT_SECONDS, every=0.2)
 
 
 def set_latency(api: ClusterProcess, seconds: float) -> None:
