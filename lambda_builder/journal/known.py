@@ -6,6 +6,7 @@ won back from busy threads each time.
 
 from __future__ import annotations
 
+import mmap
 import threading
 import zlib
 from collections.abc import Iterable
@@ -22,7 +23,8 @@ class KnownEvents:
 
     def __init__(self, bits: int = _BITS) -> None:
         self._bits = bits
-        self._map = bytearray(bits // 8)
+        # Takes memory only where something is noted, as a ``bytearray`` does not.
+        self._map = mmap.mmap(-1, bits // 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._lock = threading.Lock()
 
     def add(self, event_hashes: Iterable[bytes]) -> None:
