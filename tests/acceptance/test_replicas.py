@@ -114,7 +114,7 @@ def test_a_rolling_update_with_hand_off_to_the_broker_loses_and_doubles_nothing(
             replica(cluster, tmp_path, "new", queue_size=500) as new,
         ):
             broker.forward_to = f"{new.url}/events"
-            cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.3)
+            cluster.add_fault("latency", verb="create", resource="jobs", seconds=1)
             for number in range(80):
                 assert old.post(number).status_code == 200
             assert old.terminate() < 15

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from lambda_builder.builds import netstring_digest
 from lambda_builder.journal.known import KnownEvents
 
-HASHES = [netstring_digest("source", str(number)) for number in range(4000)]
+HASHES = [netstring_digest("source", str(number)).encode() for number in range(4000)]
 
 
 def test_what_was_added_is_known_and_most_of_the_rest_is_not() -> None:
