@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -25,6 +25,9 @@ _NAME_BUDGET = 45
 """Characters that both ids share in a Job name: 63 less ``build-``, two dashes and 10 digits."""
 _NAME_SHARE = 22
 _DIGEST_DIGITS = 32
+SOURCE_PREFIX = "network.notifi."
+UNKNOWN_SOURCE = "unknown"
+"""The source of an event that names none, and the third party of one whose source says nothing."""
 SKIPPED = "skipped"
 """Error code of a build that got no Job because another of its target is active."""
 _NO_ARGS: Mapping[str, str] = MappingProxyType({})
@@ -100,6 +103,11 @@ def netstring_digest(*parts: str) -> str:
         raw = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:%s," % (len(raw), raw))
     return digest.hexdigest()
+
+
+def third_party_of(source: str) -> str:
+    """Return the third party that a CloudEvents ``source`` stands for."""
+    return source.removeprefix(SOURCE_PREFIX) or UNKNOWN_SOURCE
 
 
 def digest_bytes(digits: str) -> bytes:
@@ -292,6 +300,8 @@ class CommandRequest:
     parser_id: str | None = None
     accepted_at: float = 0.0
     """Epoch seconds."""
+    tenants: Sequence[str] | None = None
+    """Patterns of those whose builds it can mean, for whoever may not send events of all."""
 
     @property
     def event_hash(self) -> str:

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from lambda_builder.builds import BuildResult, BuildState, digest_bytes
+from lambda_builder.tenants import Tenants
 
 SEPARATOR = "\x1f"
 """Between texts that are searched together; control characters are in no id and no search."""
@@ -57,11 +58,13 @@ class BuildFilter:
     """Accepted then or later, in seconds since the epoch."""
     until: float | None = None
     """Accepted before."""
+    tenants: tuple[Tenants, ...] = ()
+    """Of third parties that are in each of these: what whoever asks may see."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether it means every build."""
-        return not any(getattr(self, each.name) for each in fields(self))
+        """Whether it means every build that may be seen."""
+        return not any(getattr(self, each.name) for each in fields(self) if each.name != "tenants")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +152,8 @@ def _tests(
         value = getattr(wanted, name)
         if value is not None:
             yield getattr(of, name), partial(operator.eq, value)
+    for tenants in wanted.tenants:
+        yield of.third_party_id, tenants.__contains__
 
 
 def placed_at(result: BuildResult) -> float:

@@ -6,17 +6,19 @@ Every problem is reported together, by the name of its environment variable.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -46,16 +48,33 @@ RETRY_EVENT_TYPES = (
 )
 COMMAND_EVENT_TYPES = (*CANCEL_EVENT_TYPES, *RETRY_EVENT_TYPES)
 
+
+class Rate(NamedTuple):
+    """How many events may come: so many a second, and so many at once after a pause."""
+
+    per_second: float
+    burst: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes until so many at once may come again."""
+        return self.burst / self.per_second
+
+    def __str__(self) -> str:
+        return f"{self.per_second:g}/{self.burst}"
+
+
 _Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _CommaList = Annotated[tuple[str, ...], NoDecode]
 _ObjectName = Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
 """Empty, or the name of an object in Kubernetes: a DNS-1123 subdomain."""
 _WITHOUT_PREFIX = ("port", "k_sink", "k_ce_overrides")
-_CLIENT_VARIABLES = (f"{PREFIX}URL",)
+_CLIENT_VARIABLES = (f"{PREFIX}URL", f"{PREFIX}TOKEN")
 """Of the command line, which talks to a running service."""
 _MADE_BY_KUBERNETES = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
+_RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/([1-9][0-9]{0,5})")
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 """How Kubernetes writes ``…_PORT``: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
 
@@ -67,6 +86,25 @@ def _without_blanks(value: str) -> str:
 
 
 _Word = Annotated[str, AfterValidator(_without_blanks)]
+
+
+def _rate(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _RATE.fullmatch(value)
+    if not found or not float(found[1]):
+        raise ValueError("must be events per second and a burst, like 10/20")
+    return Rate(float(found[1]), int(found[2]))
+
+
+_Rate = Annotated[Rate | None, NoDecode, BeforeValidator(_rate)]
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no address range like 10.0.0.0/8") from error
 
 
 class Settings(BaseSettings):
@@ -153,6 +191,20 @@ class Settings(BaseSettings):
     """CloudEvents types that start a build, comma-separated."""
     max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
     """Largest request body."""
+    auth_file: Path | None = None
+    """YAML file that says who may do what; empty lets everyone do everything."""
+    read_only: bool = False
+    """Nobody may cancel or retry."""
+    trusted_proxies: _CommaList = ()
+    """Address ranges of proxies that are believed whom they send for."""
+    tenant_queue_share: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+    """Most of the queue that one tenant may fill."""
+    tenant_rate: _Rate = None
+    """Events of one tenant, as ``per second/burst``."""
+    rate: _Rate = None
+    """Events of all, likewise."""
+    failure_backoff_seconds: float = Field(0, ge=0, le=86400, allow_inf_nan=False)
+    """How long a target is not built again whose last build its tenant's own files made fail."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))
@@ -171,7 +223,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{commands[0]} cancels or retries builds, so it cannot start any")
         return value
 
-    @field_validator("journal_path", "job_template", mode="before")
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(_network(part) for part in value)
+
+    @field_validator("journal_path", "job_template", "auth_file", mode="before")
     @classmethod
     def _path(cls, value: Any) -> Any:
         if isinstance(value, str) and value != value.strip():

@@ -16,7 +16,10 @@ TIMEOUT_SECONDS = 30.0
 class Api:
     """The service at ``url``; every call ends the command with exit code 1 when it fails."""
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
         self._timeout = timeout
 
@@ -41,7 +44,9 @@ class Api:
             yield from answer.iter_content(None)
 
     def _request(self, method: str, path: str, timeout: Any, **options: Any) -> requests.Response:
-        answer = requests.request(method, f"{self._url}{path}", timeout=timeout, **options)
+        answer = requests.request(
+            method, f"{self._url}{path}", timeout=timeout, headers=self._headers, **options
+        )
         if not answer.ok:
             raise self._refusal(answer)
         return answer

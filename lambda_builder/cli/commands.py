@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lambda_builder import __version__
+from lambda_builder.access.tokens import LEAST_TOKEN, hash_of
 from lambda_builder.builds import BuildState, FailureCategory
 from lambda_builder.cli.api import Api
 from lambda_builder.cli.bench import bench
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address
-from lambda_builder.settings import PREFIX, Settings, unknown_variables, variables
+from lambda_builder.settings import PREFIX, Rate, Settings, unknown_variables, variables
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
 
@@ -101,7 +102,7 @@ def check_config() -> None:
     for name, variable in zip(Settings.model_fields, variables(), strict=True):
         value = getattr(settings, name)
         shown = "(hidden)" if isinstance(value, SecretStr) and value.get_secret_value() else value
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not isinstance(value, Rate):
             shown = ",".join(value)
         if isinstance(shown, str):
             shown = _PASSWORD.sub("://***@", shown)
@@ -115,6 +116,26 @@ def check_config() -> None:
 main.add_command(bench)
 
 
+@main.group()
+def auth() -> None:
+    """Make what AUTH_FILE needs."""
+
+
+@auth.command("hash")
+def hash_token() -> None:
+    """Print the hash of a token for AUTH_FILE, asked for or read from standard input.
+
+    Take one that nobody can guess: openssl rand -hex 32 | tee token | lambda-builder auth hash
+    """
+    asks = sys.stdin.isatty()
+    token = (click.prompt("token", hide_input=True) if asks else sys.stdin.read()).strip()
+    if not token:
+        raise click.ClickException("there is no token on standard input.")
+    if len(token) < LEAST_TOKEN:
+        click.echo(f"warning: with under {LEAST_TOKEN} characters it can be guessed", err=True)
+    click.echo(hash_of(token))
+
+
 # -- builds --------------------------------------------------------------------------------------
 
 
@@ -126,10 +147,16 @@ main.add_command(bench)
     show_default=True,
     help="Where the service is.",
 )
+@click.option(
+    "--token",
+    envvar=f"{PREFIX}TOKEN",
+    show_envvar=True,
+    help="What the service knows you by, where it asks; better in the environment.",
+)
 @click.pass_context
-def jobs(context: click.Context, url: str) -> None:
+def jobs(context: click.Context, url: str, token: str | None) -> None:
     """Look at builds and steer them. IDs are Job names or correlation IDs."""
-    context.obj = Api(url)
+    context.obj = Api(url, token)
 
 
 def _filters(command: Callable[..., None]) -> Callable[..., None]:

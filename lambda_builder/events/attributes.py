@@ -22,6 +22,7 @@ from cloudevents.core.exceptions import (
 )
 from cloudevents.core.v1.event import CloudEvent
 
+from lambda_builder.builds import UNKNOWN_SOURCE
 from lambda_builder.errors import FieldProblem
 from lambda_builder.events.binding import Message, RawEvent, decode_attribute, decode_text
 from lambda_builder.events.data import MAX_SHOWN, MAX_TEXT
@@ -29,7 +30,6 @@ from lambda_builder.events.data import MAX_SHOWN, MAX_TEXT
 SPECVERSION = "1.0"
 UPSTREAM_FAMILY = "io.knative.lambda."
 """How the types of upstream's events begin, whose data has other names for the ids."""
-UNKNOWN_SOURCE = "unknown"
 REQUIRED = ("specversion", "id", "source", "type")
 MAX_BYTES = 1024
 """Longest ``id``, ``source`` or ``type``, in bytes of UTF-8."""

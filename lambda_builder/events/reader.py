@@ -19,11 +19,11 @@ from lambda_builder.builds import (
     Priority,
     job_name,
     netstring_digest,
+    third_party_of,
 )
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.events.attributes import (
     REQUIRED,
-    UNKNOWN_SOURCE,
     UPSTREAM_FAMILY,
     read_attributes,
     sent_correlation_id,
@@ -47,7 +47,6 @@ from lambda_builder.events.data import (
 from lambda_builder.jsontext import dump_utf8
 from lambda_builder.settings import CANCEL_EVENT_TYPES, COMMAND_EVENT_TYPES
 
-SOURCE_PREFIX = "network.notifi."
 MAX_PROBLEMS = 100
 """Most entries of one answer's ``errors``."""
 _MOST_IN_DETAIL = 5
@@ -165,11 +164,6 @@ class EventReader:
             traceparent=traceparent,
             accepted_at=round(now, 3),
         )
-
-
-def third_party_of(source: str) -> str:
-    """Return the third party that a CloudEvents ``source`` stands for."""
-    return source.removeprefix(SOURCE_PREFIX) or UNKNOWN_SOURCE
 
 
 def _command(

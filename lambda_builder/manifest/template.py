@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lambda_builder import strict_yaml
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.errors import BootError
 from lambda_builder.kube import labels
@@ -134,29 +135,8 @@ def _read(name: str) -> str:
         raise BootError(f"there is no such file (templates of the package: {known})") from error
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would drop one without a word."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.composer.ComposerError(
-                        None, None, f"the key {key.value!r} is there twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return node
-
-
 def _parse(text: str, name: str) -> Manifest:
-    loader = _StrictLoader(text)
-    loader.name = name
-    try:
-        manifest = plain_tree(loader.get_single_data())
-    finally:
-        loader.dispose()
+    manifest = plain_tree(strict_yaml.load(text, name))
     found = problems(manifest)
     if found:
         raise TreeError("\n".join(found))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,10 +21,11 @@ from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.pipeline.ledger import Ledger, turning_away
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
-from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
+from lambda_builder.pipeline.queue import BuildQueue, QueueClosed, TenantFull
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.telemetry.tracing import current_traceparent
+from lambda_builder.tenants import ALL_TENANTS, Tenants
 
 _RANK = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _CLAIM_SECONDS = 15.0
@@ -32,6 +33,8 @@ _CLAIM_SECONDS = 15.0
 _SHUTDOWN_RETRY_AFTER = 5
 
 ActiveJob = Callable[[BuildRequest], str | None]
+Admission = Callable[[Sequence[BuildRequest]], None]
+"""Judges builds that are new and have their slots; raises ``Refused``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Acceptance:
 
     ``active_job`` names the unfinished Job of a request's target, where one event per target is
     wanted; None where every event is built. ``job_of`` tells of a build of any replica by its Job,
-    also for some time after that is gone.
+    also for some time after that is gone. ``admissions`` are asked in turn, the last of them once
+    all others let the builds pass. ``over_share`` is told when a tenant's share is full.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Acceptance:
         *,
         active_job: ActiveJob | None = None,
         job_of: Callable[[BuildRequest], BuildResult | None] = lambda _request: None,
+        admissions: Sequence[Admission] = (),
+        over_share: Callable[[], object] = lambda: None,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -85,17 +91,26 @@ class Acceptance:
         self._counts = counts
         self._active_job = active_job
         self._job_of = job_of
+        self._admissions = admissions
+        self._over_share = over_share
         self._lock = threading.Lock()
         self._claims: dict[str, threading.Event] = {}
         """Events that a request is accepting at this moment, until when."""
 
-    def accept(self, requests: Sequence[BuildRequest]) -> list[Receipt]:
-        """Accept all of ``requests`` or none of them; raises ``Refused``."""
+    def accept(
+        self, requests: Sequence[BuildRequest], tenants: Tenants = ALL_TENANTS
+    ) -> list[Receipt]:
+        """Accept all of ``requests`` or none of them; raises ``Refused``.
+
+        ``tenants`` are those that the sender may send events of: it is told of no build of others,
+        whose event may have had the same source and id.
+        """
         wanted: dict[str, BuildRequest] = {}
         for request in requests:
             wanted.setdefault(request.event_hash, request)
         with self._claimed(wanted):
             receipts = {key: self._known(request) for key, request in wanted.items()}
+            _refuse_others(receipts.values(), tenants)
             fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
             skipped = [r.request for r in receipts.values() if r and r.status == "skipped"]
             entered = self._enter(fresh, skipped) if fresh or skipped else {}
@@ -206,12 +221,14 @@ class Acceptance:
         turned_away = [turning_away(request) for request in skipped]
         size = sum(request.event_bytes for request in requests)
         if builds:
-            self._reserve(len(builds), size)
+            self._reserve(requests, size)
         try:
+            for admit in self._admissions if requests else ():
+                admit(requests)
             self._journal.record(requests, turned_away)
             self._ledger.accepted(builds)
         except BaseException:
-            self._queue.release(len(builds), size)
+            self._queue.release(len(builds), size, tenants_of(requests))
             raise
         self._queue.put_reserved([entry_for(build) for build in builds])
         for result in turned_away:
@@ -224,7 +241,8 @@ class Acceptance:
             for build in builds
         }
 
-    def _reserve(self, count: int, size: int) -> None:
+    def _reserve(self, requests: Sequence[BuildRequest], size: int) -> None:
+        count = len(requests)
         if count > self._queue.maxsize:
             raise Refused(
                 RefusalCode.INVALID_BATCH,
@@ -232,15 +250,36 @@ class Acceptance:
                 "send smaller batches or raise QUEUE_SIZE",
             )
         try:
-            self._queue.reserve(count, size)
-        except queue.Full:
-            raise queue_full(self._queue) from None
+            self._queue.reserve(count, size, tenants_of(requests))
+        except queue.Full as full:
+            if isinstance(full, TenantFull):
+                self._over_share()
+            raise queue_full(self._queue, full) from None
         except QueueClosed:
             raise shutting_down() from None
 
 
-def queue_full(build_queue: BuildQueue[Build]) -> Refused:
-    """Return the refusal of a full queue, with the time in which it drains."""
+def tenants_of(requests: Iterable[BuildRequest]) -> list[str]:
+    """Return whose builds they are, each tenant as often as it has one."""
+    return [request.third_party_id for request in requests]
+
+
+def _refuse_others(receipts: Iterable[Receipt | None], tenants: Tenants) -> None:
+    for receipt in receipts if not tenants.are_all else ():
+        if receipt is not None and receipt.request.third_party_id not in tenants:
+            raise Refused(
+                RefusalCode.FORBIDDEN, "an event of another tenant has the same source and id"
+            )
+
+
+def queue_full(build_queue: BuildQueue[Build], full: queue.Full) -> Refused:
+    """Return the refusal of a full queue, or share of it, with the time in which it drains."""
+    if isinstance(full, TenantFull):
+        return Refused(
+            RefusalCode.TENANT_LIMIT,
+            "this tenant's share of the job queue is full, please retry later",
+            retry_after=build_queue.retry_after(),
+        )
     return Refused(
         RefusalCode.QUEUE_FULL,
         f"job queue full, please retry later ({build_queue.qsize()} builds wait)",

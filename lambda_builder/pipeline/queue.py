@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -23,6 +24,10 @@ T = TypeVar("T")
 
 class QueueClosed(Exception):
     """The queue takes (or, once halted or drained, gives) nothing more."""
+
+
+class TenantFull(queue.Full):
+    """One tenant may fill no more of the queue."""
 
 
 class BuildQueue(queue.Queue[Entry[T]]):
@@ -40,14 +45,21 @@ class BuildQueue(queue.Queue[Entry[T]]):
         maxsize: int,
         *,
         max_bytes: int = sys.maxsize,
+        tenant_share: float = 1.0,
         fair: bool = False,
         stalled: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``stalled`` says whether it is known that nothing can be finished now; must be quick."""
+        """``tenant_share`` is how much of ``maxsize`` one tenant may fill by ``reserve``, at least
+        one slot; ``stalled`` says whether it is known that nothing can be finished now, and must
+        be quick.
+        """
         super().__init__(maxsize)
         self._max_bytes = max_bytes
         self._reserved_bytes = 0
+        self._most_of_tenant = max(1, int(tenant_share * maxsize)) if tenant_share < 1 else None
+        self._of_tenants: Counter[str] = Counter()
+        """What waits or is reserved, where that is bounded."""
         self._stalled = stalled
         self._clock = clock
         self._waiting: Ordering[T] = Ordering(fair=fair)
@@ -58,10 +70,11 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     # -- room ----------------------------------------------------------------------------------
 
-    def reserve(self, count: int = 1, size: int = 0) -> None:
+    def reserve(self, count: int = 1, size: int = 0, tenants: Iterable[str] = ()) -> None:
         """Take ``count`` slots and ``size`` bytes for ``put_reserved``.
 
-        Raises ``queue.Full`` or ``QueueClosed``.
+        ``tenants`` are whose the slots are, each as often as it gets one. Raises ``queue.Full``,
+        ``TenantFull`` where there is room that may not be had, or ``QueueClosed``.
         """
         with self.mutex:
             if self._closed:
@@ -69,14 +82,24 @@ class BuildQueue(queue.Queue[Entry[T]]):
             if self._occupied() + count > self.maxsize or not self._holds(size):
                 self._accounts.full += 1
                 raise queue.Full
+            if self._most_of_tenant is not None:
+                self._take_share(Counter(tenants), self._most_of_tenant)
             self._reserved += count
             self._reserved_bytes += size
 
-    def release(self, count: int = 1, size: int = 0) -> None:
+    def _take_share(self, wanted: Counter[str], most: int) -> None:
+        for tenant, count in wanted.items():
+            if self._of_tenants[tenant] + count > most:
+                raise TenantFull
+        self._of_tenants += wanted
+
+    def release(self, count: int = 1, size: int = 0, tenants: Iterable[str] = ()) -> None:
         """Give reserved slots back unused."""
         with self.mutex:
             self._reserved -= count
             self._reserved_bytes -= size
+            if self._most_of_tenant is not None:
+                self._of_tenants -= Counter(tenants)
             self.not_full.notify_all()
             self._tell_if_finished()
 
@@ -86,6 +109,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
             for entry in entries:
                 self._reserved -= 1
                 self._reserved_bytes -= entry.size
+                self._count_tenant(entry, -1)
                 self._add(entry)
 
     def expect(self, count: int) -> None:
@@ -156,6 +180,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     def _hold(self, entry: Entry[T]) -> None:
         self._accounts.hold(entry)
+        self._count_tenant(entry, -1)
         entry.holder = threading.current_thread()
         self.not_full.notify_all()
 
@@ -294,7 +319,16 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     def _wait(self, entry: Entry[T]) -> None:
         self._waiting.add(entry, self._clock())
+        self._count_tenant(entry, 1)
         self.not_empty.notify()
+
+    def _count_tenant(self, entry: Entry[T], change: int) -> None:
+        if self._most_of_tenant is not None:
+            count = self._of_tenants[entry.tenant] + change
+            if count:
+                self._of_tenants[entry.tenant] = count
+            else:
+                del self._of_tenants[entry.tenant]
 
     def _seconds_until(self, deadline: float | None) -> float | None:
         moments = [m for m in (self._waiting.next_due(), deadline) if m is not None]

@@ -15,11 +15,12 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from lambda_builder.builds import rfc3339
+from lambda_builder.builds import rfc3339, third_party_of
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.stats import Counts
+from lambda_builder.tenants import ALL_TENANTS, Tenants
 
 _KEPT = 1000
 """Refused events that are kept; and told of, as long as fewer messages wait for the sink."""
@@ -27,6 +28,7 @@ _TOLD_AT_ONCE = 60
 _TOLD_PER_SECOND = 1.0
 """A broker that sends them back as something else must not make them without end."""
 _TEXT = 100
+_TENANT = 253
 _FIELDS = 20
 _READABLE_BYTES = 65_536
 _ATTRIBUTES = ("ce-type", "ce-source", "ce-id", "content-type", "content-length")
@@ -51,7 +53,8 @@ class Rejections:
         self._announcer = announcer
         self._outbox = outbox
         self._lock = threading.Lock()
-        self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._kept: deque[tuple[dict[str, Any], frozenset[str]]] = deque(maxlen=_KEPT)
+        """Each with whose it claims to be."""
         self._clock = clock
         self._left, self._left_at = float(_TOLD_AT_ONCE), clock()
 
@@ -81,7 +84,7 @@ class Rejections:
             "excerpt": excerpt,
         }
         with self._lock:
-            self._kept.append(kept)
+            self._kept.append((kept, _tenants(lowered, content)))
         claimed = _claimed(lowered, content)
         if any(self._announcer.is_own(*each) for each in claimed) or not self._is_in_time():
             return
@@ -114,10 +117,13 @@ class Rejections:
         except Refused:
             return False
 
-    def newest(self) -> list[dict[str, Any]]:
-        """Return what is kept, newest first."""
+    def newest(self, tenants: Tenants = ALL_TENANTS) -> list[dict[str, Any]]:
+        """Return what is kept and claims to be of these tenants alone, newest first."""
         with self._lock:
-            return [*reversed(self._kept)]
+            kept = [*reversed(self._kept)]
+        return [
+            each for each, of in kept if tenants.are_all or (of and all(t in tenants for t in of))
+        ]
 
 
 def _claimed(headers: Mapping[str, str], content: Any) -> list[tuple[str, str]]:
@@ -125,6 +131,21 @@ def _claimed(headers: Mapping[str, str], content: Any) -> list[tuple[str, str]]:
     events = [{"type": headers.get("ce-type"), "source": headers.get("ce-source")}]
     events += [event for event in _listed(content) if isinstance(event, dict)]
     return [(str(event.get("type") or ""), str(event.get("source") or "")) for event in events]
+
+
+def _tenants(headers: Mapping[str, str], content: Any) -> frozenset[str]:
+    """Return whose events they claim to be; nobody's where that cannot be read of each."""
+    named = []
+    for event in _listed(content):
+        fields = event if isinstance(event, dict) else {}
+        inner = fields.get("data")
+        data = inner if isinstance(inner, dict) else fields
+        source = fields.get("source") or headers.get("ce-source") or ""
+        sent = data.get("third_party_id")
+        # Which of the other two counts is up to the event's type.
+        claimed = [sent] if sent else [data.get("namespace"), third_party_of(str(source))]
+        named += [str(tenant)[:_TENANT] for tenant in claimed if tenant]
+    return frozenset(named)
 
 
 def _excerpt(headers: Mapping[str, str], content: Any, size: int) -> dict[str, Any]:

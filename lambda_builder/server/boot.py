@@ -28,8 +28,13 @@ def refusing_to_boot(exit_code: int) -> Iterator[None]:
 
 
 def load_settings() -> Settings:
-    """Return settings that can work, with their template; else ends the process."""
+    """Return settings that can work, with the files that they name; else ends the process."""
     with refusing_to_boot(CONFIG_ERROR):
         settings = load()
         JobTemplate.from_settings(settings)
+        if settings.auth_file is not None:
+            # Only here: it takes time and memory to import.
+            from lambda_builder.access.directory import Directory  # noqa: PLC0415
+
+            Directory(settings.auth_file)
     return settings

@@ -9,14 +9,15 @@ from concurrent.futures import wait
 
 from lambda_builder.builds import BuildResult
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
-from lambda_builder.pipeline.acceptance import entry_for, queue_full, shutting_down
+from lambda_builder.pipeline.acceptance import entry_for, queue_full, shutting_down, tenants_of
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
-from lambda_builder.steering.queries import BuildFinder, Results
+from lambda_builder.steering.queries import BuildFinder, Results, of_tenants
+from lambda_builder.tenants import EVERYTHING, Reach
 
 _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
@@ -47,12 +48,20 @@ class BuildCommands:
         self._runner = runner
         self._finder = finder
 
-    def cancel(self, build_id: str) -> BuildResult:
+    def cancel(self, build_id: str, reach: Reach = EVERYTHING) -> BuildResult:
         """Take a build back: out of the queue, or its Job deleted with its pods."""
-        unfinished = [result for result in self._finder.find(build_id) if not result.state.final]
+        found = self._steerable(build_id, reach)
+        unfinished = [result for result in found if not result.state.final]
         cancelled = self._cancel(self._only(unfinished, build_id), patience=_CANCEL_SECONDS)
         self.keep(repr(build_id))
         return cancelled
+
+    def _steerable(self, build_id: str, reach: Reach) -> Results:
+        """Return the builds that are meant; raises ``Refused`` where they may only be read."""
+        found = of_tenants(self._finder.find(build_id, reach.read), reach.steer)
+        if not found:
+            raise Refused(RefusalCode.FORBIDDEN, f"build {build_id!r} may be read, but not steered")
+        return found
 
     def keep(self, what: str) -> None:
         """Return once the journal has what was cancelled; raises ``Refused`` if it takes long."""
@@ -136,9 +145,9 @@ class BuildCommands:
 
     # -- retrying ------------------------------------------------------------------------------
 
-    def retry(self, build_id: str) -> BuildResult:
+    def retry(self, build_id: str, reach: Reach = EVERYTHING) -> BuildResult:
         """Let a dead or failed build go again; its old Job is deleted first."""
-        found = [result for result in self._finder.find(build_id) if result.state.retryable]
+        found = [r for r in self._steerable(build_id, reach) if r.state.retryable]
         if not found:
             raise Refused(
                 RefusalCode.NOT_RETRYABLE, f"build {build_id!r} is neither dead nor failed"
@@ -157,23 +166,24 @@ class BuildCommands:
         if live is not None and live.settled:
             wait([live.future], _SETTLE_SECONDS)
         size = result.request.event_bytes
-        self._reserve(size)
+        tenants = tenants_of([result.request])
+        self._reserve(size, tenants)
         try:
             with self._ledger.reopening(result) as build:
                 # Once its Job goes, nothing else would tell of a build that another replica made.
                 self._ledger.take_over(result)
                 self._clear_old_job(result, wait_seconds)
         except BaseException:
-            self._queue.release(1, size)
+            self._queue.release(1, size, tenants)
             raise
         self._queue.put_reserved([entry_for(build)])
         return self._results.by_event(result.request.event_hash) or result
 
-    def _reserve(self, size: int) -> None:
+    def _reserve(self, size: int, tenants: list[str]) -> None:
         try:
-            self._queue.reserve(1, size)
-        except queue.Full:
-            raise queue_full(self._queue) from None
+            self._queue.reserve(1, size, tenants)
+        except queue.Full as full:
+            raise queue_full(self._queue, full) from None
         except QueueClosed:
             raise shutting_down() from None
 

@@ -9,7 +9,8 @@ from lambda_builder.pipeline.live_builds import LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away
 from lambda_builder.steering.commands import BuildCommands
-from lambda_builder.steering.queries import BuildFinder, Results
+from lambda_builder.steering.queries import BuildFinder, Results, of_tenants
+from lambda_builder.tenants import Tenants
 
 _DELETE_SECONDS = 2.0
 """Longest wait for an old Job to be gone: others wait for their turn meanwhile."""
@@ -19,6 +20,7 @@ WORTH_WAITING = frozenset(
         RefusalCode.KUBERNETES_UNAVAILABLE,
         RefusalCode.JOURNAL_UNAVAILABLE,
         RefusalCode.QUEUE_FULL,
+        RefusalCode.TENANT_LIMIT,
         RefusalCode.SHUTTING_DOWN,
     }
 )
@@ -59,7 +61,9 @@ class CommandExecution:
             meant = found
         else:  # what failed before the newest build of a target has been superseded
             meant = found[:1]
-        if not meant and (found or not self.knows(request)):
+        # What is known of builds that may not be meant says nothing of those that may.
+        is_open = request.tenants is not None or not self.knows(request)
+        if not meant and (found or is_open):
             if not self._watcher.following:
                 raise kubernetes_away("the Jobs there are cannot be known yet")
             raise Refused(RefusalCode.NOT_FOUND, "no such build is known here")
@@ -95,6 +99,11 @@ class CommandExecution:
         return any(record.active for record in records)
 
     def _meant(self, request: CommandRequest) -> Results:
+        """Return the builds that a command means, as far as whoever sent it may mean them."""
+        found = self._found(request)
+        return found if request.tenants is None else of_tenants(found, Tenants(request.tenants))
+
+    def _found(self, request: CommandRequest) -> Results:
         is_cancel = request.action is Action.CANCEL
         if build_id := _build_id(request):
             return self._finder.find_known(build_id, active=is_cancel)

@@ -22,6 +22,7 @@ from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away, kubernetes_failed
 from lambda_builder.selection import OF_RESULTS, BuildFilter, place_of, select
+from lambda_builder.tenants import ALL_TENANTS, Tenants
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 """A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
@@ -51,16 +52,17 @@ class BuildFinder:
         self._health = health
         self._current = current
 
-    def get(self, build_id: str) -> BuildResult:
-        """Return the newest build with this correlation ID or Job name."""
-        return self.find(build_id)[0]
+    def get(self, build_id: str, tenants: Tenants = ALL_TENANTS) -> BuildResult:
+        """Return the newest build of these tenants with this correlation ID or Job name."""
+        return self.find(build_id, tenants)[0]
 
-    def find(self, build_id: str) -> Results:
-        """Return the builds with this correlation ID or Job name, newest first.
+    def find(self, build_id: str, tenants: Tenants = ALL_TENANTS) -> Results:
+        """Return the builds of these tenants with this correlation ID or Job name, newest first.
 
         Of several events that share a Job name only the newest counts.
         """
-        found = self.find_known(build_id) or self._find_jobs(build_id)
+        found = of_tenants(self.find_known(build_id), tenants)
+        found = found or of_tenants(self._find_jobs(build_id), tenants)
         if not found:
             raise Refused(
                 RefusalCode.NOT_FOUND,
@@ -184,6 +186,13 @@ class BuildFinder:
             result = with_what_was_asked(job_result(job), job)
             results.append(self._current(result) or result)
         return sorted(results, key=_age)
+
+
+def of_tenants(results: Results, tenants: Tenants) -> Results:
+    """Return those of the builds that are of these tenants."""
+    if tenants.are_all:
+        return results
+    return [result for result in results if result.request.third_party_id in tenants]
 
 
 def _age(result: BuildResult) -> float:

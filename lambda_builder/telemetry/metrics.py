@@ -25,6 +25,21 @@ DESTINATIONS = ("sink", "dead_letter")
 OTHER = "other"
 """Stands for every event type that is not known."""
 EVENT_MODES = ("binary", "structured", "batch")
+DENIALS = (
+    "missing",
+    "unknown",
+    "signature",
+    "window",
+    "replayed",
+    "claims",
+    "issuer",
+    "unsigned",
+    "forbidden",
+    "origin",
+    "read_only",
+    "failures",
+)
+LIMITS = ("tenant", "service", "queue_share", "failure_backoff")
 API_OPERATIONS = {
     "create_job": "201",
     "dry_run_job": "201",
@@ -123,6 +138,12 @@ class Metrics:
         self.delivered = Counter(
             "outbox_delivered", "Outgoing events delivered.", ["destination"], registry=registry
         )
+        self.auth_denied = Counter(
+            "auth_denied", "Requests that were not allowed, by why.", ["reason"], registry=registry
+        )
+        self.rate_limited = Counter(
+            "rate_limited", "Events over a limit, by which.", ["scope"], registry=registry
+        )
         self.event_types = frozenset(event_types)
         self._create_zero_series()
 
@@ -144,6 +165,10 @@ class Metrics:
             self.build_failures.labels(category)
         for operation, success in API_OPERATIONS.items():
             self.api_request_duration.labels(operation, success)
+        for denial in DENIALS:
+            self.auth_denied.labels(denial)
+        for scope in LIMITS:
+            self.rate_limited.labels(scope)
 
     def count_received(self, event_type: str, mode: str) -> None:
         """Count an event that could be read; an unknown type becomes ``other``."""

@@ -6,8 +6,9 @@ from functools import cache
 
 from flask import Flask, Response
 
+from lambda_builder.access.rules import READ
 from lambda_builder.settings import Settings
-from lambda_builder.web import async_jobs, correlation, events, probes, problems
+from lambda_builder.web import async_jobs, correlation, events, gate, probes, problems
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.services import EXTENSION, Services
 
@@ -15,7 +16,8 @@ from lambda_builder.web.services import EXTENSION, Services
 def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     """Register every route and handler on ``app``, before its first request.
 
-    Events take the short way unless requests are ``traced``, which is done in Flask.
+    Events take the short way unless requests are ``traced``, which is done in Flask. Raises
+    ``BootError`` where a route has no access rule.
     """
     app.extensions[EXTENSION] = services
     app.url_map.converters["build_id"] = async_jobs.BuildIdConverter
@@ -25,6 +27,7 @@ def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     app.register_blueprint(async_jobs.blueprint)
     app.register_blueprint(probes.blueprint)
     _serve_openapi(app, services.settings)
+    gate.register(app)
     if not traced:
         app.wsgi_app = events.ShortWay(Intake(services), app.wsgi_app)  # type: ignore[method-assign]
 
@@ -38,6 +41,7 @@ def _serve_openapi(app: Flask, settings: Settings) -> None:
 
         return openapi.text(settings)
 
+    @gate.asks(READ)
     def show() -> Response:
         return Response(text(), content_type="application/json")
 

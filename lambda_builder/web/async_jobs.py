@@ -9,13 +9,17 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
+from lambda_builder.access.rules import READ, READ_ALL, STEER, Action
 from lambda_builder.builds import BuildResult
 from lambda_builder.steering.bulk import BulkOutcome
-from lambda_builder.web import correlation
+from lambda_builder.tenants import Tenants
+from lambda_builder.web import correlation, gate
 from lambda_builder.web.answers import json_answer
+from lambda_builder.web.gate import asks
 from lambda_builder.web.log_stream import LogStream
 from lambda_builder.web.parameters import Parameters
 from lambda_builder.web.services import current_services
@@ -36,6 +40,7 @@ class BuildIdConverter(BaseConverter):
 
 
 @blueprint.get("/async-jobs/stats")
+@asks(READ_ALL)
 def show_stats() -> Response:
     """Show the service's counts, all from one instant."""
     return json_answer(current_services().creator.get_stats().model_dump())
@@ -43,10 +48,11 @@ def show_stats() -> Response:
 
 @blueprint.get("/async-jobs")
 @blueprint.get("/builds", endpoint="list_builds_upstream")
+@asks(READ)
 def list_builds() -> Response:
     """List builds, newest first."""
     parameters = Parameters()
-    wanted, limit = parameters.build_filter(), parameters.limit()
+    wanted, limit = parameters.build_filter(_readable()), parameters.limit()
     parameters.judge()
     page = current_services().listing.page(wanted, limit=limit, cursor=parameters.text("cursor"))
     items = [_shown(build, page.positions) for build in page.items]
@@ -55,43 +61,53 @@ def list_builds() -> Response:
 
 @blueprint.get("/async-jobs/<build_id:build_id>")
 @blueprint.get("/builds/<build_id:build_id>", endpoint="show_build_upstream")
+@asks(READ)
 def show_build(build_id: str) -> Response:
     """Show one build."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.builds.get(build_id))
+        return _answer(services.builds.get(build_id, _readable()))
 
 
 @blueprint.delete("/async-jobs/<build_id:build_id>")
 @blueprint.post("/builds/<build_id:build_id>/cancel", endpoint="cancel_build_upstream")
+@asks(STEER)
 def cancel_build(build_id: str) -> Response:
     """Cancel a build: out of the queue, or its Job deleted."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.commands.cancel(build_id))
+        cancelled = services.commands.cancel(build_id, gate.caller().reach)
+    _log_steering("cancel", job_name=cancelled.request.job_name)
+    return _answer(cancelled)
 
 
 @blueprint.post("/async-jobs/<build_id:build_id>/retry")
+@asks(STEER)
 def retry_build(build_id: str) -> Response:
     """Send a dead or failed build through again."""
     services = current_services()
     with services.threads.kubernetes.take():
-        return _answer(services.commands.retry(build_id))
+        retried = services.commands.retry(build_id, gate.caller().reach)
+    _log_steering("retry", job_name=retried.request.job_name)
+    return _answer(retried)
 
 
 @blueprint.post("/async-jobs/cancel")
+@asks(STEER)
 def cancel_builds() -> Response:
     """Cancel all builds that the filters mean."""
     return _steer(current_services().bulk.cancel)
 
 
 @blueprint.post("/async-jobs/retry")
+@asks(STEER)
 def retry_builds() -> Response:
     """Retry all builds that the filters mean."""
     return _steer(current_services().bulk.retry)
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>/logs")
+@asks(READ)
 def stream_log(build_id: str) -> Response:
     """Stream a build's log as text."""
     services = current_services()
@@ -100,7 +116,8 @@ def stream_log(build_id: str) -> Response:
     parameters.judge()
     with services.threads.streams.take() as slot:
         with services.threads.kubernetes.take():
-            chunks = services.logs.open(services.builds.get(build_id), follow=follow)
+            build = services.builds.get(build_id, _readable())
+            chunks = services.logs.open(build, follow=follow)
         stream = LogStream(
             chunks,
             slot.pop_all(),
@@ -116,7 +133,9 @@ def stream_log(build_id: str) -> Response:
 
 def _steer(steer: Callable[..., BulkOutcome]) -> Response:
     parameters = Parameters()
-    wanted, dry_run = parameters.build_filter(), parameters.flag("dry_run")
+    reach = gate.caller().reach
+    wanted = parameters.build_filter(reach.read, reach.steer)
+    dry_run = parameters.flag("dry_run")
     everything = parameters.flag("all")
     parameters.judge()
     if wanted.is_empty and not everything:
@@ -124,11 +143,21 @@ def _steer(steer: Callable[..., BulkOutcome]) -> Response:
         parameters.judge()
     with current_services().threads.kubernetes.take():
         outcome = steer(wanted, dry_run=dry_run)
+    if not dry_run:
+        _log_steering(request.path.rpartition("/")[2], builds=outcome.done)
     refused = [
         {"job_name": build.request.job_name, "code": refusal.code, "detail": refusal.detail}
         for build, refusal in outcome.refused
     ]
     return json_answer({"matched": outcome.matched, "done": outcome.done, "refused": refused})
+
+
+def _readable() -> Tenants:
+    return gate.caller().may(Action.READ)
+
+
+def _log_steering(action: str, **what: Any) -> None:
+    structlog.get_logger().info("steered", by=gate.caller().name, action=action, **what)
 
 
 def _client_socket() -> socket.socket | None:

@@ -9,7 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
-from lambda_builder.web import answers
+from lambda_builder.access.rules import READ, SEND, Action
+from lambda_builder.web import answers, gate
+from lambda_builder.web.gate import asks
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.problems import allow
 from lambda_builder.web.services import current_services
@@ -42,19 +44,23 @@ class ShortWay:
 
 @blueprint.post("/events", provide_automatic_options=False)
 @blueprint.post("/", endpoint="receive_at_root", provide_automatic_options=False)
+@asks(SEND)
 def receive() -> Response:
     """Accept events where the short way is not taken: traces begin in Flask."""
     return Intake(current_services()).answer(request.environ).response()
 
 
 @blueprint.get("/events/rejected")
+@asks(READ)
 def rejected() -> Response:
     """Show the last events that were refused for good, newest first."""
-    return answers.json_answer({"items": current_services().rejections.newest()})
+    kept = current_services().rejections.newest(gate.caller().may(Action.READ))
+    return answers.json_answer({"items": kept})
 
 
 @blueprint.route("/events", methods=["OPTIONS"])
 @blueprint.route("/", endpoint="options_at_root", methods=["OPTIONS"])
+@asks(SEND)
 def options() -> Response:
     """Tell the methods, and take part in the CloudEvents webhook validation handshake.
 

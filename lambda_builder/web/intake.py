@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 
+from lambda_builder.access.policies import Caller
+from lambda_builder.access.rules import SEND, Action
 from lambda_builder.builds import BuildRequest, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import Delivery
@@ -19,6 +23,7 @@ from lambda_builder.web.answers import Answer
 from lambda_builder.web.posted import Posted
 from lambda_builder.web.services import Services
 
+_NOT_KEPT = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 _LOGGED = 10
 """Most field names in one log line."""
 
@@ -37,6 +42,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - told to the sender and in the log
             answer = problems.of_error(error, posted.correlation_id)
         answer.headers[correlation.HEADER] = correlation.header_text(posted.correlation_id)
+        answer.headers.update(self._services.limits.headers(posted.tenants))
         self._services.metrics.count_answer(answer.kind)
         return answer
 
@@ -45,7 +51,8 @@ class Intake:
         with ExitStack() as slots:
             try:
                 self._refuse_while_shutting_down()
-                delivery = self._read(posted)
+                caller = services.access.check(SEND, posted.environ, lambda: self._body(posted))
+                delivery = self._read(posted, caller)
                 # Before anything is accepted: a refusal here must leave nothing behind.
                 waits = self._waits_for_jobs(delivery)
                 if waits:
@@ -54,7 +61,9 @@ class Intake:
                     # A disk that stalls must not take the threads that answer probes.
                     slots.enter_context(services.threads.recording.take())
                 with services.command_events.keeping(_commands_of(delivery)):
-                    receipts = self._accept_builds(delivery)
+                    receipts = self._accept_builds(delivery, caller)
+                services.access.accepted(caller)
+                _log_commands(delivery, caller)
             except Refused as refused:
                 self._note_rejection(posted, refused)
                 raise
@@ -73,11 +82,14 @@ class Intake:
                 "shutting down, please retry: another replica may take it",
             )
 
-    def _read(self, posted: Posted) -> Delivery:
+    def _body(self, posted: Posted) -> bytes:
+        posted.read_body(self._services.settings.max_body_bytes)
+        return posted.body
+
+    def _read(self, posted: Posted, caller: Caller) -> Delivery:
         services = self._services
-        posted.read_body(services.settings.max_body_bytes)
         try:
-            delivery = services.reader.read(posted.headers, posted.body, now=time.time())
+            delivery = services.reader.read(posted.headers, self._body(posted), now=time.time())
         except Refused as refused:
             if refused.code is RefusalCode.UNSUPPORTED_EVENT_TYPE:
                 services.metrics.count_received("", posted.apparent_mode)
@@ -86,7 +98,11 @@ class Intake:
             services.metrics.count_received(event.event_type, delivery.mode)
         if len(delivery.events) == 1:
             posted.correlation_id = delivery.events[0].correlation_id
-        return delivery
+        if services.limits.are_set:
+            known = (event.third_party_id for event in delivery.events)
+            posted.tenants = frozenset(filter(None, known))
+        permitted = services.access.permit(caller, delivery.mode, delivery.events)
+        return replace(delivery, events=permitted) if permitted is not delivery.events else delivery
 
     def _waits_for_jobs(self, delivery: Delivery) -> bool:
         return self._services.settings.ack == "created" and any(
@@ -95,9 +111,10 @@ class Intake:
 
     # -- accepting -----------------------------------------------------------------------------
 
-    def _accept_builds(self, delivery: Delivery) -> list[Receipt]:
+    def _accept_builds(self, delivery: Delivery, caller: Caller) -> list[Receipt]:
         builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
-        return self._services.acceptance.accept(builds) if builds else []
+        tenants = caller.may(Action.SEND)
+        return self._services.acceptance.accept(builds, tenants) if builds else []
 
     def _accepted(
         self, posted: Posted, delivery: Delivery, receipts: list[Receipt], *, waits: bool
@@ -128,11 +145,16 @@ class Intake:
     # -- refusing ------------------------------------------------------------------------------
 
     def _note_rejection(self, posted: Posted, refused: Refused) -> None:
-        """Count, keep and log a refused delivery: one bounded line without anything of its body."""
+        """Count, keep and log a refused delivery: one bounded line without anything of its body.
+
+        Nothing is kept of what is sent again, nor of what comes from nobody: that could push out
+        the rest.
+        """
         _log_refusal(posted, refused)
         rejections = self._services.rejections
-        if KINDS[refused.code].status >= 500 or refused.code is RefusalCode.TENANT_LIMIT:
-            rejections.count(refused.code.value)  # it is sent again: nothing to look at
+        status = KINDS[refused.code].status
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _NOT_KEPT:
+            rejections.count(refused.code.value)
             return
         rejections.add(
             refused.code.value,
@@ -140,6 +162,14 @@ class Intake:
             headers=posted.headers,
             body=posted.body,
             correlation_id=posted.correlation_id,
+        )
+
+
+def _log_commands(delivery: Delivery, caller: Caller) -> None:
+    """Log who steers by events."""
+    for command in _commands_of(delivery):
+        structlog.get_logger().info(
+            "steered", by=caller.name, action=command.action.value, event_id=command.event_id
         )
 
 

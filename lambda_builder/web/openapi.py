@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
@@ -33,7 +34,14 @@ _ANSWERS = (
     models.Problem,
 )
 
+_RATE_LIMIT = {
+    "RateLimit-Policy": {"$ref": "#/components/headers/RateLimitPolicy"},
+    "RateLimit": {"$ref": "#/components/headers/RateLimit"},
+}
 _DATA = (BuildData, CommandData, UpstreamBuildData, UpstreamCommandData)
+
+
+_OPEN = ("/health", "/ready")
 
 
 def text(settings: Settings) -> str:
@@ -49,6 +57,11 @@ def document(settings: Settings) -> _Json:
     components = described["components"]
     components["responses"] = _problem_responses()
     components["schemas"].update(_model_schemas())
+    for path, item in described["paths"].items():
+        for method in item.keys() - {"parameters"} if path not in _OPEN else ():
+            # A copy: YAML's anchors share what is written once.
+            shared = item[method]["responses"]
+            item[method] = {**item[method], "responses": {**_denials(), **shared}}
     event = components["schemas"]["CloudEvent"]
     event["properties"]["type"]["enum"] = [*settings.build_event_types, *COMMAND_EVENT_TYPES]
     if settings.strict_cloudevents:
@@ -68,6 +81,14 @@ def _model_schemas() -> _Json:
     return schemas
 
 
+def _denials() -> _Json:
+    """What every operation but the probes may answer to whoever may not call it."""
+    return {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"}
+        for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+    }
+
+
 def _problem_responses() -> _Json:
     """One response for each status that a refusal can have, naming its codes."""
     codes: dict[int, list[RefusalCode]] = {}
@@ -78,6 +99,10 @@ def _problem_responses() -> _Json:
 
 def _problem(status: int, codes: list[RefusalCode]) -> _Json:
     headers = {"X-Correlation-ID": {"$ref": "#/components/headers/CorrelationId"}}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Authenticate"}
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers.update(_RATE_LIMIT)
     if problems.KINDS[codes[0]].retry_after is not None:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     errors = [FieldProblem("parser_id", "is required")] if status == 400 else []

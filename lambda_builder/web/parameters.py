@@ -11,6 +11,7 @@ from flask import request
 from lambda_builder.builds import BuildState, FailureCategory, parse_time
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.selection import BuildFilter
+from lambda_builder.tenants import Tenants
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
@@ -41,8 +42,8 @@ class Parameters:
         """Note what is bad about a parameter."""
         self._problems.append(FieldProblem(field, message))
 
-    def build_filter(self) -> BuildFilter:
-        """Return which builds are meant."""
+    def build_filter(self, *tenants: Tenants) -> BuildFilter:
+        """Return which builds are meant, of those of third parties in each of ``tenants``."""
         states = (self._one_of("state", value, BuildState) for value in self._all("state"))
         category = self.text("category")
         return BuildFilter(
@@ -54,6 +55,7 @@ class Parameters:
             q=self._search("q"),
             since=self._time("since"),
             until=self._time("until"),
+            tenants=tuple(each for each in tenants if not each.are_all),
         )
 
     def text(self, name: str) -> str | None:

@@ -21,7 +21,7 @@ class Posted:
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        self._environ = environ
+        self.environ = environ
         self.headers: dict[str, str] = {
             key[5:].replace("_", "-").lower(): value
             for key, value in environ.items()
@@ -33,6 +33,9 @@ class Posted:
             if value := environ.get(key):
                 self.headers[name] = value
         self.body = b""
+        self.tenants: frozenset[str] = frozenset()
+        """Whose events they are, once that was read."""
+        self._is_read = False
         self._correlation_id: str | None = None
 
     @property
@@ -50,7 +53,7 @@ class Posted:
     @property
     def announced(self) -> int | None:
         """The length that the body is said to have."""
-        return get_content_length(self._environ)
+        return get_content_length(self.environ)
 
     @property
     def apparent_mode(self) -> ContentMode:
@@ -61,10 +64,12 @@ class Posted:
         return "structured" if media == STRUCTURED_JSON else "binary"
 
     def read_body(self, limit: int) -> None:
-        """Read the body; raises ``Refused`` where it is over ``limit`` bytes or cannot be read.
+        """Read the body, once; raises ``Refused`` where it is over ``limit`` bytes or broken.
 
         Never reads more than one byte beyond the limit, whatever length was announced.
         """
+        if self._is_read:
+            return
         announced = self.announced
         if announced is not None and announced > limit:
             raise _too_large(limit)
@@ -77,11 +82,12 @@ class Posted:
             raise _too_large(limit)
         if announced is not None and len(self.body) < announced:
             raise _cut_off()
+        self._is_read = True
 
     def _parts(self, most: int) -> Iterator[bytes]:
-        if "content-length" not in self.headers and not self._environ.get("wsgi.input_terminated"):
+        if "content-length" not in self.headers and not self.environ.get("wsgi.input_terminated"):
             return  # nobody says where the body ends
-        stream = self._environ["wsgi.input"]
+        stream = self.environ["wsgi.input"]
         while most > 0 and (part := stream.read(most)):
             most -= len(part)
             yield part

@@ -5,19 +5,23 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 from prometheus_client.exposition import choose_encoder
 
+from lambda_builder.access.rules import METRICS, OPEN
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.web.gate import asks
 from lambda_builder.web.services import current_services
 
 blueprint = Blueprint("probes", __name__)
 
 
 @blueprint.get("/health")
+@asks(OPEN)
 def health() -> Response:
     """Answer while the process can serve, whatever Kubernetes does."""
     return _text("ok")
 
 
 @blueprint.get("/ready")
+@asks(OPEN)
 def ready() -> Response:
     """Answer whether events should be sent here."""
     creator = current_services().creator
@@ -29,6 +33,7 @@ def ready() -> Response:
 
 
 @blueprint.get("/metrics")
+@asks(METRICS)
 def metrics() -> Response:
     """Expose the metrics in the format that the scraper prefers."""
     accept = request.headers.get("Accept", "")

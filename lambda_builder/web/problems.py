@@ -17,7 +17,7 @@ from lambda_builder.web.answers import Answer
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _CODES_BY_STATUS: Mapping[int, RefusalCode] = {
-    401: RefusalCode.UNAUTHORIZED,
+    401: RefusalCode.UNAUTHENTICATED,
     403: RefusalCode.FORBIDDEN,
     404: RefusalCode.NOT_FOUND,
     405: RefusalCode.METHOD_NOT_ALLOWED,
@@ -66,6 +66,8 @@ def problem(
     kind = problems.KINDS[code]
     body = problems.body(code, detail, correlation_id=correlation_id, status=status, errors=errors)
     headers = {"Content-Type": problems.MEDIA_TYPE, "Cache-Control": "no-store"}
+    if kind.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="lambda-builder"'
     seconds = kind.retry_after if retry_after is None else retry_after
     if seconds is not None:
         headers["Retry-After"] = str(max(1, seconds))

@@ -7,6 +7,8 @@ from typing import cast
 
 from flask import current_app
 
+from lambda_builder.access.checks import Access
+from lambda_builder.access.limits import Limits
 from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
 from lambda_builder.pipeline.acceptance import Acceptance
@@ -68,6 +70,8 @@ class Services:
     """Everything the views use. Thread-safe, as each of its parts is."""
 
     settings: Settings
+    access: Access
+    limits: Limits
     reader: EventReader
     creator: AsyncJobCreator
     acceptance: Acceptance

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask
 
+from lambda_builder.access.checks import Access
 from lambda_builder.events.reader import EventReader
 from lambda_builder.manifest.trial import TemplateTrial
 from lambda_builder.pipeline.collector import PipelineCollector
@@ -47,9 +48,14 @@ def create_app(settings: Settings) -> Flask:
 def quick_requests(settings: Settings) -> Callable[[str, str], bool]:
     """Return which requests, by method and path, are soon answered and wait for nothing.
 
-    Events do for the disk where there is a journal, and with ``ACK=created`` for their Jobs.
+    Events do for the disk where there is a journal, with ``ACK=created`` for their Jobs, and where
+    it is asked who sends them they may for the keys of an issuer.
     """
-    waits = settings.journal_path is not None or settings.ack == "created"
+    waits = (
+        settings.journal_path is not None
+        or settings.ack == "created"
+        or settings.auth_file is not None
+    )
     return lambda method, path: not waits and method == "POST" and path in EVENT_PATHS
 
 
@@ -71,7 +77,12 @@ def _service(
         sink=watched.sink,
         client=base.client,
         health=base.health,
-        parts=[trial, steering.command_events, *watched.parts],
+        parts=[
+            *([] if base.directory is None else [base.directory]),
+            trial,
+            steering.command_events,
+            *watched.parts,
+        ],
         at_once=[steering.logs.shutdown, *watched.at_once],
         handoff_url=settings.handoff_url,
         dead_letter_url=settings.dead_letter_url,
@@ -85,6 +96,13 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
     settings = base.settings
     return Services(
         settings=settings,
+        access=Access(
+            base.directory,
+            read_only=settings.read_only,
+            trusted_proxies=settings.trusted_proxies,
+            metrics=base.metrics,
+        ),
+        limits=base.limits,
         reader=EventReader(
             strict=settings.strict_cloudevents,
             build_event_types=settings.build_event_types,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from lambda_builder.access.limits import Limits
 from lambda_builder.journal import Journal, NoJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
@@ -20,6 +22,9 @@ from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from lambda_builder.access.directory import Directory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
@@ -27,6 +32,8 @@ class Base:
 
     settings: Settings
     metrics: Metrics
+    directory: Directory | None
+    limits: Limits
     client: KubeClient
     health: ApiHealth
     capacity: Capacity
@@ -63,6 +70,8 @@ class Base:
         return cls(
             settings=settings,
             metrics=metrics,
+            directory=_directory(settings),
+            limits=Limits(tenant_rate=settings.tenant_rate, rate=settings.rate, metrics=metrics),
             client=client,
             health=ApiHealth(client.probe),
             capacity=Capacity(),
@@ -86,6 +95,16 @@ class Base:
 
     def is_stalled(self) -> bool:
         return self.capacity.blocked or not self.health.available
+
+
+def _directory(settings: Settings) -> Directory | None:
+    if settings.auth_file is None:
+        return None
+    # Only here: it takes time and memory to import.
+    from lambda_builder.access.directory import Directory  # noqa: PLC0415
+
+    # Most threads stay free for those who need no issuer's answer.
+    return Directory(settings.auth_file, waiting=max(1, settings.http_threads // 4))
 
 
 def _journal(settings: Settings) -> Journal | NoJournal:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.lifecycle.failure_backoff import FailureBackoff
+from lambda_builder.pipeline.acceptance import Acceptance, Admission
 from lambda_builder.pipeline.attempts import Attempts
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.live_builds import Build
@@ -33,6 +34,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
     build_queue: BuildQueue[Build] = BuildQueue(
         settings.queue_size,
         max_bytes=settings.queue_max_bytes,
+        tenant_share=settings.tenant_queue_share,
         fair=settings.queue_discipline == "fair",
         stalled=base.is_stalled,
     )
@@ -45,6 +47,8 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         counts,
         active_job=watched.lifecycle.active_job if base.one_per_target else None,
         job_of=watched.lifecycle.of_event,
+        admissions=_admissions(base, watched),
+        over_share=base.metrics.rate_limited.labels("queue_share").inc,
     )
     replay = Replay(build_queue, base.ledger, base.live, base.journal)
     creator = AsyncJobCreator(
@@ -59,6 +63,21 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         job_counts=watched.job_counts,
     )
     return Pipeline(build_queue, counts, acceptance, replay, creator)
+
+
+def _admissions(base: Base, watched: Watched) -> list[Admission]:
+    admissions: list[Admission] = []
+    if base.settings.failure_backoff_seconds:
+        backoff = FailureBackoff(
+            watched.watcher.of_target,
+            watched.diagnosis.known,
+            base.metrics,
+            seconds=base.settings.failure_backoff_seconds,
+        )
+        admissions.append(backoff.admit)
+    if base.limits.are_set:
+        admissions.append(base.limits.admit)
+    return admissions
 
 
 def _pool(

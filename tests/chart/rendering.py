@@ -37,10 +37,12 @@ MATRIX: Mapping[str, Values] = {
         "broker": {"class": "RabbitMQBroker", "config": {"kind": "RabbitmqBrokerConfig"}},
         "triggers": {
             "filterAttributes": {"region": "eu"},
+            "audience": "lambda-builder",
             "delivery": {"deadLetterSink": {"uri": "http://dead.letters"}},
         },
         "config": {"buildEventTypes": ["a.build", "b.build"], "strictCloudevents": True},
         "jobTemplate": OWN_TEMPLATE,
+        "auth": {"secret": "who-may"},
         "otel": {
             "endpoint": "http://otel:4318",
             "sampler": "traceidratio",

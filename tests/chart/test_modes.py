@@ -113,6 +113,26 @@ def test_pods_that_do_not_come_back_hand_off_to_the_other_replicas(chart: ChartE
     assert chart.settings(with_triggers)["LAMBDA_BUILDER_HANDOFF_URL"] == BROKER_URL
 
 
+def test_the_secret_of_who_may_do_what_is_mounted_and_named(chart: ChartEngine) -> None:
+    values = {**DEPLOYMENT, "journal": {"storage": "emptyDir"}, "auth": {"secret": "who-may"}}
+    pod = chart.service_pod(values)["spec"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "auth"]
+    assert volume["secret"]["secretName"] == "who-may"
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "auth"]
+    assert mount["readOnly"]
+    settings = chart.settings(values)
+    assert settings["LAMBDA_BUILDER_AUTH_FILE"] == f"{mount['mountPath']}/auth.yaml"
+    # The other replicas would ask who sends.
+    assert "LAMBDA_BUILDER_HANDOFF_URL" not in settings
+
+
+def test_triggers_ask_for_tokens_where_an_audience_is_given(chart: ChartEngine) -> None:
+    asked: Values = {"triggers": {"audience": "lambda-builder"}}
+    for values, audience in (({}, None), (asked, "lambda-builder")):
+        subscribers = [each["spec"]["subscriber"] for each in chart.all_of(values, "Trigger")]
+        assert {each.get("audience") for each in subscribers} == {audience}
+
+
 def test_without_a_journal_there_is_no_path_and_no_volume_for_one(chart: ChartEngine) -> None:
     for values in (
         {"journal": {"storage": "memory"}},

@@ -52,6 +52,11 @@ volumeMounts:
     mountPath: /etc/lambda-builder
     readOnly: true
   {{- end }}
+  {{- if .Values.auth.secret }}
+  - name: auth
+    mountPath: /etc/lambda-builder-auth
+    readOnly: true
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -71,6 +76,12 @@ volumeMounts:
 - name: job-template
   configMap:
     name: {{ include "lambda-builder.fullname" . }}-job-template
+{{- end }}
+{{- with .Values.auth.secret }}
+- name: auth
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

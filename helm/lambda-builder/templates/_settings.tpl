@@ -32,6 +32,9 @@
 {{- if .Values.jobTemplate -}}
 {{- $_ := set $implied "jobTemplate" "/etc/lambda-builder/job-template.yaml" -}}
 {{- end -}}
+{{- if .Values.auth.secret -}}
+{{- $_ := set $implied "authFile" "/etc/lambda-builder-auth/auth.yaml" -}}
+{{- end -}}
 {{- if $triggers -}}
 {{- if not .Values.sinkBinding.enabled -}}
 {{- $_ := set $implied "sinkUrl" (include "lambda-builder.brokerUrl" .) -}}
@@ -40,7 +43,7 @@
 {{- if ne $storage "volume" -}}
 {{- if $triggers -}}
 {{- $_ := set $implied "handoffUrl" (include "lambda-builder.brokerUrl" .) -}}
-{{- else if eq .Values.mode "deployment" -}}
+{{- else if and (eq .Values.mode "deployment") (not .Values.auth.secret) -}}
 {{- $_ := set $implied "handoffUrl" (include "lambda-builder.serviceUrl" .) -}}
 {{- end -}}
 {{- end -}}

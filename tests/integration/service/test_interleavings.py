@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from lambda_builder.builds import BuildState
+from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal
@@ -357,11 +357,11 @@ class Gate:
         self._reserve = acceptance._reserve
         acceptance._reserve = self  # type: ignore[method-assign]
 
-    def __call__(self, count: int, size: int) -> None:
-        if count == self._count:
+    def __call__(self, requests: Sequence[BuildRequest], size: int) -> None:
+        if len(requests) == self._count:
             self.inside.set()
             assert self.open.wait(10)
-        self._reserve(count, size)
+        self._reserve(requests, size)
 
 
 def test_a_delivery_does_not_inherit_the_refusal_of_another(

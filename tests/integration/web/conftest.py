@@ -13,6 +13,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from lambda_builder.access.checks import Access
+from lambda_builder.access.limits import Limits
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
@@ -22,6 +24,7 @@ from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.steering.listing import BuildPage
 from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.tenants import Reach, Tenants
 from lambda_builder.web.app import build_web
 from lambda_builder.web.services import Services, ThreadBudget
 
@@ -51,7 +54,8 @@ class FakeCreator:
         self.requests: list[BuildRequest] = []
         self.accepted = threading.Condition()
 
-    def accept(self, requests: list[BuildRequest]) -> list[FakeReceipt]:
+    def accept(self, requests: list[BuildRequest], tenants: Tenants) -> list[FakeReceipt]:
+        assert tenants.are_all
         if self.refusal is not None:
             raise self.refusal
         receipts = [
@@ -96,7 +100,7 @@ class FakeRejections:
         self.codes.append(code)
         self.kept.insert(0, {"code": code, "detail": detail, **more})
 
-    def newest(self) -> list[dict[str, Any]]:
+    def newest(self, tenants: Tenants) -> list[dict[str, Any]]:
         return []
 
 
@@ -118,7 +122,8 @@ class FakeDirectory:
             raise Refused(RefusalCode.NOT_FOUND, f"no build {build_id[:64]!r}")
         return self.builds[build_id]
 
-    def get(self, build_id: str) -> BuildResult:
+    def get(self, build_id: str, tenants: Tenants) -> BuildResult:
+        assert tenants.are_all
         return self._find("get", build_id)
 
     def page(self, wanted: BuildFilter, *, limit: int, cursor: str | None) -> BuildPage:
@@ -132,10 +137,12 @@ class FakeDirectory:
         hashes = [result.request.event_hash for result in results if result.state.waits]
         return {event_hash: place for place, event_hash in enumerate(hashes, 1)}
 
-    def cancel(self, build_id: str) -> BuildResult:
+    def cancel(self, build_id: str, reach: Reach) -> BuildResult:
+        assert reach.steer.are_all
         return self._find("cancel", build_id).but(state=BuildState.CANCELLED)
 
-    def retry(self, build_id: str) -> BuildResult:
+    def retry(self, build_id: str, reach: Reach) -> BuildResult:
+        assert reach.steer.are_all
         return self._find("retry", build_id).but(state=BuildState.QUEUED)
 
     def open(self, result: BuildResult, *, follow: bool) -> Iterator[bytes]:
@@ -225,6 +232,8 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             reader=EventReader(
                 strict=settings.strict_cloudevents, build_event_types=settings.build_event_types
             ),
+            access=Access(None, read_only=settings.read_only, trusted_proxies=(), metrics=metrics),
+            limits=Limits(tenant_rate=None, rate=None, metrics=metrics),
             metrics=metrics,
             **fakes,
             threads=ThreadBudget.of(settings.http_threads, settings.streams_max),

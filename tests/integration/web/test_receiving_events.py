@@ -116,12 +116,12 @@ def test_a_duplicate_is_answered_as_accepted_with_its_present_state(house):
 def test_a_duplicate_is_answered_with_the_correlation_id_of_its_build_in_body_and_header(house):
     accept = house.creator.accept
 
-    def known_as_order_7(requests):
+    def known_as_order_7(*arguments):
         return [
             dataclasses.replace(
                 receipt, request=dataclasses.replace(receipt.request, correlation_id="order-7")
             )
-            for receipt in accept(requests)
+            for receipt in accept(*arguments)
         ]
 
     house.creator.accept = known_as_order_7

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from lambda_builder.access.rules import SEND
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.web.events import receive
+from lambda_builder.web.gate import asks
 
 START = "network.notifi.lambda.build.start"
 CE = {"Ce-Type": START, "Ce-Source": "network.notifi.customer-1", "Ce-Id": "id-1"}
@@ -92,6 +94,6 @@ def test_only_traced_events_go_through_flask(houses):
                 calls.append(number)
                 return receive()
 
-            house.app.view_functions[endpoint] = noted
+            house.app.view_functions[endpoint] = asks(SEND)(noted)
         assert house.post().status_code == 200
     assert calls == [1]

@@ -24,7 +24,7 @@ class Hanging:
         house.directory.get = house.directory.cancel = house.directory.retry = self
         house.directory.cancel_by_event = self
 
-    def __call__(self, _):
+    def __call__(self, *_):
         self._inside.release()
         self.let_go.wait(30)
         raise Refused(RefusalCode.NOT_FOUND, "no build of that name")
@@ -100,10 +100,10 @@ def test_events_that_wait_for_a_stalled_disk_leave_threads_free(build_house, tmp
     let_go, inside = threading.Event(), threading.Semaphore(0)
     accept = house.creator.accept
 
-    def stalled(request):
+    def stalled(*arguments):
         inside.release()
         let_go.wait(30)
-        return accept(request)
+        return accept(*arguments)
 
     house.creator.accept = stalled
     with ThreadPoolExecutor(2) as pool:

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from lambda_builder.builds import Action, BuildRequest, CommandRequest, netstring_digest
+from lambda_builder.builds import (
+    Action,
+    BuildRequest,
+    CommandRequest,
+    netstring_digest,
+    third_party_of,
+)
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.events.reader import Delivery, EventReader, third_party_of
+from lambda_builder.events.reader import Delivery, EventReader
 
 BUILD = "network.notifi.lambda.build.start"
 CANCEL = "network.notifi.lambda.build.cancel"
