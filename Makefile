@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster test-newest lint bench soak model mutants lock clean installed installed-dev
+.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -58,13 +58,26 @@ mutants:             ## change the code in thousands of ways that tests must not
 	nice -n 19 $(VENV)-mutants/bin/mutmut run --max-children 1 $(foreach name,$(ONLY),'$(name)')
 	$(VENV)-mutants/bin/mutmut results | sed '/: not checked$$/d'
 
+# atheris comes as wheels for these alone, so it has a venv of its own.
+FUZZABLE = $(PYTHON) -c "import platform, sys; (3, 12) <= sys.version_info[:2] <= (3, 14) and \
+	(sys.platform, platform.machine()) == ('linux', 'x86_64') or sys.exit('The fuzzer, atheris, has \
+	wheels for Python 3.12 to 3.14 on Linux and x86-64 only: try make fuzz PYTHON=python3.13.')"
+# ONLY=http is the name of a target, or several; SECONDS is for each.
+fuzz: SECONDS = 300
+fuzz:                ## let a fuzzer look for bytes that break what reads them, 5 minutes each: SECONDS=, ONLY=
+	@$(FUZZABLE)
+	@$(INSTALL) dev --venv $(VENV)-fuzz
+	@$(VENV)-fuzz/bin/uv pip install --quiet --system-certs --python $(VENV)-fuzz/bin/python \
+		--constraint requirements-dev.lock --editable .[fuzz]
+	nice -n 19 $(VENV)-fuzz/bin/python -m tests.fuzz --seconds $(SECONDS) $(ONLY)
+
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
 	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock requirements.lock setup.cfg
 
 clean:               ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit mutants .fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache
 
 installed:

@@ -100,7 +100,7 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = folder / f"service-{self.port}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LAMBDA_BUILDER_", "K_"))}
-        self._environment = {
+        self.environment = {
             **kept,
             "KUBECONFIG": str(kubeconfig),
             "PORT": str(self.port),
@@ -130,7 +130,7 @@ class ServiceProcess:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

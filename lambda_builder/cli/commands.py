@@ -27,6 +27,8 @@ from lambda_builder.server.listening import check_address
 from lambda_builder.settings import PREFIX, Rate, Settings, unknown_variables, variables
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
+_QUERY = re.compile(r"(?<=://)([^?]*)\?.+")
+"""What a receiver's URL may end in, such as ``?token=…``."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,7 +107,7 @@ def check_config() -> None:
         if isinstance(value, tuple) and not isinstance(value, Rate):
             shown = ",".join(value)
         if isinstance(shown, str):
-            shown = _PASSWORD.sub("://***@", shown)
+            shown = _QUERY.sub(r"\1?***", _PASSWORD.sub("://***@", shown))
         table.add_row(variable, "" if shown is None else str(shown))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     for variable, nearest in unknown_variables(os.environ):

@@ -56,12 +56,23 @@ class Poster:
                 _ = answer.content  # nothing, and the connection can be used again
             answer.close()
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"[:300]
+            return _told(error)
         return None if 200 <= answer.status_code < 300 else f"HTTP {answer.status_code}"
 
     def close(self) -> None:
         """Close the connections that are idle; harmless twice."""
         self._session.close()
+
+
+def _told(error: BaseException) -> str:
+    """Say what went wrong without the URL, whose path and query may be the receiver's secret."""
+    name, cause = type(error).__name__, error
+    while isinstance(cause, requests.RequestException | urllib3.exceptions.MaxRetryError):
+        inner = cause.args[0] if isinstance(cause, requests.RequestException) else cause.reason
+        if not isinstance(inner, BaseException):
+            return name  # what it says of a URL repeats it
+        cause = inner
+    return f"{name}: {cause}"[:300]
 
 
 class _UntilDeadline(io.RawIOBase):

@@ -14,6 +14,13 @@ _HOST = re.compile(
 """RFC 9110, 7.2: ``uri-host [":" port]``; the host may be empty."""
 
 
+class NoHost(http_errors.ParseException):  # type: ignore[misc]  # gunicorn has no types
+    """A request of HTTP/1.1 does not name its host."""
+
+    def __str__(self) -> str:
+        return "the header Host is missing"
+
+
 def check_head(request: Any) -> None:
     """Complete a request that has just been parsed.
 
@@ -31,7 +38,7 @@ def _check_host(request: Any) -> None:
     """RFC 9112, 3.2: HTTP/1.1 without ``Host``, or with one that is none, is a 400."""
     named = [value for name, value in request.headers if name == "HOST"]
     if request.version >= (1, 1) and not named:
-        raise http_errors.InvalidHeader("HOST is missing")
+        raise NoHost
     if named and not _HOST.fullmatch(named[0]):
         raise http_errors.InvalidHeader("HOST")
 
@@ -43,10 +50,12 @@ def _check_target(request: Any) -> None:
     if request.method == "CONNECT" or request.uri.startswith(("/", "*")):
         return
     target = urlsplit(request.uri)
-    if target.scheme.lower() not in ("http", "https") or not target.hostname:
-        raise http_errors.InvalidRequestLine(request.uri)
-    if not _HOST.fullmatch(target.netloc):
-        raise http_errors.InvalidRequestLine(request.uri)
+    is_ours = target.scheme.lower() in ("http", "https") and target.hostname
+    if not (is_ours and _HOST.fullmatch(target.netloc)):
+        # Without what may be a password.
+        raise http_errors.InvalidRequestLine(
+            f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
+        )
     request.headers = [item for item in request.headers if item[0] != "HOST"]
     request.headers.append(("HOST", target.netloc))
 

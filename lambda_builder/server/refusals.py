@@ -13,6 +13,7 @@ from lambda_builder.problems import KINDS, MEDIA_TYPE, body
 
 _SHOWN = 200
 """Most characters of a broken request in a log line or an answer."""
+_SHOWN_OF_A_BODY = 8
 _STATUS = {
     http_errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     http_errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -32,6 +33,11 @@ class Refusal(NamedTuple):
     @classmethod
     def of(cls, error: Exception) -> Refusal:
         """Tell of one of gunicorn's parse errors."""
+        # A header without a colon may be credentials; what is no size of a chunk is the body.
+        if isinstance(error, http_errors.InvalidHeader):
+            error.hdr = error.hdr.partition(" ")[0]
+        elif isinstance(error, http_errors.InvalidChunkSize):
+            error.data = error.data[:_SHOWN_OF_A_BODY]
         return cls(str(error)[:_SHOWN], _STATUS.get(type(error), HTTPStatus.BAD_REQUEST))
 
     def answer(self) -> bytes:

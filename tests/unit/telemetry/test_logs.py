@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from lambda_builder.builds import BuildRequest
 from lambda_builder.telemetry import logs
 
 
@@ -104,3 +107,37 @@ def test_a_log_that_cannot_be_written_harms_nobody(stream: io.StringIO) -> None:
     logs.configure(json_lines=True, level="info", stream=stream)
     structlog.get_logger().info("lost")
     structlog.get_logger().error("lost too", exc_info=ValueError("x"))
+
+
+any_text = st.text(st.characters(), max_size=30)
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(any_text, any_text, any_text)
+@example('"}\n{"level": "critical', "\u2028\x85\r\n", '\ud800", "level": "x')
+def test_nothing_that_was_sent_forges_a_line_or_a_field_of_one(event_id, parser_id, said) -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="info", stream=stream)
+    request = BuildRequest(
+        event_id=event_id,
+        event_source="s",
+        event_type="t",
+        parser_id=parser_id,
+        third_party_id=parser_id,
+        correlation_id=event_id,
+        event_hash="0",
+        job_name="build-x",
+    )
+    structlog.get_logger().info("told", error=said, **request.log_fields())
+    logging.getLogger("gunicorn.error").warning("Invalid request: %s", said)
+    ours, theirs = (json.loads(line) for line in stream.getvalue().split("\n")[:-1])
+    assert ours.keys() - request.log_fields().keys() == {"event", "level", "timestamp", "error"}
+    assert (ours["event"], ours["level"], ours["error"]) == ("told", "info", said)
+    assert (ours["event_id"], ours["parser_id"]) == (event_id, parser_id)
+    assert theirs.keys() == {"event", "level", "timestamp"}
+    assert theirs["event"] == f"Invalid request: {said}"
