@@ -37,7 +37,7 @@ RUN groupadd --gid 65532 lambda-builder \
     && useradd --uid 65532 --gid 65532 --no-log-init --no-create-home \
         --home-dir /nonexistent --shell /usr/sbin/nologin lambda-builder
 COPY --from=build /opt/lambda-builder /opt/lambda-builder
-COPY gunicorn.conf.py wsgi.py /app/
+COPY gunicorn.conf.py wsgi.py sbom.cdx.json /app/
 ENV PATH=/opt/lambda-builder/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -71,14 +71,34 @@ fuzz:                ## let a fuzzer look for bytes that break what reads them, 
 		--constraint requirements-dev.lock --editable .[fuzz]
 	nice -n 19 $(VENV)-fuzz/bin/python -m tests.fuzz --seconds $(SECONDS) $(ONLY)
 
+AUDITOR = $(CHECK) && $(INSTALL) dev && { test -x $(VENV)-audit/bin/pip-audit || { \
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-audit && $(BIN)/uv pip install --quiet --system-certs \
+	--python $(VENV)-audit/bin/python 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'; }; }
+AUDIT = pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+audit:               ## known weaknesses of what the image installs, by the index's data
+	@$(AUDITOR)
+	@said=$$($(VENV)-audit/bin/$(AUDIT) 2>&1); code=$$?; case "$$said" in \
+	*"could not be audited"* | *rror:*) echo "The index in reach here has no data on weaknesses: where \
+	pypi.org is, run $(AUDIT)" >&2; exit 2;; *) echo "$$said"; exit $$code;; esac
+
+sbom:                ## write sbom.cdx.json, the list of what the image installs, anew from its lock
+	@$(AUDITOR)
+	sed -e '/--hash=/d' -e 's/ *\\$$//' requirements.lock | $(VENV)-audit/bin/cyclonedx-py requirements \
+		--output-reproducible --sv 1.6 --output-file sbom.cdx.json -
+
+releases:            ## name what the service runs on that has had no release for eighteen months
+	@$(CHECK)
+	@$(PYTHON) tools/releases.py
+
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
 	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock requirements.lock setup.cfg
+	$(MAKE) sbom
 
 clean:               ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit mutants .fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
-		.hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit mutants .fuzz build dist \
+		*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 installed:
 	@$(INSTALL) run --venv $(VENV)

@@ -169,7 +169,11 @@ def test_the_images_steps_make_a_service_that_starts_from_a_clean_folder(
         "Error: the embedded cluster is not part of the image: give it a real one with KUBECONFIG "
         "and run `lambda-builder serve`\n"
     )
-    assert {path.name for path in app.iterdir()} == {"gunicorn.conf.py", "wsgi.py"}
+    assert {path.name for path in app.iterdir()} == {
+        "gunicorn.conf.py",
+        "sbom.cdx.json",
+        "wsgi.py",
+    }
 
 
 def _copy(stage: Stage, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
@@ -94,3 +95,13 @@ def dependencies(requirement: Requirement, pins: Mapping[str, str]) -> list[Requ
 
 def test_tests_run_with_the_versions_that_the_image_has() -> None:
     assert locked("requirements.lock").items() <= locked("requirements-dev.lock").items()
+
+
+def test_the_list_of_what_the_image_installs_is_that_of_its_lock() -> None:
+    bom = json.loads((ROOT / "sbom.cdx.json").read_text())
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {each["name"]: each["version"] for each in bom["components"]}
+    assert listed == locked("requirements.lock"), "run `make sbom`"
+    assert {each["purl"] for each in bom["components"]} == {
+        f"pkg:pypi/{name}@{version}" for name, version in listed.items()
+    }
