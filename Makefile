@@ -58,18 +58,19 @@ mutants:             ## change the code in thousands of ways that tests must not
 	nice -n 19 $(VENV)-mutants/bin/mutmut run --max-children 1 $(foreach name,$(ONLY),'$(name)')
 	$(VENV)-mutants/bin/mutmut results | sed '/: not checked$$/d'
 
-# atheris comes as wheels for these alone, so it has a venv of its own.
+# atheris comes as wheels for these alone, so it has a venv of its own. What OpenAPI leads to is sent last.
 FUZZABLE = $(PYTHON) -c "import platform, sys; (3, 12) <= sys.version_info[:2] <= (3, 14) and \
 	(sys.platform, platform.machine()) == ('linux', 'x86_64') or sys.exit('The fuzzer, atheris, has \
 	wheels for Python 3.12 to 3.14 on Linux and x86-64 only: try make fuzz PYTHON=python3.13.')"
 # ONLY=http is the name of a target, or several; SECONDS is for each.
 fuzz: SECONDS = 300
-fuzz:                ## let a fuzzer look for bytes that break what reads them, 5 minutes each: SECONDS=, ONLY=
+fuzz:                ## look for bytes that break their readers, 5 minutes each (SECONDS=, ONLY=), and requests that bring a 5xx
 	@$(FUZZABLE)
 	@$(INSTALL) dev --venv $(VENV)-fuzz
 	@$(VENV)-fuzz/bin/uv pip install --quiet --system-certs --python $(VENV)-fuzz/bin/python \
 		--constraint requirements-dev.lock --editable .[fuzz]
 	nice -n 19 $(VENV)-fuzz/bin/python -m tests.fuzz --seconds $(SECONDS) $(ONLY)
+	$(if $(ONLY),,nice -n 19 $(VENV)-fuzz/bin/python -m tests.fuzz.api --requests 5000)
 
 AUDITOR = $(CHECK) && $(INSTALL) dev && { test -x $(VENV)-audit/bin/pip-audit || { \
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-audit && $(BIN)/uv pip install --quiet --system-certs \
