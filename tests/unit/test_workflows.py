@@ -18,8 +18,8 @@ MORE_RIGHTS = {
 """The last is what cosign signs with: the identity of the run."""
 
 
-def load(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(path.read_text())
+def load(path: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(path.read_text())
     return found
 
 
