@@ -66,8 +66,10 @@ class Rate(NamedTuple):
 
 _Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _CommaList = Annotated[tuple[str, ...], NoDecode]
-_ObjectName = Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
+_OBJECT_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
+_ObjectName = Annotated[str, Field(max_length=253, pattern=_OBJECT_NAME)]
 """Empty, or the name of an object in Kubernetes: a DNS-1123 subdomain."""
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _WITHOUT_PREFIX = ("port", "k_sink", "k_ce_overrides")
 _CLIENT_VARIABLES = (f"{PREFIX}URL", f"{PREFIX}TOKEN")
 """Of the command line, which talks to a running service."""
@@ -105,6 +107,16 @@ def _network(value: str) -> str:
         return str(ipaddress.ip_network(value, strict=False))
     except ValueError as error:
         raise ValueError(f"{value!r} is no address range like 10.0.0.0/8") from error
+
+
+def _secret_name(value: str) -> str:
+    if not re.fullmatch(_OBJECT_NAME, _PLACEHOLDER.sub("x", value)):
+        raise ValueError("must be the name of a Secret; placeholders like ${third_party_id_name}")
+    return value
+
+
+_SecretName = Annotated[str, Field(max_length=253), AfterValidator(_secret_name)]
+"""Empty, or the name of a Secret with placeholders, one for each tenant."""
 
 
 class Settings(BaseSettings):
@@ -153,14 +165,27 @@ class Settings(BaseSettings):
     context_url: _Word = "s3://knative-lambda-builds/build-context/${parser_id}/context.tar.gz"
     """Build context, unless the event has its own."""
     image: _Word = (
-        "registry.knative-lambda.svc.cluster.local:5000/"
-        "knative-lambdas:${third_party_id_safe}-${parser_id_safe}-${hash}"
+        "registry.knative-lambda.svc.cluster.local:5000/knative-lambdas/"
+        "${third_party_id_repository}:${parser_id_safe}-${hash}"
     )
     """Image to push, unless the event has its own."""
-    registry_secret: _ObjectName = ""
-    """Name of a docker-config Secret, mounted into the build."""
+    registry_secret: _SecretName = ""
+    """Name of a docker-config Secret, mounted where the image is pushed and nowhere else."""
+    pull_secret: _SecretName = ""
+    """Name of a docker-config Secret for base images; the tenant's steps can read it."""
+    cache_secret: _SecretName = ""
+    """Name of a docker-config Secret that may push to ``cache_repo``; empty: no layer cache."""
+    cache_repo: _Word = (
+        "registry.knative-lambda.svc.cluster.local:5000/knative-lambdas/"
+        "${third_party_id_repository}/cache"
+    )
+    """Repository of the layer cache."""
     service_account: _ObjectName = ""
     """ServiceAccount of the build pods; empty is the namespace's default."""
+    runtime_class: _ObjectName = ""
+    """RuntimeClass of the build pods, such as gVisor's or Kata's."""
+    user_namespaces: bool = False
+    """Run build pods in a user namespace (``hostUsers: false``); not with rootless BuildKit."""
     max_active_jobs: int = Field(0, ge=0)
     """Most unfinished Jobs at a time; 0 is no cap."""
     duplicate_policy: Literal["allow", "skip"] = "allow"

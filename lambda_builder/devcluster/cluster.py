@@ -26,10 +26,11 @@ class DevCluster:
     ``start()``; a stopped cluster can still be read, but not be started again.
 
     ``run_seconds`` is how long a build container runs, ``pending_seconds`` how long its pod waits
-    before, ``deletion_seconds`` how long a foreground deletion shows, ``bookmark_seconds`` how
-    often a watch that asks for bookmarks gets one. ``job_quota`` bounds the Jobs of a namespace,
-    ``token`` is the bearer token clients must show, ``history`` how many changes of Jobs a
-    watch can go back (a fifth of it for the rest).
+    before, ``init_seconds`` how long its init containers take together, ``deletion_seconds`` how
+    long a foreground deletion shows, ``bookmark_seconds`` how often a watch that asks for bookmarks
+    gets one. ``job_quota`` bounds the Jobs of a namespace, ``token`` is the bearer token clients
+    must show, ``history`` how many changes of Jobs a watch can go back (a fifth of it for the
+    rest).
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class DevCluster:
         run_seconds: float = 0.2,
         pending_seconds: float = 0.05,
         *,
+        init_seconds: float = 0.0,
         job_quota: int | None = None,
         token: str | None = None,
         deletion_seconds: float = 0.2,
@@ -60,6 +62,7 @@ class DevCluster:
             names,
             run_seconds=run_seconds,
             pending_seconds=pending_seconds,
+            init_seconds=init_seconds,
             job_quota=job_quota,
             token=token,
             deletion_seconds=deletion_seconds,

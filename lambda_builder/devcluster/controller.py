@@ -31,7 +31,8 @@ _RECHECK_SECONDS = 0.25  # how soon a refused pod or a failed pull is tried agai
 class Kubelet:
     """Runs Jobs. On the server's thread only.
 
-    ``pending_seconds`` from a pod's creation to its start, ``run_seconds`` from there to its end.
+    ``pending_seconds`` from a pod's creation to its start, ``init_seconds`` for its init containers
+    together, ``run_seconds`` from there to its end.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Kubelet:
         *,
         run_seconds: float,
         pending_seconds: float,
+        init_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._timers = timers
@@ -54,6 +56,7 @@ class Kubelet:
         self._expire = expire
         self._run_seconds = run_seconds
         self._pending_seconds = pending_seconds
+        self._init_seconds = init_seconds
         self._runs: dict[str, Run] = {}
 
     # -- what the API tells ---------------------------------------------------------------------
@@ -184,8 +187,7 @@ class Kubelet:
         if not run.held():
             run.held_by = self._faults.for_job("image_pull", run.name)
         if run.held_by is None:
-            self._start_pod(run)
-            self._later(run, self._run_seconds, self._exit)
+            self._initialize(run, 0)
             return
         image = run.containers.main[0][1]
         words = run.held_by.fault.message or f'failed to pull image "{image}": not found'
@@ -207,11 +209,51 @@ class Kubelet:
                 run.event = self._ledger.record(pod, "Normal", "BackOff", text, "kubelet")
         self._later(run, _RECHECK_SECONDS, self._pull)
 
+    def _initialize(self, run: Run, index: int) -> None:
+        """Run the init containers from ``index`` on, and then the others."""
+        run.held_by = run.event = None
+        if index == len(run.containers.init):
+            self._start_pod(run)
+            self._later(run, self._run_seconds, self._exit)
+            return
+        seconds = self._init_seconds / len(run.containers.init)
+        self._log(run, run.containers.init[index][0], seconds)
+        if not seconds:
+            self._initialized(run, index, time.time())
+            return
+        started = time.time()
+        status = pods.initializing(run.containers, index, started, None)
+        self._ledger.write_pod(run, "Pending", status)
+        self._later(run, seconds, partial(self._initialized, index=index, started=started))
+
+    def _initialized(self, run: Run, index: int, started: float) -> None:
+        name = run.containers.init[index][0]
+        failing = self._faults.for_job("fail", run.name, name)
+        if failing is None:
+            self._logs.ended(run.pod_key, name, 0)
+            self._initialize(run, index + 1)
+            return
+        exit_code, reason = _how(failing.fault)
+        ended = pods.ended_state(started, time.time(), exit_code, reason)
+        status = pods.initializing(run.containers, index, started, ended)
+        self._ledger.write_pod(run, "Failed", status)
+        self._logs.ended(run.pod_key, name, exit_code, failing.fault.message or "")
+        run.failed += 1
+        self._after_failure(run, exit_code, disrupted=False)
+
+    def _log(self, run: Run, container: str, seconds: float) -> None:
+        self._logs.started(run.pod_key, run.name, container, run.containers.names, seconds)
+
     def _start_pod(self, run: Run) -> None:
         run.held_by = run.event = None
         run.pod_started = time.time()
         self._ledger.write_pod(run, "Running", pods.running(run.containers, run.pod_started))
-        self._logs.started(f"{run.namespace}/{run.pod}", run.name, self._run_seconds)
+        for name, _ in run.containers.init:
+            if self._logs.get(run.pod_key, name) is None:
+                self._log(run, name, 0)
+            self._logs.ended(run.pod_key, name, 0)
+        for name, _ in run.containers.main:
+            self._log(run, name, self._run_seconds)
         self._ledger.write(run, run.status(active=1, ready=1))
 
     def _exit(self, run: Run) -> None:
@@ -224,10 +266,8 @@ class Kubelet:
             self._end_pod(run, 0, "Completed")
             self._complete(run)
             return
-        fault = failing.fault
-        exit_code = fault.exit_code or fault.status or 1
-        reason = fault.reason or ("OOMKilled" if exit_code == 137 else "Error")
-        self._end_pod(run, exit_code, reason, last_words=fault.message or "")
+        exit_code, reason = _how(failing.fault)
+        self._end_pod(run, exit_code, reason, last_words=failing.fault.message or "")
         self._after_failure(run, exit_code, disrupted=False)
 
     def _evict(self, run: Run, fault: Fault) -> None:
@@ -266,7 +306,8 @@ class Kubelet:
             run.containers, started, now, exit_code, reason, message=message, eviction=eviction
         )
         self._ledger.write_pod(run, status["phase"], status)
-        self._logs.ended(f"{run.namespace}/{run.pod}", exit_code, last_words)
+        for name, _ in run.containers.main:
+            self._logs.ended(run.pod_key, name, exit_code, last_words)
         if exit_code:
             run.failed += 1
 
@@ -326,3 +367,9 @@ class Kubelet:
         held = condition("Suspended", "JobSuspended", "Job suspended")
         job = self._ledger.write(run, run.status(conditions=[held]))
         self._ledger.record(job, "Normal", "Suspended", "Job suspended")
+
+
+def _how(fault: Fault) -> tuple[int, str]:
+    """Return the exit code and the reason with which a container fails."""
+    exit_code = fault.exit_code or fault.status or 1
+    return exit_code, fault.reason or ("OOMKilled" if exit_code == _KILLED else "Error")

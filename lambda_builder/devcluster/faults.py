@@ -37,8 +37,9 @@ class Fault:
     (None: all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``;
     ``status`` the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``message`` for
     ``fail`` is what the build writes last, ``reason`` why its container ended, for ``evict`` that
-    of a disruption (without one the pod broke a limit of its own); ``retry_after`` whole seconds;
-    ``webhook`` the name of the one that refuses. Safe to share: it never changes.
+    of a disruption (without one the pod broke a limit of its own), ``container`` the init container
+    that fails (without one those that run at the end); ``retry_after`` whole seconds; ``webhook``
+    the name of the one that refuses. Safe to share: it never changes.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Fault:
     retry_after: int | None = None
     exit_code: int | None = None
     reason: str | None = None
+    container: str | None = None
     webhook: str | None = None
 
     def __post_init__(self) -> None:
@@ -150,9 +152,13 @@ class Faults:
             if fault.kind in kinds and wanted and active.hits(name):
                 yield fault
 
-    def for_job(self, kind: str, job: str) -> ActiveFault | None:
-        """The kubelet fault of ``kind`` that strikes a Job; it holds until it is cleared."""
+    def for_job(self, kind: str, job: str, container: str | None = None) -> ActiveFault | None:
+        """The kubelet fault of ``kind`` that strikes a Job; it holds until it is cleared.
+
+        With ``container`` the one that strikes that init container of it.
+        """
         for active in self._active:
-            if active.fault.kind == kind and active.hits(job):
+            fault = active.fault
+            if fault.kind == kind and fault.container == container and active.hits(job):
                 return active
         return None

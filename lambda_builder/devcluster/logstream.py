@@ -34,9 +34,7 @@ class LogStreams:
             raise bad_request(
                 f'previous terminated container "{container}" in pod "{pod.name}" not found'
             )
-        if container in _names(value, "initContainers"):
-            return Answer(200, b"", _TYPE)
-        run = self._logs.get(pod.key)
+        run = self._logs.get(pod.key, container)
         if run is None:
             raise bad_request(_waiting(value, container))
         if request.flag("follow") and run.ended is None:
@@ -120,7 +118,11 @@ def _container(pod: Json, asked: str) -> str:
 
 def _waiting(pod: Json, container: str) -> str:
     reason = "ContainerCreating"
-    for status in pod.get("status", {}).get("containerStatuses", ()):
+    known = pod.get("status", {})
+    for status in (
+        *known.get("initContainerStatuses", ()),
+        *known.get("containerStatuses", ()),
+    ):
         if status["name"] == container:
             reason = status["state"].get("waiting", {}).get("reason", reason)
     if reason in ("ErrImagePull", "ImagePullBackOff"):

@@ -42,6 +42,7 @@ class Parts:
         *,
         run_seconds: float,
         pending_seconds: float,
+        init_seconds: float,
         job_quota: int | None,
         token: str | None,
         deletion_seconds: float,
@@ -65,6 +66,7 @@ class Parts:
             self._expire_job,
             run_seconds=run_seconds,
             pending_seconds=pending_seconds,
+            init_seconds=init_seconds,
         )
         self.deletion = Deletion(
             self.store, self._other_timers, self.faults, deletion_seconds, self.kubelet

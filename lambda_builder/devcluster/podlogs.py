@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+_PUSHED = 2
+"""Lines of a build that are about its push."""
 
 
 class PodRun:
-    """The run of one pod's container: when its lines appear and how it ended."""
+    """The run of one container: when its lines appear and how it ended."""
 
-    __slots__ = ("ended", "exit_code", "followers", "job", "last_words", "seconds", "started")
+    __slots__ = ("ended", "exit_code", "followers", "last_words", "planned", "seconds", "started")
 
-    def __init__(self, job: str, seconds: float) -> None:
-        self.job = job
+    def __init__(self, planned: list[str], seconds: float) -> None:
+        self.planned = planned
         self.started = time.monotonic()
         self.seconds = seconds
         self.ended: float | None = None
@@ -22,7 +25,7 @@ class PodRun:
 
     def lines(self) -> list[str]:
         """The lines written so far. The last one is kept for a build that succeeds."""
-        planned = build_lines(self.job)
+        planned = self.planned
         if self.ended is None or self.exit_code:
             planned = planned[: self._written(len(planned) - 1)]
         if self.ended is not None and self.exit_code:
@@ -30,12 +33,12 @@ class PodRun:
                 "error building image: error building stage: failed to execute command: waiting "
                 f"for process to exit: exit status {self.exit_code}"
             )
-            planned += (self.last_words or default).split("\n")
+            planned = planned + (self.last_words or default).split("\n")
         return planned
 
     def next_line_in(self) -> float | None:
         """Seconds until another line is due; None when nothing is due before the end."""
-        last = len(build_lines(self.job)) - 1
+        last = len(self.planned) - 1
         written = self._written(last)
         if written >= last:
             return None
@@ -49,30 +52,32 @@ class PodRun:
 
 
 class PodLogs:
-    """The runs of all pods there are. On the server's thread only."""
+    """The runs of all containers there are, by their pods' keys. On the server's thread only."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, PodRun] = {}
+        self._runs: dict[str, dict[str, PodRun]] = {}
 
-    def get(self, key: str) -> PodRun | None:
-        """Return the run of a pod; None where it has not started."""
-        return self._runs.get(key)
+    def get(self, key: str, container: str) -> PodRun | None:
+        """Return the run of a container; None where it has not started."""
+        return self._runs.get(key, {}).get(container)
 
-    def started(self, key: str, job: str, seconds: float) -> None:
-        """A pod runs from now on, for ``seconds``."""
-        self._runs[key] = PodRun(job, seconds)
+    def started(
+        self, key: str, job: str, container: str, names: Collection[str], seconds: float
+    ) -> None:
+        """One of the containers ``names`` of a pod runs from now on, for ``seconds``."""
+        lines = container_lines(job, container, names)
+        self._runs.setdefault(key, {})[container] = PodRun(lines, seconds)
 
-    def ended(self, key: str, exit_code: int, last_words: str = "") -> None:
-        """A pod's container has ended; its followers hear the rest."""
-        run = self._runs.get(key)
+    def ended(self, key: str, container: str, exit_code: int, last_words: str = "") -> None:
+        """A container has ended; its followers hear the rest."""
+        run = self.get(key, container)
         if run is not None and run.ended is None:
             run.ended, run.exit_code, run.last_words = time.monotonic(), exit_code, last_words
             self._tell(run)
 
     def removed(self, key: str) -> None:
-        """A pod is gone, and its log with it."""
-        run = self._runs.pop(key, None)
-        if run is not None:
+        """A pod is gone, and its logs with it."""
+        for run in self._runs.pop(key, {}).values():
             run.ended = run.ended or time.monotonic()
             self._tell(run)
 
@@ -80,6 +85,16 @@ class PodLogs:
         followers, run.followers = run.followers, None
         for follower in followers or ():
             follower()
+
+
+def container_lines(job: str, container: str, names: Collection[str]) -> list[str]:
+    """What one of the containers ``names`` of a build that succeeds writes."""
+    lines = build_lines(job)
+    if container == "fetch":
+        return ["devcluster: this fetch is simulated, nothing is fetched"]
+    if "push" not in names or "build" not in names:
+        return lines
+    return {"build": lines[:-_PUSHED], "push": lines[-_PUSHED:]}.get(container, lines)
 
 
 def build_lines(job: str) -> list[str]:

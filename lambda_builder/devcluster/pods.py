@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,11 @@ class Containers:
             return tuple((c["name"], c["image"]) for c in pod_spec.get(field, ()))
 
         return cls(pairs("initContainers"), pairs("containers"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order in which the containers run."""
+        return tuple(name for name, _ in (*self.init, *self.main))
 
 
 def new_pod(job: Obj, name: str, containers: Containers) -> Obj:
@@ -100,6 +105,19 @@ def waiting(containers: Containers, reason: str, message: str) -> Json:
     return _status("Pending", containers, {"waiting": state}, ready=False)
 
 
+def initializing(containers: Containers, index: int, started: float, ended: Json | None) -> Json:
+    """Return the status of a pod whose init container ``index`` runs since ``started``.
+
+    With ``ended`` it has failed, and the pod with it, in that state.
+    """
+    done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": timestamp(started)}}
+    now: Json = ended or {"running": {"startedAt": timestamp(started)}}
+    early = {"waiting": {"reason": "PodInitializing"}}
+    states = [done] * index + [now] + [early] * (len(containers.init) - index - 1)
+    phase = "Failed" if ended else "Pending"
+    return _status(phase, containers, early, ready=False, started=started, init=states)
+
+
 def running(containers: Containers, started: float) -> Json:
     """Return the status of a pod that runs since ``started`` (seconds since the epoch)."""
     state = {"running": {"startedAt": timestamp(started)}}
@@ -117,6 +135,22 @@ class Eviction:
     reason: str | None
 
 
+def ended_state(
+    started: float, ended: float, exit_code: int, reason: str, message: str = ""
+) -> Json:
+    """Return the state of a container that has ended, with a termination ``message``."""
+    state: Json = {
+        "exitCode": exit_code,
+        "reason": reason,
+        "startedAt": timestamp(started),
+        "finishedAt": timestamp(ended),
+        "containerID": "devcluster://build",
+    }
+    if message:
+        state["message"] = message
+    return {"terminated": state}
+
+
 def terminated(
     containers: Containers,
     started: float,
@@ -128,17 +162,7 @@ def terminated(
     eviction: Eviction | None = None,
 ) -> Json:
     """Return the status of a pod whose containers have ended, with a termination ``message``."""
-    state: Json = {
-        "terminated": {
-            "exitCode": exit_code,
-            "reason": reason,
-            "startedAt": timestamp(started),
-            "finishedAt": timestamp(ended),
-            "containerID": "devcluster://build",
-        }
-    }
-    if message:
-        state["terminated"]["message"] = message
+    state = ended_state(started, ended, exit_code, reason, message)
     phase = "Failed" if exit_code else "Succeeded"
     status = _status(phase, containers, state, ready=False, started=started)
     if eviction is not None:
@@ -157,10 +181,16 @@ def terminated(
 
 
 def _status(
-    phase: str, containers: Containers, state: Json, *, ready: bool, started: float = 0.0
+    phase: str,
+    containers: Containers,
+    state: Json,
+    *,
+    ready: bool,
+    started: float = 0.0,
+    init: Sequence[Json] | None = None,
 ) -> Json:
     now = timestamp()
-    initialized = phase != "Pending"
+    initialized = phase != "Pending" and init is None
     conditions = [
         ("PodScheduled", True),
         ("Initialized", initialized or not containers.init),
@@ -185,9 +215,10 @@ def _status(
     if containers.init:
         done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": now}}
         early = {"waiting": {"reason": "PodInitializing"}}
+        states = init or [done if initialized else early] * len(containers.init)
         status["initContainerStatuses"] = [
-            _container(name, image, done if initialized else early, initialized, False)
-            for name, image in containers.init
+            _container(name, image, each, "terminated" in each, "running" in each)
+            for (name, image), each in zip(containers.init, states, strict=True)
         ]
     return status
 

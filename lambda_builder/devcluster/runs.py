@@ -61,6 +61,11 @@ class Run:
         """The key of its Job."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def pod_key(self) -> str:
+        """The key of its pod."""
+        return f"{self.namespace}/{self.pod}"
+
     def next_step(self) -> int:
         """Begin another step; those timed earlier are stale."""
         self.step += 1

@@ -87,8 +87,8 @@ RULES: tuple[Rule, ...] = (
           r"^starterror", r"^containercannotrun", r"^containerstatusunknown", r"^createcontainer"),
 
     # The builder's last word. Kaniko: "error building image: …" and the like, cmd/executor/cmd/
-    # root.go; BuildKit: "error: failed to solve: …", client/solve.go; the AWS command line of
-    # the init container: "fatal error: An error occurred (404) …".
+    # root.go, and "Error: pushing image: …", push.go; BuildKit: "error: failed to solve: …",
+    # client/solve.go; the AWS command line that fetches: "fatal error: An error occurred (404) …".
     # Registries say why by code (OCI distribution spec) or by status (go-containerregistry
     # pkg/v1/remote/transport/error.go, containerd core/remotes/errors/errors.go).
     _rule("builder", Category.REGISTRY_LIMIT, "a registry lets nobody pull or push more for now",
@@ -121,7 +121,10 @@ RULES: tuple[Rule, ...] = (
           r"^could not connect to ", r"\[rootlesskit"),
     _rule("builder", Category.PLATFORM,
           "the registry cannot be reached or does not take the image",
-          r"^error checking push permissions", r"^error pushing image", r"failed to push"),
+          r"^error:? checking push permissions", r"^error:? pushing image", r"failed to push"),
+    # Kaniko: cmd/executor/cmd/push.go
+    _rule("builder", Category.PLATFORM, "the built image cannot be read where it is pushed from",
+          r"^error: loading image"),
     # Kaniko: resolveDockerfilePath; BuildKit: frontend/dockerui/config.go, dockerfile/parser
     _rule("builder", Category.DOCKERFILE, "the Dockerfile is missing, or cannot be read",
           r"valid path to a dockerfile", r"failed to read dockerfile",
@@ -173,6 +176,7 @@ RULES: tuple[Rule, ...] = (
 _STEP_FAILED = "a step of the Dockerfile failed"
 _BUILDERS_WORD = re.compile(
     r"error (?:building|pushing) image|error checking push|error resolving|error: failed to"
+    r"|error: (?:checking push permissions|loading image|pushing image)"
     r"|could not connect to |\[rootlesskit|download failed: s3|tar: |gzip: "
     r"|fatal error: (?:an error occurred \(|unable to locate cred|could not connect)",
     re.IGNORECASE,

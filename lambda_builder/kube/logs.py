@@ -1,4 +1,4 @@
-"""JobLog: the log of a Job's build container, over all its pods, read as it is written."""
+"""JobLog: the log of a Job's containers, one after another, over all its pods, as it is written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Callable, Generator, Iterator
 from lambda_builder.errors import FailureReason, Permanent, Transient
 from lambda_builder.kube.errors import NotFound
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.pods import Pod, PodReader, build_container
+from lambda_builder.kube.pods import Pod, PodReader, log_containers
 from lambda_builder.kube.status import Job, event_hash_of, is_finished
 from lambda_builder.kube.streams import ByteStream, OpenStream
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
+
+_Container = tuple[str, str, int]
+"""A pod's uid, the name of one of its containers, and how often that was restarted."""
 
 
 class NoLog(Exception):
@@ -40,9 +43,9 @@ class JobLog:
         self._wait_seconds = wait_seconds
         self._closed = threading.Event()
         self._stream = OpenStream()
-        self._shown: dict[tuple[str, int], int] = {}
-        """Bytes shown of each container's log, by its pod and how often it was restarted."""
-        self._complete: set[tuple[str, int]] = set()
+        self._shown: dict[_Container, int] = {}
+        """Bytes shown of each container's log."""
+        self._complete: set[_Container] = set()
 
     def close(self) -> None:
         """End the reading, also where it waits; harmless twice."""
@@ -68,18 +71,28 @@ class JobLog:
         pods = self._pods.pods_of(self._name)
         if not pods:
             raise NoLog(f"Job {self._name} has no pod")
+        pod, containers = pods[-1], log_containers(pods[-1])
         try:
-            stream = self._open(pods[-1], follow=False)
+            stream = self._open(pod, containers[0], follow=False)
         except NotFound as error:
             raise NoLog(str(error)) from error
         if stream is None:
             raise NoLog(f"Job {self._name} has not begun to run")
         self._stream.adopt(stream)
-        return self._chunks(stream)
+        return self._chunks(pod, stream, containers[1:])
 
-    def _chunks(self, stream: ByteStream) -> Generator[bytes]:
-        with self._stream.reading(stream):
-            yield from stream.chunks()
+    def _chunks(self, pod: Pod, first: ByteStream, others: list[str]) -> Generator[bytes]:
+        with self._stream.reading(first):
+            yield from first.chunks()
+        for container in others:
+            try:
+                stream = self._open(pod, container, follow=False)
+            except NotFound:
+                return
+            if stream is None:
+                return
+            with self._stream.reading(stream):
+                yield from stream.chunks()
 
     # -- and what comes ------------------------------------------------------------------------
 
@@ -111,22 +124,25 @@ class JobLog:
 
     def _new_chunks(self) -> Iterator[bytes]:
         for pod in self._pods.pods_of(self._name):
-            restarts, ended = _build_status(pod)
-            key = str(pod["metadata"]["uid"]), restarts
-            if key in self._complete:
-                continue
-            try:
-                stream = self._open(pod, follow=True)
-            except NotFound:
-                continue
-            if stream is None:
-                continue
-            yield from self._rest(stream, key)
-            if ended:
-                # A stream may also end because its connection did; only what ended before is over.
+            for container in log_containers(pod):
+                restarts, ended = _how_it_is(pod, container)
+                key = str(pod["metadata"]["uid"]), container, restarts
+                if key in self._complete:
+                    continue
+                try:
+                    stream = self._open(pod, container, follow=True)
+                except NotFound:
+                    break
+                if stream is None:
+                    break
+                yield from self._rest(stream, key)
+                if not ended:
+                    # A stream may also end because its connection did; only what ended before is
+                    # over, and only then the next container can have begun.
+                    break
                 self._complete.add(key)
 
-    def _rest(self, stream: ByteStream, key: tuple[str, int]) -> Iterator[bytes]:
+    def _rest(self, stream: ByteStream, key: _Container) -> Iterator[bytes]:
         """Yield what is new: a log that was cut is read again from its beginning."""
         position = 0
         with self._stream.reading(stream):
@@ -137,23 +153,22 @@ class JobLog:
                     self._shown[key] = position
                     yield fresh
 
-    def _open(self, pod: Pod, *, follow: bool) -> ByteStream | None:
-        """Open a pod's log; None while its container has not started."""
+    def _open(self, pod: Pod, container: str, *, follow: bool) -> ByteStream | None:
+        """Open a container's log; None while it has not started."""
         try:
-            return self._pods.stream_log(
-                pod["metadata"]["name"], build_container(pod), follow=follow
-            )
+            return self._pods.stream_log(pod["metadata"]["name"], container, follow=follow)
         except Permanent as error:
             if error.reason is FailureReason.BAD_REQUEST:
                 return None
             raise
 
 
-def _build_status(pod: Pod) -> tuple[int, bool]:
-    """Return how often the build container was restarted, and whether it has ended."""
-    name = build_container(pod)
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        if status.get("name") == name:
-            ended = "terminated" in (status.get("state") or {})
-            return int(status.get("restartCount") or 0), ended
+def _how_it_is(pod: Pod, container: str) -> tuple[int, bool]:
+    """Return how often a container was restarted, and whether it has ended."""
+    known = pod.get("status") or {}
+    for field in ("initContainerStatuses", "containerStatuses"):
+        for status in known.get(field) or ():
+            if status.get("name") == container:
+                ended = "terminated" in (status.get("state") or {})
+                return int(status.get("restartCount") or 0), ended
     return 0, False

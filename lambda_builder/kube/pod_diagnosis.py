@@ -16,7 +16,7 @@ from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.errors import shorten
 from lambda_builder.kube.failures import category_of, category_of_end, last_word
 from lambda_builder.kube.pods import Event, Pod, PodReader
-from lambda_builder.kube.status import image_digest, reason_code
+from lambda_builder.kube.status import reason_code, told_digest
 
 IMAGE_PULL_FAILED = "image_pull_failed"
 """Error code of the two reasons that a pod alternates between while its image cannot be pulled."""
@@ -41,8 +41,12 @@ _MESSAGE = 1000
 _POD_SUFFIX = re.compile(r"(?<=-)[a-z0-9]{5}\"")
 
 
-_PUSHING = ("push", "build")
-"""Containers that may tell the digest of what they pushed."""
+_BUILD = "build"
+_PUSHING = ("push", _BUILD)
+"""Containers that may tell the digest of what they pushed: the first that a pod has.
+
+Where there is one that pushes, the one that builds runs a tenant's steps, which could tell any.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,14 @@ class PodDiagnosis:
     def __init__(self, pods: PodReader) -> None:
         self._pods = pods
 
-    def of_waiting(self, uids: Iterable[str]) -> dict[str, BuildError]:
-        """Return, by uid, what keeps Jobs from running; one paged list of pods, one of events."""
+    def of_waiting(self, uids: Iterable[str]) -> tuple[dict[str, BuildError], set[str]]:
+        """Return, by uid, what keeps Jobs from running, and which of them build all the same.
+
+        Those whose init container builds: their pods are not ready, and the Jobs do not show it.
+        One paged list of pods, one of events.
+        """
         wanted, found, with_pod = set(uids), dict[str, BuildError](), set[str]()
+        building: set[str] = set()
         for pod in self._pods.pending_pods():
             uid = _owner(pod)
             if uid not in wanted:
@@ -70,9 +79,11 @@ class PodDiagnosis:
             problem = problem_of(pod)
             if problem is not None:
                 found[uid] = problem
+            elif _builds(pod):
+                building.add(uid)
         # What was refused before, and is there now, is no problem any more.
         found |= _refusals(self._pods.job_warnings(_REFUSED), wanted - with_pod)
-        return found
+        return found, building
 
     def of_failed(self, job_name: str) -> Failure | None:
         """Return how the failed container of a Job ended, with the last lines of its log.
@@ -104,7 +115,7 @@ class PodDiagnosis:
         digests: dict[str, str] = {}
         for pod in self._pods.pods_of(*job_names):  # of several the last counts
             ends = {status["name"]: _message(status) for status in _statuses(pod)}
-            told = filter(None, (image_digest(ends.get(name)) for name in _PUSHING))
+            told = (told_digest(ends[name]) for name in _PUSHING if name in ends)
             if digest := next(told, None):
                 digests[pod["metadata"]["labels"]["job-name"]] = digest
         return digests
@@ -145,6 +156,14 @@ def problem_of(pod: Pod) -> BuildError | None:
             message = str(condition.get("message") or "no node")
             return BuildError(UNSCHEDULABLE, shorten(message, _MESSAGE), FailureCategory.PLATFORM)
     return None
+
+
+def _builds(pod: Pod) -> bool:
+    """Whether the pod's init container ``build`` runs, or has run."""
+    for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        if status["name"] == _BUILD:
+            return not {"running", "terminated"}.isdisjoint(status.get("state") or {})
+    return False
 
 
 def _refusals(events: Iterable[Event], wanted: set[str]) -> dict[str, BuildError]:

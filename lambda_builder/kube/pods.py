@@ -20,6 +20,9 @@ _MOST_LOG_BYTES = 65_536
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
+_STEPS = ("fetch", "build", "push")
+"""What our templates call the containers that do a build's work."""
+
 Pod = dict[str, Any]
 Event = dict[str, Any]
 
@@ -80,7 +83,15 @@ class PodReader:
         return f"{self._namespace}/pods/{quote(pod, safe='')}/log"
 
 
-def build_container(pod: Pod) -> str:
-    """Return the container that builds: the one the template says, else the first."""
+def log_containers(pod: Pod) -> list[str]:
+    """Return the containers whose logs make up a build's, in the order in which they run.
+
+    The init containers that fetch and build, then the one the template says, else that of a known
+    name, else the first. A sidecar that somebody injected is none of them.
+    """
+    spec = pod["spec"]
+    initial = [str(each["name"]) for each in spec.get("initContainers") or ()]
+    main = [str(each["name"]) for each in spec["containers"]]
     named = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
-    return str(named or pod["spec"]["containers"][0]["name"])
+    known = (name for name in main if name in _STEPS)
+    return [name for name in initial if name in _STEPS] + [named or next(known, main[0])]

@@ -21,6 +21,7 @@ from lambda_builder.builds import (
 from lambda_builder.kube.labels import (
     ANNOTATIONS,
     APP,
+    BUILDING,
     EVENT_HASH_LABEL,
     FAILURE_CATEGORY,
     IMAGE_DIGEST,
@@ -54,6 +55,22 @@ def image_digest(text: Any) -> str | None:
     """Return the digest that ``text`` is, white space around it aside; None where it is none."""
     stripped = text.strip() if isinstance(text, str) else ""
     return stripped if _DIGEST.fullmatch(stripped) else None
+
+
+def told_digest(message: Any) -> str | None:
+    """Return the digest that a termination message tells; None where it tells none.
+
+    It is the digest alone, or a line of JSON for each name that was pushed, as Kaniko's ``push``
+    writes it: pkg/executor/push.go, ``writeImageOutputs``.
+    """
+    digest = image_digest(message)
+    if digest is not None or not isinstance(message, str):
+        return digest
+    try:
+        told = json.loads(message.partition("\n")[0])
+    except (ValueError, RecursionError):
+        return None
+    return image_digest(told.get("digest")) if isinstance(told, dict) else None
 
 
 def event_hash_of(job: Job) -> str:
@@ -116,7 +133,7 @@ def outcome(job: Job) -> tuple[BuildState, BuildError | None, float | None]:
         )
     if "deletionTimestamp" in job["metadata"]:
         return BuildState.CANCELLED, None, parse_time(job["metadata"]["deletionTimestamp"])
-    if _is_running(status):
+    if _is_running(status) or (status.get("active") and _note(job, BUILDING)):
         return BuildState.RUNNING, None, None
     return BuildState.CREATED, _hold(job), None
 

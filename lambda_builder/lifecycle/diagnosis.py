@@ -18,7 +18,7 @@ import structlog
 from lambda_builder.builds import BuildError, BuildState, FailureCategory
 from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.labels import FAILURE_CATEGORY, IMAGE_DIGEST
+from lambda_builder.kube.labels import BUILDING, FAILURE_CATEGORY, IMAGE_DIGEST
 from lambda_builder.kube.pod_diagnosis import IMAGE_PULL_FAILED, PodDiagnosis
 from lambda_builder.kube.record import FINISHED, JobRecord
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
@@ -254,12 +254,19 @@ class JobDiagnosis:
         if record.image_digest and not job.image_digest:
             notes[IMAGE_DIGEST] = record.image_digest
         if notes:
-            try:
-                self._jobs.patch_annotations(record.name, notes, record.uid)
-            except AttemptFailed as error:
-                structlog.get_logger().warning(
-                    "job_not_marked", job_name=record.name, error=str(error)
-                )
+            self._patch(record, notes)
+
+    def _patch(self, record: JobRecord, notes: dict[str, str | None]) -> None:
+        try:
+            self._jobs.patch_annotations(record.name, notes, record.uid)
+        except AttemptFailed as error:
+            structlog.get_logger().warning("job_not_marked", job_name=record.name, error=str(error))
+
+    def _note_building(self, record: JobRecord) -> None:
+        """Note on a Job that it runs, for every replica to see, unless it is known by now."""
+        job = self._watcher.by_name(record.name)
+        if job is not None and job.uid == record.uid and job.state is BuildState.CREATED:
+            self._patch(record, {BUILDING: "true"})
 
     def _take_up_others(self) -> None:
         """Explain what no other replica has by now."""
@@ -300,10 +307,12 @@ class JobDiagnosis:
         suspects = self._idle & waiting.keys()
         self._idle = set(waiting)
         if suspects and self._available():
-            found = self._pods.of_waiting(suspects)
+            found, building = self._pods.of_waiting(suspects)
             for uid in suspects:
                 if self._is_news(waiting[uid], found.get(uid)):
                     self.on_found(waiting[uid])
+            for uid in building:
+                self._note_building(waiting[uid])
         pause = max(self._look_seconds, _PAUSE_SHARE * (time.monotonic() - began))
         return time.monotonic() + min(pause, _LONGEST_PAUSE_SECONDS)
 

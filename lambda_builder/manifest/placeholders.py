@@ -12,6 +12,7 @@ from operator import attrgetter, itemgetter
 
 from lambda_builder.builds import BuildRequest, rfc3339
 from lambda_builder.kube.labels import correlation_hash_label, event_hash_label, safe
+from lambda_builder.manifest.names import object_name, repository
 
 _HASH_DIGITS = 10
 
@@ -25,11 +26,13 @@ def _exact(field: str) -> Callable[[BuildRequest], str]:
     return lambda build: str(value(build) or "")
 
 
-def _safe_form(field: str) -> Callable[[BuildRequest], str]:
+def _form(make: Callable[[str], str], field: str) -> Callable[[BuildRequest], str]:
     value = attrgetter(field)
-    return lambda build: safe(value(build))
+    return lambda build: make(value(build))
 
 
+_FORMS = {"safe": safe, "repository": repository, "name": object_name}
+"""What may be asked for of an id, beside the id as it is."""
 _TEXTS = [
     field.name
     for field in fields(BuildRequest)
@@ -38,7 +41,12 @@ _TEXTS = [
 
 FIELDS: Mapping[str, Callable[[BuildRequest], str]] = {
     **{name: _exact(name) for name in _TEXTS},
-    **{f"{name}_safe": _safe_form(name) for name in _TEXTS if name.endswith("_id")},
+    **{
+        f"{name}_{ending}": _form(make, name)
+        for name in _TEXTS
+        if name.endswith("_id")
+        for ending, make in _FORMS.items()
+    },
     "accepted_at": lambda build: rfc3339(build.accepted_at) or "",
     "correlation_hash": lambda build: correlation_hash_label(build.correlation_id),
     "event_hash_label": lambda build: event_hash_label(build.event_hash),
@@ -57,7 +65,7 @@ class PlaceholderError(ValueError):
 class Text:
     """A text with placeholders, read once. Immutable."""
 
-    __slots__ = ("_format", "_values", "names")
+    __slots__ = ("_format", "_values", "begins_with_a_value", "names")
 
     def __init__(self, source: str, known: frozenset[str]) -> None:
         """Read ``source``; raises ``PlaceholderError`` for a placeholder not in ``known``."""
@@ -65,6 +73,7 @@ class Text:
         parts = tuple(_parse(source, known))
         self.names = frozenset(parts[1::2])
         """The placeholders in it."""
+        self.begins_with_a_value = bool(self.names) and not parts[0]
         self._format = "%s".join(literal.replace("%", "%%") for literal in parts[::2])
         self._values = itemgetter(*parts[1::2]) if self.names else lambda _values: ()
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_LONGEST_NAME = 253
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _TEXT_MAP = {"*": str}
 _CONTAINER = {
@@ -20,6 +22,8 @@ _CONTAINER = {
     "args": [str],
     "workingDir": str,
     "imagePullPolicy": str,
+    "terminationMessagePath": str,
+    "terminationMessagePolicy": str,
     "env": [{"name": str, "value": str, "valueFrom": dict}],
     "envFrom": [dict],
     "volumeMounts": [{"name": str, "mountPath": str, "subPath": str, "readOnly": bool}],
@@ -31,9 +35,11 @@ _POD = {
     "spec": {
         "containers": [_CONTAINER],
         "initContainers": [_CONTAINER],
-        "volumes": [{"name": str, "secret": dict}],
+        "volumes": [{"name": str, "secret": {"secretName": str, "items": [dict]}}],
         "restartPolicy": str,
         "serviceAccountName": str,
+        "runtimeClassName": str,
+        "hostUsers": bool,
         "automountServiceAccountToken": bool,
         "nodeSelector": _TEXT_MAP,
         "tolerations": [dict],
@@ -117,6 +123,11 @@ def _incomplete(manifest: Mapping[str, Any]) -> Iterator[str]:
     if not pod.get("containers"):
         yield f"{where}.containers must have a container"
     volumes = {volume.get("name") for volume in pod.get("volumes") or ()}
+    for index, volume in enumerate(pod.get("volumes") or ()):
+        secret = (volume.get("secret") or {}).get("secretName") or ""
+        if secret and "$" not in secret and not _is_object_name(secret):
+            path = f"{where}.volumes[{index}].secret.secretName"
+            yield f"{path}: {secret!r} is no name of a Secret (placeholders end in _name)"
     names: set[str] = set()
     for field in ("containers", "initContainers"):
         for index, container in enumerate(pod.get(field) or ()):
@@ -126,6 +137,10 @@ def _incomplete(manifest: Mapping[str, Any]) -> Iterator[str]:
         for name, value in ((owner.get("metadata") or {}).get("labels") or {}).items():
             if "$" not in value and not _LABEL_VALUE.fullmatch(value):
                 yield f"{path}.labels.{name}: {value!r} is no label value"
+
+
+def _is_object_name(text: str) -> bool:
+    return len(text) <= _LONGEST_NAME and _OBJECT_NAME.fullmatch(text) is not None
 
 
 def _incomplete_container(

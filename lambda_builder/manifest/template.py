@@ -17,24 +17,13 @@ from lambda_builder import strict_yaml
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.errors import BootError
 from lambda_builder.kube import labels
-from lambda_builder.manifest.placeholders import FIELDS, PlaceholderError, Text, plain
+from lambda_builder.manifest.composing import composed, setting_text
+from lambda_builder.manifest.placeholders import FIELDS
 from lambda_builder.manifest.schema import problems
 from lambda_builder.manifest.tree import Tree, TreeError, Values, plain_tree
 from lambda_builder.settings import PREFIX, Settings
 
 BUILT_IN = "kaniko.yaml"
-CREDENTIALS_VOLUME = "registry-credentials"
-"""The volume that ``REGISTRY_SECRET`` goes into; without one it is left out with its mounts."""
-
-_LABELS = {
-    labels.NAME_LABEL: labels.APP,
-    labels.MANAGED_BY_LABEL: labels.APP,
-    labels.THIRD_PARTY_ID: "${third_party_id_safe}",
-    labels.PARSER_ID: "${parser_id_safe}",
-    labels.EVENT_HASH_LABEL: "${event_hash_label}",
-    labels.CORRELATION_HASH_LABEL: "${correlation_hash}",
-}
-_ANNOTATIONS = {name: f"${{{field}}}" for field, name in labels.ANNOTATIONS.items()}
 _LEFT_OUT_WHEN_EMPTY = tuple(labels.ANNOTATIONS[field] for field in ("traceparent", "accepted_at"))
 _MOST_REQUEST_BYTES = 65_536
 """Annotations together may have 256 KiB; a longer request is built again only where it is known."""
@@ -54,10 +43,13 @@ class JobTemplate:
             "namespace": lambda build: namespace,
             "context_url": self.context_url,
             "image": self.image,
+            "cache_repo": self._cache_repo,
         }
-        self._context_url = _setting("CONTEXT_URL", settings.context_url, known)
-        self._image = _setting("IMAGE", settings.image, known)
-        self._tree = _tree(manifest, settings, frozenset(self._fields))
+        self._context_url = setting_text("CONTEXT_URL", settings.context_url, known)
+        self._image = setting_text("IMAGE", settings.image, known)
+        cache = settings.cache_repo if settings.cache_secret else ""
+        self._cache = setting_text("CACHE_REPO", cache, known)
+        self._tree = Tree(composed(manifest, settings, known), frozenset(self._fields))
         for sample in (_hostile_build(), _minimal_build()):
             found = problems(self.render(sample))
             if found:
@@ -90,8 +82,14 @@ class JobTemplate:
         text = self._context_url
         return request.context_url or text.fill(self._values(request, text.names))
 
+    def _cache_repo(self, request: BuildRequest) -> str:
+        return self._cache.fill(self._values(request, self._cache.names))
+
     def render(self, request: BuildRequest) -> Manifest:
-        """Return the build's Job manifest, which shares nothing mutable with any other."""
+        """Return the build's Job manifest, which shares nothing mutable with any other.
+
+        Raises ``Permanent`` where a value would be read as an option.
+        """
         fields = self._values(request, self._tree.names)
         arguments = [f"{key}={value}" for key, value in request.build_args.items()]
         manifest = self._tree.fill(Values(fields, arguments))
@@ -110,13 +108,6 @@ class JobTemplate:
 
     def _values(self, request: BuildRequest, names: frozenset[str]) -> dict[str, str]:
         return {name: self._fields[name](request) for name in names}
-
-
-def _setting(name: str, source: str, known: frozenset[str]) -> Text:
-    try:
-        return Text(source, known)
-    except PlaceholderError as error:
-        raise BootError(f"{PREFIX}{name}: {error}") from error
 
 
 def _read(name: str) -> str:
@@ -144,58 +135,6 @@ def _parse(text: str, name: str) -> Manifest:
     return parsed
 
 
-def _tree(manifest: Manifest, settings: Settings, known: frozenset[str]) -> Tree:
-    """Return the template with all that the service itself sets, over what stands there."""
-    composed: Manifest = plain_tree(manifest)
-    metadata = _mapping(composed, "metadata")
-    metadata.pop("generateName", None)
-    metadata["name"] = "${job_name}"
-    metadata["namespace"] = "${namespace}"
-    _mapping(metadata, "labels").update(_LABELS)
-    _mapping(metadata, "annotations").update(_ANNOTATIONS)
-    template = composed["spec"]["template"]
-    _mapping(_mapping(template, "metadata"), "labels").update(_LABELS)
-    if settings.service_account:
-        template["spec"]["serviceAccountName"] = plain(settings.service_account)
-    if settings.kueue_queue:
-        metadata["labels"][labels.KUEUE_QUEUE_LABEL] = plain(settings.kueue_queue)
-        composed["spec"]["suspend"] = True
-    _set_credentials(template["spec"], settings.registry_secret)
-    return Tree(composed, known)
-
-
-def _mapping(owner: Manifest, name: str) -> Manifest:
-    """Return the mapping of that name, made where it is missing or null."""
-    if owner.get(name) is None:
-        owner[name] = {}
-    mapping: Manifest = owner[name]
-    return mapping
-
-
-def _set_credentials(pod: Manifest, secret: str) -> None:
-    volumes = pod.get("volumes") or []
-    ours = [volume for volume in volumes if volume.get("name") == CREDENTIALS_VOLUME]
-    if secret:
-        if not ours:
-            raise BootError(
-                f"{PREFIX}REGISTRY_SECRET is set, but the template has no volume named "
-                f"{CREDENTIALS_VOLUME} to put it into"
-            )
-        source = ours[0].get("secret") or {}
-        ours[0].clear()
-        ours[0].update(name=CREDENTIALS_VOLUME, secret={**source, "secretName": plain(secret)})
-        return
-    if ours:
-        pod["volumes"] = [volume for volume in volumes if volume not in ours]
-    for container in (*(pod.get("containers") or ()), *(pod.get("initContainers") or ())):
-        if container.get("volumeMounts"):
-            container["volumeMounts"] = [
-                mount
-                for mount in container["volumeMounts"]
-                if mount.get("name") != CREDENTIALS_VOLUME
-            ]
-
-
 def _sample_build(identifier: str, **fields: Any) -> BuildRequest:
     digest = netstring_digest(identifier, identifier)
     return BuildRequest(
@@ -212,7 +151,7 @@ def _sample_build(identifier: str, **fields: Any) -> BuildRequest:
 
 
 def _hostile_build() -> BuildRequest:
-    return _sample_build("-Ünfit for a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
+    return _sample_build("-Ünfit For_a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
 
 
 def _minimal_build() -> BuildRequest:

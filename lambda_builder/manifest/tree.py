@@ -12,13 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_builder.errors import FailureReason, Permanent
 from lambda_builder.manifest.placeholders import PlaceholderError, Text
 
 BUILD_ARGS = "build_args"
 
 _DEEPEST = 50
+_SHOWN = 40
+"""Characters of a refused value that an error repeats."""
 # Where Kubernetes replaces $(NAME) by a variable of the container and $$ by $.
 _EXPANDED = re.compile(r"\.(command\[\d+\]|args\[\d+\]|env\[\d+\]\.value|subPathExpr)$")
+_ARGUMENT = re.compile(r"\.(command|args)\[\d+\]$")
 
 
 class TreeError(ValueError):
@@ -34,10 +38,18 @@ class _Filled:
     """Whether Kubernetes expands it, so that a ``$`` of a value has to be doubled."""
     per_argument: bool
     """Whether it is a list item that there is one of for each build argument."""
+    leading: bool
+    """Whether it is an argument of a command that begins with a value."""
 
     def fill(self, fields: Mapping[str, str]) -> str:
-        """Return the string."""
-        return self.text.fill(fields)
+        """Return the string; raises ``Permanent`` where a value makes an option of it."""
+        filled = self.text.fill(fields)
+        if self.leading and filled.startswith("-"):
+            raise Permanent(
+                FailureReason.INVALID_MANIFEST,
+                f"{filled[:_SHOWN]!r} of the event would be read as an option of the builder",
+            )
+        return filled
 
     def make(self, values: Values, escaped: Mapping[str, str]) -> str:
         return self.fill(escaped if self.expanded else values.fields)
@@ -142,7 +154,10 @@ class Tree:
         """The placeholders in it."""
 
     def fill(self, values: Values) -> dict[str, Any]:
-        """Return a manifest that shares nothing mutable with any other."""
+        """Return a manifest that shares nothing mutable with any other.
+
+        Raises ``Permanent`` where a value would be read as an option.
+        """
         escaped = {name: value.replace("$", "$$") for name, value in values.fields.items()}
         filled: dict[str, Any] = self._root.make(values, escaped)
         return filled
@@ -171,7 +186,12 @@ class Tree:
         if not text.names:
             return text.fill({})
         self._names |= text.names
-        return _Filled(text, _EXPANDED.search(path) is not None, BUILD_ARGS in text.names)
+        return _Filled(
+            text,
+            expanded=_EXPANDED.search(path) is not None,
+            per_argument=BUILD_ARGS in text.names,
+            leading=_ARGUMENT.search(path) is not None and text.begins_with_a_value,
+        )
 
 
 def _is_hole(node: Any) -> bool:

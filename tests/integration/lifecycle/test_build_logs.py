@@ -12,7 +12,7 @@ from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.devcluster import Fault
 from lambda_builder.devcluster.podlogs import build_lines
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
-from lambda_builder.kube.pods import PodReader, build_container
+from lambda_builder.kube.pods import PodReader, log_containers
 from lambda_builder.steering.logs import BuildLogs
 from tests.waiting import wait_until
 
@@ -65,8 +65,12 @@ class Reading(threading.Thread):
         return self.text.decode()
 
 
+FETCHED = "devcluster: this fetch is simulated, nothing is fetched\n"
+
+
 def whole_log(request):
-    return "".join(f"{line}\n" for line in build_lines(request.job_name))
+    """What the three containers of a build write, one after the other."""
+    return FETCHED + "".join(f"{line}\n" for line in build_lines(request.job_name))
 
 
 def refusal(call):
@@ -254,6 +258,29 @@ def test_a_reader_that_takes_nothing_can_be_closed(builds, logs, known):
 
 def test_the_template_may_name_the_container_that_builds():
     pod: Any = {"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}
-    assert build_container(pod) == "a"
+    assert log_containers(pod) == ["a"]
     pod["metadata"]["annotations"] = {"kubectl.kubernetes.io/default-container": "b"}
-    assert build_container(pod) == "b"
+    assert log_containers(pod) == ["b"]
+
+
+def test_a_log_has_what_fetches_builds_and_pushes_and_no_sidecar():
+    def named(*names):
+        return [{"name": name} for name in names]
+
+    spec = {
+        "initContainers": named("mesh-init", "fetch", "build"),
+        "containers": named("mesh-proxy", "push"),
+    }
+    assert log_containers({"metadata": {}, "spec": spec}) == ["fetch", "build", "push"]
+
+
+def test_a_build_that_fails_in_an_init_container_shows_its_log_to_the_end(
+    cluster, builds, logs, known
+):
+    cluster.add_fault(Fault("fail", container="build", exit_code=9))
+    request = builds.create()
+    reading = Reading(logs.open(known.put(request, BuildState.CREATED), follow=True))
+    lines = reading.finish().splitlines()
+    assert lines[0] == FETCHED.strip()
+    assert lines[-1].endswith("exit status 9")
+    assert not [line for line in lines if "Pushed" in line]

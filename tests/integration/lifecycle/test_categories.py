@@ -24,7 +24,7 @@ CASES = {
     "out_of_memory": Fault("fail", exit_code=137, reason="OOMKilled"),
     "registry_auth": Fault("fail", exit_code=1, message=PUSH_REFUSED),
     "disk": Fault("evict"),
-    "unknown": Fault("fail", exit_code=3, message="it did not work"),
+    "unknown": Fault("fail", exit_code=3, message="it did not work", container="build"),
 }
 
 

@@ -37,7 +37,7 @@ class EndlessFailures:
 
     def of_waiting(self, uids):
         self.looked.set()
-        return {}
+        return {}, set()
 
 
 def test_jobs_that_do_not_run_are_looked_into_however_many_end():
@@ -73,9 +73,9 @@ class Looks:
     def of_waiting(self, uids):
         if not self._found:
             self.over.set()
-            return {"uid-waits": TROUBLE}
+            return {"uid-waits": TROUBLE}, set()
         found = self._found.pop(0)
-        return {} if found is None else {"uid-waits": found}
+        return ({} if found is None else {"uid-waits": found}), set()
 
 
 TROUBLE = BuildError("image_pull_failed", "not found")

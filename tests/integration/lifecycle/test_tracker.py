@@ -126,7 +126,7 @@ def test_a_failed_build_tells_container_exit_code_and_last_log_lines(cluster, bu
     wait_until(lambda: "OOMKilled" in str(replica.result(request).error), "the reason")
     error = replica.result(request).error
     assert error.code == "backoff_limit_exceeded"
-    assert "container build: OOMKilled, exit code 137" in error.message
+    assert "container push: OOMKilled, exit code 137" in error.message
     assert error.message.rstrip().endswith("exit status 137")
     assert replica.state(request) == "failed"
     assert (replica.finished("failed"), replica.lifecycle.failed_total) == (1, 1)

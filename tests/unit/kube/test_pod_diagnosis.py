@@ -111,7 +111,7 @@ def test_refused_pods_are_told_by_their_newest_event_without_their_random_name()
         refusal('Error creating: pods "build-x-7hgkd" is forbidden: exceeded quota: pods'),
         refusal("another's", uid="uid-2"),
     ]
-    found = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
+    found, _ = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
     assert found == {
         "uid-1": BuildError(
             "failed_create",
@@ -126,19 +126,19 @@ def test_events_of_the_newer_kind_have_their_time_in_a_series():
         refusal("newer", at=None, series={"lastObservedTime": "2026-10-02T09:00:00.000000Z"}),
         refusal("older", at=None, eventTime="2026-10-02T08:30:00.000000Z"),
     ]
-    found = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
+    found, _ = diagnosis(Pods(warnings=events)).of_waiting(["uid-1"])
     assert found["uid-1"].message == "newer"
 
 
 def test_a_job_that_has_a_pod_by_now_was_refused_no_longer():
     pods = Pods(pending=[pod(waiting("ContainerCreating"))], warnings=[refusal("old")])
-    assert diagnosis(pods).of_waiting(["uid-1"]) == {}
+    assert diagnosis(pods).of_waiting(["uid-1"]) == ({}, set())
 
 
 def test_pods_of_others_are_passed_over():
     stray = pod(waiting("ErrImagePull"), uid="uid-9")
     orphan = {"metadata": {"name": "orphan"}, "status": {}}
-    assert diagnosis(Pods(pending=[stray, orphan])).of_waiting(["uid-1"]) == {}
+    assert diagnosis(Pods(pending=[stray, orphan])).of_waiting(["uid-1"]) == ({}, set())
 
 
 def test_a_failure_names_container_reason_exit_code_and_last_lines():
