@@ -69,6 +69,7 @@ _CommaList = Annotated[tuple[str, ...], NoDecode]
 _OBJECT_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
 _ObjectName = Annotated[str, Field(max_length=253, pattern=_OBJECT_NAME)]
 """Empty, or the name of an object in Kubernetes: a DNS-1123 subdomain."""
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.")
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _WITHOUT_PREFIX = ("port", "k_sink", "k_ce_overrides")
 _CLIENT_VARIABLES = (f"{PREFIX}URL", f"{PREFIX}TOKEN")
@@ -186,6 +187,14 @@ class Settings(BaseSettings):
     """RuntimeClass of the build pods, such as gVisor's or Kata's."""
     user_namespaces: bool = False
     """Run build pods in a user namespace (``hostUsers: false``); not with rootless BuildKit."""
+    allowed_context_prefixes: _CommaList = ()
+    """Build contexts that events may name: these and what is below; empty allows any."""
+    allowed_registries: _CommaList = ()
+    """Registries, and paths in them, that events may have pushed to; empty allows any."""
+    provenance_builder_id: _Word = ""
+    """URI that names this service in provenance; required with a key."""
+    provenance_key_file: Path | None = None
+    """PEM file with the key, ed25519 or ECDSA P-256, that signs provenance; empty: unsigned."""
     max_active_jobs: int = Field(0, ge=0)
     """Most unfinished Jobs at a time; 0 is no cap."""
     duplicate_policy: Literal["allow", "skip"] = "allow"
@@ -255,7 +264,23 @@ class Settings(BaseSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         return tuple(_network(part) for part in value)
 
-    @field_validator("journal_path", "job_template", "auth_file", mode="before")
+    @field_validator("allowed_context_prefixes", "allowed_registries", mode="before")
+    @classmethod
+    def _split_places(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("provenance_builder_id")
+    @classmethod
+    def _uri(cls, value: str) -> str:
+        if value and not _URI.match(value):
+            raise ValueError("must be a URI")
+        return value
+
+    @field_validator(
+        "journal_path", "job_template", "auth_file", "provenance_key_file", mode="before"
+    )
     @classmethod
     def _path(cls, value: Any) -> Any:
         if isinstance(value, str) and value != value.strip():
@@ -288,6 +313,8 @@ class Settings(BaseSettings):
             problems.append("WORKER_COUNT_MAX must be at least WORKER_COUNT")
         if self.retry_max_seconds < self.retry_base_seconds:
             problems.append("RETRY_MAX_SECONDS must be at least RETRY_BASE_SECONDS")
+        if self.provenance_key_file and not self.provenance_builder_id:
+            problems.append("PROVENANCE_KEY_FILE needs PROVENANCE_BUILDER_ID")
         if problems:
             raise ValueError("; ".join(problems))
         return self

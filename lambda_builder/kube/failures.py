@@ -121,7 +121,9 @@ RULES: tuple[Rule, ...] = (
           r"^could not connect to ", r"\[rootlesskit"),
     _rule("builder", Category.PLATFORM,
           "the registry cannot be reached or does not take the image",
-          r"^error:? checking push permissions", r"^error:? pushing image", r"failed to push"),
+          r"^error:? checking push permissions", r"^error:? pushing image", r"failed to push",
+          # skopeo, which pushes for BuildKit: logrus' text format
+          r"^time=.{0,60} level=fatal"),
     # Kaniko: cmd/executor/cmd/push.go
     _rule("builder", Category.PLATFORM, "the built image cannot be read where it is pushed from",
           r"^error: loading image"),
@@ -177,6 +179,7 @@ _STEP_FAILED = "a step of the Dockerfile failed"
 _BUILDERS_WORD = re.compile(
     r"error (?:building|pushing) image|error checking push|error resolving|error: failed to"
     r"|error: (?:checking push permissions|loading image|pushing image)"
+    r"|time=.{0,60} level=fatal "
     r"|could not connect to |\[rootlesskit|download failed: s3|tar: |gzip: "
     r"|fatal error: (?:an error occurred \(|unable to locate cred|could not connect)",
     re.IGNORECASE,

@@ -17,6 +17,7 @@ from lambda_builder import strict_yaml
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
 from lambda_builder.errors import BootError
 from lambda_builder.kube import labels
+from lambda_builder.manifest.allowed import AllowedSources
 from lambda_builder.manifest.composing import composed, setting_text
 from lambda_builder.manifest.placeholders import FIELDS
 from lambda_builder.manifest.schema import problems
@@ -47,6 +48,7 @@ class JobTemplate:
         }
         self._context_url = setting_text("CONTEXT_URL", settings.context_url, known)
         self._image = setting_text("IMAGE", settings.image, known)
+        self._allowed = AllowedSources(settings)
         cache = settings.cache_repo if settings.cache_secret else ""
         self._cache = setting_text("CACHE_REPO", cache, known)
         self._tree = Tree(composed(manifest, settings, known), frozenset(self._fields))
@@ -81,6 +83,11 @@ class JobTemplate:
         """Return the build context: the event's, else what ``CONTEXT_URL`` makes."""
         text = self._context_url
         return request.context_url or text.fill(self._values(request, text.names))
+
+    def judge(self, request: BuildRequest) -> None:
+        """Raise ``Refused`` where the build's context or image is not allowed."""
+        if self._allowed:
+            self._allowed.judge(request, self.context_url(request), self.image(request))
 
     def _cache_repo(self, request: BuildRequest) -> str:
         return self._cache.fill(self._values(request, self._cache.names))
@@ -151,7 +158,7 @@ def _sample_build(identifier: str, **fields: Any) -> BuildRequest:
 
 
 def _hostile_build() -> BuildRequest:
-    return _sample_build("-Ünfit For_a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
+    return _sample_build("_Ünfit For_a label/" + 60 * "a", build_args={"A": "1", "B": "$(C)"})
 
 
 def _minimal_build() -> BuildRequest:

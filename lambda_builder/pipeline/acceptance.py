@@ -65,8 +65,9 @@ class Acceptance:
 
     ``active_job`` names the unfinished Job of a request's target, where one event per target is
     wanted; None where every event is built. ``job_of`` tells of a build of any replica by its Job,
-    also for some time after that is gone. ``admissions`` are asked in turn, the last of them once
-    all others let the builds pass. ``over_share`` is told when a tenant's share is full.
+    also for some time after that is gone. ``judge`` raises ``Refused`` for what is not to be built.
+    ``admissions`` are asked in turn, the last of them once all others let the builds pass.
+    ``over_share`` is told when a tenant's share is full.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Acceptance:
         job_of: Callable[[BuildRequest], BuildResult | None] = lambda _request: None,
         admissions: Sequence[Admission] = (),
         over_share: Callable[[], object] = lambda: None,
+        judge: Callable[[BuildRequest], None] = lambda _request: None,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -93,6 +95,7 @@ class Acceptance:
         self._job_of = job_of
         self._admissions = admissions
         self._over_share = over_share
+        self._judge = judge
         self._lock = threading.Lock()
         self._claims: dict[str, threading.Event] = {}
         """Events that a request is accepting at this moment, until when."""
@@ -112,6 +115,8 @@ class Acceptance:
             receipts = {key: self._known(request) for key, request in wanted.items()}
             _refuse_others(receipts.values(), tenants)
             fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
+            for request in fresh:
+                self._judge(request)
             skipped = [r.request for r in receipts.values() if r and r.status == "skipped"]
             entered = self._enter(fresh, skipped) if fresh or skipped else {}
         settled = {key: receipt or entered[key] for key, receipt in receipts.items()}

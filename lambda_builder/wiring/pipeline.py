@@ -49,6 +49,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         job_of=watched.lifecycle.of_event,
         admissions=_admissions(base, watched),
         over_share=base.metrics.rate_limited.labels("queue_share").inc,
+        judge=base.template.judge,
     )
     replay = Replay(build_queue, base.ledger, base.live, base.journal)
     creator = AsyncJobCreator(

@@ -285,3 +285,19 @@ def test_every_category_has_a_rule_and_the_page_shows_every_rule_with_what_to_do
     assert list(to_do) == [category.value for category in FailureCategory]
     ruled = {rule.category for rule in RULES}
     assert set(FailureCategory) - ruled == {FailureCategory.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("last", "category"),
+    [
+        (
+            "Error: pushing image: failed to push to destination r/i:1: UNAUTHORIZED: no",
+            "registry_auth",
+        ),
+        ("Error: checking push permissions: r: no such host", "platform"),
+        ("Error: loading image: the build left no file image.tar", "platform"),
+    ],
+)
+def test_the_words_of_kanikos_push_are_understood_before_its_list_of_options(last, category):
+    log = f"INFO[0000] Pushing image to r/i:1\n{last}\nUsage:\n  executor push <path> [flags]\n"
+    assert category_of_end("push", "Error", 1, log) == category

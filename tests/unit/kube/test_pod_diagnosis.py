@@ -183,3 +183,57 @@ def test_a_pod_that_was_evicted_says_so():
 
 def test_without_pods_nothing_is_known():
     assert diagnosis(Pods()).of_failed("build-x") is None
+
+
+def finished(**messages):
+    """A pod of a Job that succeeded, with its containers' termination messages."""
+    named = [
+        {"name": name, "state": ended(0, "Completed", text)} for name, text in messages.items()
+    ]
+    main = [each for each in named if each["name"] == "push"] or named
+    return {
+        "metadata": {"name": "build-x-abcde", "labels": {"job-name": "build-x"}},
+        "status": {
+            "initContainerStatuses": [each for each in named if each not in main],
+            "containerStatuses": main,
+        },
+    }
+
+
+DIGEST, FORGED = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+KANIKO_PUSH = '{"name":"r/i:1","digest":"%s"}\n'
+
+
+@pytest.mark.parametrize(
+    ("messages", "digest"),
+    [
+        ({"push": DIGEST}, DIGEST),
+        ({"push": KANIKO_PUSH % DIGEST + KANIKO_PUSH % FORGED}, DIGEST),
+        ({"build": DIGEST}, DIGEST),
+        ({"build": FORGED, "push": DIGEST}, DIGEST),
+        # A tenant's steps run in it, where another container pushes.
+        ({"build": FORGED, "push": None}, None),
+        ({"build": FORGED, "push": '{"digest": "' + "[" * 5000}, None),
+        ({"push": '{"digest": 1}'}, None),
+        ({"push": '["' + DIGEST + '"]'}, None),
+        ({"other": DIGEST}, None),
+    ],
+)
+def test_the_digest_is_what_the_container_that_pushes_tells(messages, digest):
+    assert diagnosis(Pods(of_job=[finished(**messages)])).digest_of("build-x") == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "builds"),
+    [
+        ("build", {"running": {}}, True),
+        ("build", ended(0, "Completed"), True),
+        ("build", waiting("PodInitializing"), False),
+        ("fetch", {"running": {}}, False),
+    ],
+)
+def test_a_job_whose_init_container_builds_is_told_from_one_that_waits(name, state, builds):
+    init = {"name": name, "state": state}
+    pending = pod(waiting("PodInitializing"), initContainerStatuses=[init])
+    found, building = diagnosis(Pods(pending=[pending])).of_waiting(["uid-1"])
+    assert (found, building) == ({}, {"uid-1"} if builds else set())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lambda_builder.manifest
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
-from lambda_builder.errors import BootError
+from lambda_builder.errors import BootError, FailureReason, Permanent
 from lambda_builder.kube.labels import safe
 from lambda_builder.manifest.placeholders import FIELDS, Text, plain
 from lambda_builder.manifest.template import JobTemplate
@@ -38,7 +38,14 @@ spec:
 SETTINGS_OF_EVERY_KIND = (
     {},
     {"registry_secret": "push", "service_account": "builder", "kueue_queue": "builds"},
+    {
+        "registry_secret": "push-${third_party_id_name}",
+        "pull_secret": "pull",
+        "cache_secret": "cache-${third_party_id_name}",
+        "runtime_class": "gvisor",
+    },
 )
+SECRETS = SETTINGS_OF_EVERY_KIND[-1]
 
 
 def build(**fields) -> BuildRequest:
@@ -91,6 +98,11 @@ def container(manifest: dict) -> dict:
     return manifest["spec"]["template"]["spec"]["containers"][0]
 
 
+def containers(manifest: dict) -> dict[str, dict]:
+    pod = manifest["spec"]["template"]["spec"]
+    return {each["name"]: each for each in (*pod["initContainers"], *pod["containers"])}
+
+
 # -- the templates of the package ------------------------------------------------------------------
 
 
@@ -104,25 +116,88 @@ def test_every_manifest_of_the_package_is_valid_by_the_real_schema(name, setting
 
 
 def test_the_built_in_job_builds_the_documented_event():
-    manifest = JobTemplate.from_settings(Settings(registry_secret="push")).render(build())
+    manifest = JobTemplate.from_settings(Settings()).render(build())
     digest = netstring_digest("source-1", "id-1")[:10]
-    args = container(manifest)["args"]
-    assert "--context=s3://knative-lambda-builds/build-context/parser-1/context.tar.gz" in args
+    known = containers(manifest)
+    assert list(known) == ["fetch", "build", "push"]
+    for name in ("fetch", "build"):
+        (url,) = (each["value"] for each in known[name]["env"] if each["name"] == "CONTEXT_URL")
+        assert url == "s3://knative-lambda-builds/build-context/parser-1/context.tar.gz"
     assert (
         "--destination=registry.knative-lambda.svc.cluster.local:5000/"
-        f"knative-lambdas:customer-1-parser-1-{digest}" in args
+        f"knative-lambdas/customer-1:parser-1-{digest}" in known["push"]["args"]
     )
-    assert re.fullmatch(
-        r"ghcr\.io/osscontainertools/kaniko:v\d+\.\d+\.\d+", container(manifest)["image"]
-    )
-    assert not [arg for arg in args if "build-arg" in arg]
+    assert not [arg for arg in known["build"]["args"] if "build-arg" in arg]
     spec = manifest["spec"]
     assert spec["activeDeadlineSeconds"] == 1800
     assert spec["ttlSecondsAfterFinished"] == 86400
     assert spec["backoffLimit"] == 0
     rule = spec["podFailurePolicy"]["rules"][0]
     assert (rule["action"], rule["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-    assert set(container(manifest)["resources"]) == {"requests", "limits"}
+    for each in known.values():
+        assert set(each["resources"]) == {"requests", "limits"}
+
+
+@pytest.mark.parametrize("name", ["kaniko.yaml", "buildkit.yaml"])
+def test_each_secret_is_where_it_is_needed_and_nowhere_else(name):
+    manifest = JobTemplate.from_settings(Settings(job_template=name, **SECRETS)).render(build())
+    volumes = {
+        each["name"]: each["secret"]["secretName"]
+        for each in manifest["spec"]["template"]["spec"]["volumes"]
+        if "secret" in each
+    }
+    assert volumes == {
+        "registry-credentials": "push-customer-1",
+        "pull-credentials": "pull",
+        "cache-credentials": "cache-customer-1",
+    }
+    mounted = {
+        container_name: {m["name"] for m in each["volumeMounts"]} & set(volumes)
+        for container_name, each in containers(manifest).items()
+    }
+    assert mounted == {
+        "fetch": set(),
+        "build": {"pull-credentials", "cache-credentials"},
+        "push": {"registry-credentials"},
+    }
+    from_context = [n for n, each in containers(manifest).items() if "envFrom" in each]
+    assert from_context == ["fetch"]
+
+
+def test_nothing_that_the_tenants_steps_write_is_written_by_the_push():
+    push = containers(JobTemplate.from_settings(Settings()).render(build()))["push"]
+    assert all(mount["readOnly"] for mount in push["volumeMounts"])
+    assert push["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_there_is_no_cache_unless_a_secret_for_it_is_named():
+    def cache(**settings):
+        template = JobTemplate.from_settings(Settings(**settings))
+        env = containers(template.render(build(third_party_id="A b")))["build"]["env"]
+        return {each["name"]: each["value"] for each in env}["CACHE_REPO"]
+
+    assert cache() == ""
+    assert cache(cache_secret="c", cache_repo="r/${third_party_id_safe}") == "r/A-b"
+
+
+@pytest.mark.parametrize("name", ["registry_secret", "pull_secret", "cache_secret"])
+@pytest.mark.parametrize("form", ["third_party_id", "third_party_id_safe", "nonsense"])
+def test_a_secrets_name_that_no_secret_can_have_for_some_tenant_refuses_to_boot(name, form):
+    with pytest.raises(BootError, match=r"secretName|unknown placeholder"):
+        JobTemplate.from_settings(Settings(**{name: f"s-${{{form}}}"}))
+
+
+def test_the_pods_have_the_runtime_and_the_user_namespace_that_are_asked_for():
+    settings = Settings(runtime_class="gvisor", user_namespaces=True)
+    pod = JobTemplate.from_settings(settings).render(build())["spec"]["template"]["spec"]
+    assert (pod["runtimeClassName"], pod["hostUsers"]) == ("gvisor", False)
+    plain_pod = JobTemplate.from_settings(Settings()).render(build())["spec"]["template"]["spec"]
+    assert not {"runtimeClassName", "hostUsers"} & set(plain_pod)
+
+
+def test_rootless_buildkit_does_not_boot_in_a_user_namespace():
+    with pytest.raises(BootError, match="USER_NAMESPACES"):
+        JobTemplate.from_settings(Settings(job_template="buildkit.yaml", user_namespaces=True))
 
 
 def test_the_built_in_job_asks_for_nothing_beyond_the_baseline_pod_security_level():
@@ -132,9 +207,12 @@ def test_the_built_in_job_asks_for_nothing_beyond_the_baseline_pod_security_leve
         "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD",
         "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     }  # fmt: skip
-    security = container(manifest)["securityContext"]
-    assert set(security["capabilities"]["add"]) <= baseline
-    assert not security["privileged"]
+    for name, each in containers(manifest).items():
+        security = each["securityContext"]
+        assert set(security["capabilities"].get("add", [])) <= baseline
+        assert not security.get("privileged")
+        assert not security["allowPrivilegeEscalation"]
+        assert security.get("runAsNonRoot", False) == (name != "build")
     assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert all("hostPath" not in volume for volume in pod.get("volumes", []))
@@ -227,7 +305,8 @@ def test_the_safe_form_is_a_label_a_tag_and_a_path_segment(value):
 FIELD_NAMES = (
     "third_party_id parser_id correlation_id event_id event_source event_type priority runtime "
     "context_url image content_hash hash event_hash job_name namespace third_party_id_safe "
-    "parser_id_safe correlation_id_safe event_id_safe traceparent accepted_at"
+    "parser_id_safe correlation_id_safe event_id_safe traceparent accepted_at "
+    "third_party_id_repository third_party_id_name cache_repo"
 )
 
 
@@ -252,7 +331,7 @@ def test_every_field_of_the_build_can_be_put_in(template):
 def test_the_documentation_lists_every_placeholder():
     page = Path(lambda_builder.__file__).parent.parent / "docs" / "job-templates.rst"
     documented = set(re.findall(r"``\$\{(\w+)\}``", page.read_text(encoding="utf-8")))
-    assert documented == {*FIELDS, "context_url", "image", "namespace", "build_args"}
+    assert documented == {*FIELDS, "context_url", "image", "namespace", "cache_repo", "build_args"}
 
 
 def test_the_events_own_context_and_image_win(template):
@@ -336,10 +415,27 @@ def kubernetes_expands(text: str, environment: dict[str, str]) -> str:
 @given(HOSTILE)
 def test_no_value_reads_the_containers_environment(value):
     request = build(context_url=value or None, build_args={"A": value})
-    args = container(KANIKO.render(request))["args"]
-    seen = [kubernetes_expands(arg, {"AWS_SECRET_ACCESS_KEY": "secret"}) for arg in args]
-    assert f"--context={KANIKO.context_url(request)}" in seen
+    known = containers(KANIKO.render(request))["build"]
+    texts = [*known["args"], *(each["value"] for each in known["env"])]
+    seen = [kubernetes_expands(text, {"AWS_SECRET_ACCESS_KEY": "secret"}) for text in texts]
+    assert KANIKO.context_url(request) in seen
     assert f"--build-arg=A={value}" in seen
+
+
+@pytest.mark.parametrize("place", ["args", "command"])
+@pytest.mark.parametrize("value", ["--flag", "-f"])
+def test_a_value_that_would_be_an_option_gets_no_job(template, place, value):
+    made = template(changed(container={place: ["build", "${parser_id}", "--parser=${parser_id}"]}))
+    assert container(made.render(build(parser_id="parser-1")))[place][1] == "parser-1"
+    with pytest.raises(Permanent, match="option") as caught:
+        made.render(build(parser_id=value))
+    assert caught.value.reason is FailureReason.INVALID_MANIFEST
+
+
+def test_a_build_argument_that_would_be_an_option_gets_no_job(template):
+    made = template(changed(container={"args": ["--build-arg", "${build_args}"]}))
+    with pytest.raises(Permanent, match="option"):
+        made.render(build(build_args={"A": "1", "--context": "/"}))
 
 
 def test_a_dollar_sign_stays_as_it_is_where_kubernetes_does_not_expand(template):
@@ -561,7 +657,7 @@ def test_an_unknown_placeholder_refuses_to_boot_and_names_the_known(template, va
     assert "spec.template.spec.containers[0].args[1]" in str(caught.value)
     if value.endswith("}"):
         assert value in str(caught.value)
-        assert "parser_id, parser_id_safe" in str(caught.value)
+        assert "parser_id, parser_id_name" in str(caught.value)
     else:
         assert "a placeholder has no end" in str(caught.value)
 
