@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import click
@@ -21,6 +21,8 @@ from lambda_builder.access.tokens import LEAST_TOKEN, hash_of
 from lambda_builder.builds import BuildState, FailureCategory
 from lambda_builder.cli.api import Api
 from lambda_builder.cli.bench import bench
+from lambda_builder.lifecycle.dsse import DsseError, read_public_key, statement_of
+from lambda_builder.lifecycle.provenance import PREDICATE_TYPE, STATEMENT_TYPE
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address
@@ -136,6 +138,28 @@ def hash_token() -> None:
     if len(token) < LEAST_TOKEN:
         click.echo(f"warning: with under {LEAST_TOKEN} characters it can be guessed", err=True)
     click.echo(hash_of(token))
+
+
+@main.command()
+@click.option(
+    "--key",
+    required=True,
+    type=click.File("rb"),
+    help="Public key in PEM: ed25519 or ECDSA P-256.",
+)
+@click.argument("file", type=click.File("rb"))
+def verify(key: IO[bytes], file: IO[bytes]) -> None:
+    """Check provenance, and show the statement; exits with 1 unless KEY has signed it.
+
+    FILE is an answer of GET /async-jobs/ID/provenance; - is standard input.
+    """
+    try:
+        statement = statement_of(file.read(), read_public_key(key.read()))
+    except DsseError as error:
+        raise click.ClickException(f"{file.name}: {error}.") from error
+    if (statement.get("_type"), statement.get("predicateType")) != (STATEMENT_TYPE, PREDICATE_TYPE):
+        raise click.ClickException(f"{file.name}: it is signed, but states no provenance.")
+    _print(statement)
 
 
 # -- builds --------------------------------------------------------------------------------------

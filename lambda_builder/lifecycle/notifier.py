@@ -10,11 +10,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
+from lambda_builder.builds import BuildResult
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
@@ -72,15 +74,17 @@ class BuildNotifier:
         announcer: Announcer,
         diagnosis: JobDiagnosis,
         *,
+        provenance: Callable[[BuildResult], dict[str, Any] | None] = lambda _result: None,
         window: int = _WINDOW,
     ) -> None:
-        """``window`` bounds the messages on their way."""
+        """``provenance`` states where an image came from; ``window`` bounds what is on its way."""
         self._watcher = watcher
         self._leadership = leadership
         self._marks = marks
         self._outbox = outbox
         self._announcer = announcer
         self._diagnosis = diagnosis
+        self._provenance = provenance
         self._explanations = Explanations(diagnosis)
         self._window = window
         self._changed = threading.Condition()
@@ -258,7 +262,10 @@ class BuildNotifier:
             (kind, message)
             for kind in news
             for message in self._announcer.news(
-                kind, news_result(kind, result), at=when(kind, result)
+                kind,
+                news_result(kind, result),
+                at=when(kind, result),
+                provenance=self._provenance(result) if kind == "complete" else None,
             )
         ]
 

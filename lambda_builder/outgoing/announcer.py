@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.journal import Destination, OutboxMessage
@@ -91,14 +92,27 @@ class Announcer:
         return handoff(request)
 
     def news(
-        self, kind: BuildNews, result: BuildResult, *, at: float | None = None
+        self,
+        kind: BuildNews,
+        result: BuildResult,
+        *,
+        at: float | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> list[OutboxMessage]:
-        """Return what tells one piece of news of a build; ``at`` is when it came about."""
+        """Return what tells one piece of news of a build; ``at`` is when it came about.
+
+        ``provenance`` is told of one that is complete.
+        """
         if not self._sink:
             return []
         moment = time.time() if at is None else at
         message = build_event(
-            kind, result, source=self._source, time=moment, overrides=self._overrides
+            kind,
+            result,
+            source=self._source,
+            time=moment,
+            overrides=self._overrides,
+            provenance=provenance,
         )
         event_hash = result.request.event_hash
         return [_outgoing("sink", event_hash, f"{event_hash}-{kind}", message)]

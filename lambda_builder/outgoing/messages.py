@@ -62,6 +62,7 @@ def build_event(
     source: str,
     time: float,
     overrides: Mapping[str, str],
+    provenance: Mapping[str, Any] | None = None,
 ) -> HTTPMessage:
     """Return the event that tells what became of a build, in binary mode.
 
@@ -81,6 +82,8 @@ def build_event(
     data = result.to_dict()
     if result.state.final:
         data["durations"] = result.durations()
+    if kind == "complete":
+        data["provenance"] = provenance
     if _is_upstream(request.event_type):
         data = {**{k: v for k, v in data.items() if k != "error"}, **_upstream_data(result, data)}
     return _message({**attributes, **_extensions(overrides)}, data)

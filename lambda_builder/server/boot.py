@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lambda_builder.errors import BootError
+from lambda_builder.lifecycle.provenance import signer_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings, load
 
@@ -37,4 +38,5 @@ def load_settings() -> Settings:
             from lambda_builder.access.directory import Directory  # noqa: PLC0415
 
             Directory(settings.auth_file)
+        signer_of(settings)
     return settings

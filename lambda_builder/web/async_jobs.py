@@ -15,6 +15,8 @@ from werkzeug.routing import BaseConverter
 
 from lambda_builder.access.rules import READ, READ_ALL, STEER, Action
 from lambda_builder.builds import BuildResult
+from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
+from lambda_builder.problems import kubernetes_failed
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.tenants import Tenants
 from lambda_builder.web import correlation, gate
@@ -90,6 +92,25 @@ def retry_build(build_id: str) -> Response:
         retried = services.commands.retry(build_id, gate.caller().reach)
     _log_steering("retry", job_name=retried.request.job_name)
     return _answer(retried)
+
+
+@blueprint.get("/async-jobs/<build_id:build_id>/provenance")
+def show_provenance(build_id: str) -> Response:
+    """Show the statement of which event a build's image came from, signed where there is a key."""
+    services = current_services()
+    with services.threads.kubernetes.take():
+        build = services.builds.get(build_id)
+        try:
+            statement = services.provenance.of(build)
+        except AttemptFailed as error:
+            raise kubernetes_failed(error, "the provenance was not made") from error
+    if statement is None:
+        detail = (
+            f"no provenance of build {build.request.job_name}: it has not succeeded with a digest, "
+            "or what was asked for is not known any more"
+        )
+        raise Refused(RefusalCode.NO_PROVENANCE, detail)
+    return json_answer(statement)
 
 
 @blueprint.post("/async-jobs/cancel")

@@ -11,6 +11,7 @@ from lambda_builder.access.checks import Access
 from lambda_builder.access.limits import Limits
 from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
+from lambda_builder.lifecycle.provenance import Provenance
 from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
@@ -81,6 +82,7 @@ class Services:
     bulk: BulkCommands
     command_events: CommandEvents
     logs: BuildLogs
+    provenance: Provenance
     metrics: Metrics
     rejections: Rejections
     threads: ThreadBudget

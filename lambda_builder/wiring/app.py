@@ -116,6 +116,7 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
         bulk=BulkCommands(steering.listing, steering.commands),
         command_events=steering.command_events,
         logs=steering.logs,
+        provenance=base.provenance,
         metrics=base.metrics,
         rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
         threads=ThreadBudget.of(settings.http_threads, settings.streams_max),

@@ -11,6 +11,7 @@ from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.pods import PodReader
+from lambda_builder.lifecycle.provenance import Provenance, signer_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements
@@ -40,6 +41,7 @@ class Base:
     jobs: JobManager
     pods: PodReader
     template: JobTemplate
+    provenance: Provenance
     runner: BuildRunner
     announcer: Announcer
     journal: Journal | NoJournal
@@ -78,6 +80,12 @@ class Base:
             jobs=jobs,
             pods=PodReader(client, settings.namespace),
             template=template,
+            provenance=Provenance(
+                jobs,
+                template.context_url,
+                builder_id=settings.provenance_builder_id,
+                signer=signer_of(settings),
+            ),
             runner=BuildRunner(template, jobs, one_per_target=settings.duplicate_policy == "skip"),
             announcer=announcer,
             journal=journal,

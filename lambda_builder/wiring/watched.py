@@ -68,7 +68,15 @@ def watch(base: Base) -> Watched:
         return Watched(watcher, diagnosis, lifecycle, cap, sink, [diagnosis, watcher], [])
     leadership = Leadership(base.client, settings.namespace, identity())
     marks = JobMarks(watcher, base.jobs, available=available)
-    notifier = BuildNotifier(watcher, leadership, marks, outbox, base.announcer, diagnosis)
+    notifier = BuildNotifier(
+        watcher,
+        leadership,
+        marks,
+        outbox,
+        base.announcer,
+        diagnosis,
+        provenance=base.provenance.or_none,
+    )
     watcher.listen(notifier.job_changed)
     sink = Sink(
         outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered, count=count
