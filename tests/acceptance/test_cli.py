@@ -7,10 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from tests.http_sink import HttpSink
 from tests.processes import ROOT, ClusterProcess, ServiceProcess, free_port
 from tests.waiting import wait_until
 
@@ -134,3 +140,60 @@ def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path
         pass
     else:
         raise AssertionError("the embedded cluster is still there")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    """Files with a private key and its public one."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+def test_provenance_of_a_build_is_told_shown_and_checked_with_the_public_key(
+    cluster: ClusterProcess, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    private, public = keys
+    settings = {
+        "PROVENANCE_KEY_FILE": private,
+        "PROVENANCE_BUILDER_ID": "https://ci.example.com/builder",
+    }
+    with (
+        closing(HttpSink()) as sink,
+        ServiceProcess(cluster.kubeconfig, tmp_path, SINK_URL=sink.url, **settings) as service,
+    ):
+        name = service.post("one").json()["job_name"]
+        assert service.get(f"/async-jobs/{name}/provenance").json()["code"] == "no_provenance"
+
+        def told() -> list[dict[str, Any]]:
+            return [d for h, d in sink.events if h["ce-type"].endswith(".build.complete")]
+
+        wait_until(told, "the news of its end")
+        shown = service.get(f"/async-jobs/{name}/provenance")
+        file = tmp_path / "provenance.json"
+        file.write_text(shown.text)
+        # Ed25519 signs the same statement the same way.
+        assert told()[0]["provenance"] == shown.json()
+        digest = service.get(f"/async-jobs/{name}").json()["image_digest"]
+    checked = run("verify", "--key", str(public), str(file))
+    assert checked.returncode == 0, checked.stderr
+    statement = json.loads(checked.stdout)
+    assert f"sha256:{statement['subject'][0]['digest']['sha256']}" == digest
+    parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
+    assert parameters["event"]["id"] == "one"
+    file.write_text(shown.text.replace('"sig": "', '"sig": "AA'))
+    refused = run("verify", "--key", str(public), str(file))
+    assert refused.returncode == 1
+    assert "nobody" in refused.stderr

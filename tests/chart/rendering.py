@@ -53,7 +53,14 @@ MATRIX: Mapping[str, Values] = {
         "podAnnotations": {"c": "d"},
     },
     "knative without eventing": {"triggers": {"enabled": False}, "journal": {"storage": "memory"}},
-    "statefulset": {**DEPLOYMENT, **WATCHED, "journal": {"storageClass": "fast"}},
+    "statefulset": {
+        **DEPLOYMENT,
+        **WATCHED,
+        "journal": {"storageClass": "fast"},
+        "config": {"provenanceBuilderId": "https://ci.example.com"},
+        "provenance": {"keySecret": {"name": "provenance"}},
+        "build": {"networkPolicy": {"contextStore": {"namespace": "minio"}}},
+    },
     "deployment": {
         **DEPLOYMENT,
         **WATCHED,

@@ -56,7 +56,16 @@ OTHERS: dict[str, Any] = {
     "jobTemplate": "/somewhere/template.yaml",
     "contextUrl": "s3://b/${parser_id}.tgz",
     "image": "r/${hash}",
-    "registrySecret": "push",
+    "registrySecret": "push-${third_party_id_name}",
+    "pullSecret": "pull",
+    "cacheSecret": "cache-${third_party_id_name}",
+    "cacheRepo": "r/${third_party_id_repository}/cache",
+    "allowedContextPrefixes": ["s3://b/${third_party_id}/", "https://h/"],
+    "allowedRegistries": ["r.example.com/x"],
+    "runtimeClass": "gvisor",
+    "userNamespaces": True,
+    "provenanceBuilderId": "https://ci.example.com",
+    "provenanceKeyFile": "/somewhere/key.pem",
     "serviceAccount": "builder",
     "maxActiveJobs": 3,
     "duplicatePolicy": "skip",
@@ -240,6 +249,14 @@ def test_a_typo_or_a_value_out_of_bounds_stops_the_install(
         ),
         ({"jobTemplate": "a: b", "config": {"jobTemplate": "/x"}}, "two answers to one question"),
         ({"otel": {"samplerArg": "0.1"}}, "needs otel.sampler"),
+        ({"provenance": {"keySecret": {"name": "k"}}}, "needs config.provenanceBuilderId"),
+        (
+            {
+                "provenance": {"keySecret": {"name": "k"}},
+                "config": {"provenanceBuilderId": "urn:x", "provenanceKeyFile": "/k"},
+            },
+            "two answers to one question",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_the_reason(

@@ -57,6 +57,11 @@ volumeMounts:
     mountPath: /etc/lambda-builder-auth
     readOnly: true
   {{- end }}
+  {{- if .Values.provenance.keySecret.name }}
+  - name: provenance-key
+    mountPath: /etc/lambda-builder-provenance
+    readOnly: true
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -82,6 +87,14 @@ volumeMounts:
   secret:
     secretName: {{ . }}
     defaultMode: 0440
+{{- end }}
+{{- if .Values.provenance.keySecret.name }}
+- name: provenance-key
+  secret:
+    secretName: {{ .Values.provenance.keySecret.name }}
+    items:
+      - key: {{ .Values.provenance.keySecret.key | quote }}
+        path: key.pem
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

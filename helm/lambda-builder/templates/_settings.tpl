@@ -29,6 +29,9 @@
 {{- if ne $storage "memory" -}}
 {{- $_ := set $implied "journalPath" "/var/lib/lambda-builder/journal.sqlite3" -}}
 {{- end -}}
+{{- if .Values.provenance.keySecret.name -}}
+{{- $_ := set $implied "provenanceKeyFile" "/etc/lambda-builder-provenance/key.pem" -}}
+{{- end -}}
 {{- if .Values.jobTemplate -}}
 {{- $_ := set $implied "jobTemplate" "/etc/lambda-builder/job-template.yaml" -}}
 {{- end -}}
@@ -160,6 +163,12 @@ K_CE_OVERRIDES: {{ .Values.config.ceOverrides | toJson | quote }}
 {{- end -}}
 {{- if and .Values.jobTemplate .Values.config.jobTemplate -}}
 {{- fail "jobTemplate and config.jobTemplate are two answers to one question; set one" -}}
+{{- end -}}
+{{- if and .Values.provenance.keySecret.name (not .Values.config.provenanceBuilderId) -}}
+{{- fail "provenance.keySecret needs config.provenanceBuilderId: a URI that names this service" -}}
+{{- end -}}
+{{- if and .Values.provenance.keySecret.name .Values.config.provenanceKeyFile -}}
+{{- fail "provenance.keySecret and config.provenanceKeyFile are two answers to one question; set one" -}}
 {{- end -}}
 {{- if and .Values.otel.samplerArg (not .Values.otel.sampler) -}}
 {{- fail "otel.samplerArg needs otel.sampler" -}}

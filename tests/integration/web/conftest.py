@@ -110,6 +110,8 @@ class FakeDirectory:
     def __init__(self) -> None:
         self.builds: dict[str, BuildResult] = {}
         self.refusal: Exception | None = None
+        self.statement: dict[str, Any] | None = None
+        self.api_error: Exception | None = None
         self.asked: list[tuple[str, Any]] = []
         self.log: Callable[[], Iterator[bytes]] = lambda: iter([b"one\n", b"two\n"])
         self.next_cursor: str | None = None
@@ -144,6 +146,11 @@ class FakeDirectory:
     def retry(self, build_id: str, reach: Reach) -> BuildResult:
         assert reach.steer.are_all
         return self._find("retry", build_id).but(state=BuildState.QUEUED)
+
+    def of(self, result: BuildResult) -> dict[str, Any] | None:
+        if self.api_error is not None:
+            raise self.api_error
+        return self.statement
 
     def open(self, result: BuildResult, *, follow: bool) -> Iterator[bytes]:
         self.asked[-1] = ("follow" if follow else "log", self.asked[-1][1])
@@ -224,6 +231,7 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             "bulk": FakeBulk(directory),
             "command_events": FakeCommandEvents(directory),
             "logs": directory,
+            "provenance": directory,
             "rejections": FakeRejections(creator.rejected),
         }
         metrics = Metrics(event_types=types)

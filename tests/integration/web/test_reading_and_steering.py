@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from lambda_builder.builds import BuildState
-from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.errors import FailureReason, RefusalCode, Refused, Unreachable
 from lambda_builder.selection import BuildFilter
 from lambda_builder.web import models
 
@@ -238,3 +238,17 @@ def test_all_builds_are_steered_only_where_that_is_said(house, action, query, fi
     assert house.directory.asked == []
     assert house.client.post(f"/async-jobs/{action}?all=true").status_code == 200
     assert house.directory.asked == [(action, (BuildFilter(), False))]
+
+
+def test_provenance_is_shown_or_there_is_none(house, make_result):
+    house.directory.builds["order-7"] = make_result()
+    answer = house.client.get("/async-jobs/order-7/provenance")
+    assert (answer.status_code, answer.json["code"]) == (404, "no_provenance")
+    house.directory.statement = {"_type": "https://in-toto.io/Statement/v1"}
+    answer = house.client.get("/async-jobs/order-7/provenance")
+    assert (answer.status_code, answer.json) == (200, house.directory.statement)
+    unknown = house.client.get("/async-jobs/order-8/provenance")
+    assert (unknown.status_code, unknown.json["code"]) == (404, "not_found")
+    house.directory.api_error = Unreachable(FailureReason.CONNECTION, "away")
+    away = house.client.get("/async-jobs/order-7/provenance")
+    assert (away.status_code, away.json["code"]) == (503, "kubernetes_unavailable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -49,7 +50,7 @@ DONE = BuildResult(
     finished_at=1767323054.0,
 )
 NOTE = REQUEST_1.to_json()
-KEYS = {
+KEYS: dict[str, Any] = {
     "ed25519": ed25519.Ed25519PrivateKey.generate(),
     "p256": ec.generate_private_key(ec.SECP256R1()),
 }
@@ -74,8 +75,9 @@ class Jobs:
 
 
 def provenance(jobs=None, signer=None, builder_id="https://ci.example.com/builder"):
+    asked: Any = jobs or Jobs()
     return Provenance(
-        jobs or Jobs(),
+        asked,
         lambda request: request.context_url or "s3://b/c",
         builder_id=builder_id,
         signer=signer,

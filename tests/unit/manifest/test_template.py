@@ -8,6 +8,7 @@ import dataclasses
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -35,7 +36,7 @@ spec:
         - name: build
           image: builder:1
 """
-SETTINGS_OF_EVERY_KIND = (
+SETTINGS_OF_EVERY_KIND: tuple[dict[str, Any], ...] = (
     {},
     {"registry_secret": "push", "service_account": "builder", "kueue_queue": "builds"},
     {
