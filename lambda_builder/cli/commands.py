@@ -21,8 +21,13 @@ from lambda_builder.access.tokens import LEAST_TOKEN, hash_of
 from lambda_builder.builds import BuildState, FailureCategory
 from lambda_builder.cli.api import Api
 from lambda_builder.cli.bench import bench
-from lambda_builder.lifecycle.dsse import DsseError, read_public_key, statement_of
-from lambda_builder.lifecycle.provenance import PREDICATE_TYPE, STATEMENT_TYPE
+from lambda_builder.lifecycle.dsse import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    DsseError,
+    read_public_key,
+    statement_of,
+)
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address

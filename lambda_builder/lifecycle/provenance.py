@@ -17,14 +17,11 @@ import structlog
 
 from lambda_builder import __version__
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, rfc3339
-from lambda_builder.errors import AttemptFailed, BootError
+from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.status import event_hash_of, with_what_was_asked
-from lambda_builder.lifecycle.dsse import DsseError, Signer
-from lambda_builder.settings import PREFIX, Settings
+from lambda_builder.lifecycle.dsse import PREDICATE_TYPE, STATEMENT_TYPE, Signer
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:lambda-builder:build:v1"
 """What the external parameters mean: docs/provenance.rst."""
 _UNNAMED_BUILDER = "urn:lambda-builder"
@@ -128,17 +125,6 @@ class Provenance:
                 name: {"sha256": _sha256(value)} for name, value in request.build_args.items()
             },
         }
-
-
-def signer_of(settings: Settings) -> Signer | None:
-    """Return what signs, where a key is set; raises ``BootError`` for one that cannot."""
-    path = settings.provenance_key_file
-    if path is None:
-        return None
-    try:
-        return Signer.from_file(path)
-    except (OSError, DsseError) as error:
-        raise BootError(f"{PREFIX}PROVENANCE_KEY_FILE={path}: {error}") from error
 
 
 def _context(url: str) -> Document:
