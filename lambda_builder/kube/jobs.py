@@ -103,16 +103,19 @@ class JobManager:
             raise NameConflict(_conflict_message(job), job) from conflict
         return CreatedJob.from_job(job, existed=True)
 
-    def dry_run(self, manifest: Mapping[str, Any]) -> None:
+    def dry_run(self, manifest: Mapping[str, Any]) -> Job | None:
         """Let the API check ``manifest``, its admission included, without keeping it.
 
-        Unknown fields are refused too. Raises ``Permanent`` with what the API wrote.
+        Returns what it would keep; None where the name is taken, which is found out after all
+        checks. Unknown fields are refused too. Raises ``Permanent`` with what the API wrote.
         """
         query: Query = {"dryRun": "All", "fieldValidation": "Strict"}
         try:
-            self._client.request("dry_run_job", "POST", self._jobs, query=query, body=manifest)
+            return self._client.request(
+                "dry_run_job", "POST", self._jobs, query=query, body=manifest
+            )
         except Conflict:
-            return  # the name is taken, which is found out after all checks
+            return None
 
     def get_job(self, name: str) -> Job | None:
         """Return the Job, or None when there is none."""

@@ -43,7 +43,8 @@ class TemplateTrial:
             return
         log = structlog.get_logger()
         try:
-            self._jobs.dry_run(self._sample())
+            sample = self._sample()
+            kept = self._jobs.dry_run(sample)
         except Permanent as refusal:
             log.error("template_refused", reason=refusal.reason.value, error=str(refusal))
         except Transient as error:
@@ -51,4 +52,11 @@ class TemplateTrial:
             return
         else:
             log.info("template_tried")
+            if kept is not None and _of_pod(sample, "hostUsers") != _of_pod(kept, "hostUsers"):
+                # Kubernetes without the feature drops the field, and says nothing.
+                log.warning("user_namespaces_dropped")
         self._over = True
+
+
+def _of_pod(job: dict[str, Any], field: str) -> Any:
+    return job["spec"]["template"]["spec"].get(field)

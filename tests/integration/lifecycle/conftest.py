@@ -27,8 +27,9 @@ STOP_SECONDS = 5.0
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[DevCluster]:
     """Jobs run for as many seconds as the parameter says, else until they are told to end."""
-    seconds = getattr(request, "param", 3600)
-    with DevCluster(run_seconds=seconds, pending_seconds=0.01, bookmark_seconds=0.2) as running:
+    timing = getattr(request, "param", 3600)
+    timing = timing if isinstance(timing, dict) else {"run_seconds": timing}
+    with DevCluster(pending_seconds=0.01, bookmark_seconds=0.2, **timing) as running:
         yield running
 
 

@@ -406,3 +406,17 @@ def test_a_result_whose_job_is_gone_is_gone_unless_its_end_is_known(replica):
             result = BuildResult(request=request, state=state, created_at=created_at)
             had_a_job = state in (BuildState.CREATED, BuildState.RUNNING)
             assert replica.lifecycle.current(result) is (None if had_a_job else result)
+
+
+@pytest.mark.parametrize("cluster", [{"init_seconds": 4, "run_seconds": 3600}], indirect=True)
+def test_a_job_whose_init_container_builds_runs(cluster, builds, new_replica):
+    replica, other = new_replica(), new_replica()
+    request = replica.create(builds)
+    wait_until(lambda: replica.state(request) == "running", "the build to run")
+    status = cluster.job(request.job_name)["status"]
+    assert (status["active"], status.get("ready")) == (1, 0)
+    wait_until(
+        lambda: other.watcher.by_name(request.job_name).state is BuildState.RUNNING,
+        "the other replica to know it",
+    )
+    assert replica.result(request).started_at is not None

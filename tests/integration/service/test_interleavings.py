@@ -110,7 +110,9 @@ def test_a_retry_on_another_replica_builds_the_same_thing(
     assert second.http.post(f"/async-jobs/{name}/retry").status_code == 200
 
     def arguments(job: Any) -> Any:
-        return job["spec"]["template"]["spec"]["containers"][0]["args"]
+        pod = job["spec"]["template"]["spec"]
+        both = (*pod["initContainers"], *pod["containers"])
+        return [(each["args"], each["env"]) for each in both]
 
     def made_anew() -> bool:
         job = cluster.job(name)
