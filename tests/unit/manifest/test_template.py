@@ -184,8 +184,9 @@ def test_there_is_no_cache_unless_a_secret_for_it_is_named():
 @pytest.mark.parametrize("name", ["registry_secret", "pull_secret", "cache_secret"])
 @pytest.mark.parametrize("form", ["third_party_id", "third_party_id_safe", "nonsense"])
 def test_a_secrets_name_that_no_secret_can_have_for_some_tenant_refuses_to_boot(name, form):
+    settings: dict[str, Any] = {name: f"s-${{{form}}}"}
     with pytest.raises(BootError, match=r"secretName|unknown placeholder"):
-        JobTemplate.from_settings(Settings(**{name: f"s-${{{form}}}"}))
+        JobTemplate.from_settings(Settings(**settings))
 
 
 def test_the_pods_have_the_runtime_and_the_user_namespace_that_are_asked_for():
