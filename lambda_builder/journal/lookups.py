@@ -32,8 +32,10 @@ _FOUND_MAX = 500
 """Most builds returned for one id."""
 
 _HASHES_AT_ONCE = 10_000
-_HASHES = (  # as bytes, since damage may have left any
-    "SELECT seq, CAST(event_hash AS BLOB) FROM builds WHERE seq > ? ORDER BY seq LIMIT ?"
+_HASHES = (  # as bytes, since damage may have left any; their index alone is read
+    "SELECT CAST(event_hash AS BLOB) FROM builds"
+    " WHERE event_hash > CAST(? AS TEXT) AND typeof(event_hash) = 'text'"
+    " ORDER BY event_hash LIMIT ?"
 )
 _BY_HASH = f"SELECT {RESULT_COLUMNS} FROM builds WHERE event_hash = ?"
 _BY_ID = (
@@ -125,10 +127,10 @@ class Lookups:
 
     def _learn(self) -> None:
         """Know the events that are in the file."""
-        last = 0
+        last = b""
         while rows := self._fetch(_HASHES, (last, _HASHES_AT_ONCE)):
-            self._known.add(event_hash or b"" for _, event_hash in rows)
-            last, _ = rows[-1]
+            self._known.add(event_hash for (event_hash,) in rows)
+            ((last,),) = rows[-1:]
 
     def _expect(self, rows: Sequence[Row]) -> None:
         """Know the events of rows that are about to be written."""
