@@ -70,21 +70,22 @@ class BuildLifecycle:
     def job_changed(self, change: JobChange) -> None:
         """Listen to the watcher."""
         record, previous = change.record, change.previous
-        if change.kind == "gone" and record.event_hash:
+        is_gone = change.kind == "gone"
+        if is_gone and record.event_hash:
             with self._lock:
                 self._gone[record.event_hash] = record.name, record.state.value
         if change.ended:
             self._count(change)
-        self._count_failure(record, gone=change.kind == "gone")
-        if previous is not None and _looks_alike(previous, record):
+        self._count_failure(record, gone=is_gone)
+        if previous is not None and not is_gone and _looks_alike(previous, record):
             return
-        if record.state not in _KEEPS_TROUBLE or record.suspended or change.kind == "gone":
+        if record.state not in _KEEPS_TROUBLE or record.suspended or is_gone:
             self._diagnosis.forget(record)
         with self._lock:
             self._unseen.pop(record.name, None)
-            seen_to_end = previous is not None and (change.ended or change.kind == "gone")
+            seen_to_end = previous is not None and (change.ended or is_gone)
             result = self._ledger.job_changed(self._diagnosis.known(record), is_over=seen_to_end)
-        if change.ended and change.kind != "gone":
+        if change.ended and not is_gone:
             self._explain(record, ours=result is not None)
 
     def _explain(self, record: JobRecord, *, ours: bool) -> None:

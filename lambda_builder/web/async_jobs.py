@@ -95,11 +95,12 @@ def retry_build(build_id: str) -> Response:
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>/provenance")
+@asks(READ)
 def show_provenance(build_id: str) -> Response:
     """Show the statement of which event a build's image came from, signed where there is a key."""
     services = current_services()
     with services.threads.kubernetes.take():
-        build = services.builds.get(build_id)
+        build = services.builds.get(build_id, _readable())
         try:
             statement = services.provenance.of(build)
         except AttemptFailed as error:

@@ -134,17 +134,21 @@ def test_what_was_found_out_about_an_ended_job_outlasts_it_and_a_restart(
     assert "last lines of its log" in before[0]["error"]["message"]
 
 
-def test_how_a_job_ended_after_a_restart_is_known_when_it_is_gone(
-    cluster: DevCluster, start: Start, tmp_path: Path
+@pytest.mark.parametrize("ends", ["while the service is away", "after its restart"])
+def test_how_a_job_ended_is_known_after_restarts_when_it_is_gone(
+    cluster: DevCluster, start: Start, tmp_path: Path, ends: str
 ) -> None:
     settings = {"journal_path": tmp_path / "journal.sqlite3"}
     first = start(**settings)
     name = first.post(1).json["job_name"]
     first.wait_for(1, BuildState.RUNNING)
     first.service.shutdown()
+    if ends == "while the service is away":
+        cluster.finish_job(name)
     second = start(**settings)
     wait_until(lambda: second.services.builds._watcher.by_name(name), "the watch")
-    cluster.finish_job(name)
+    if ends == "after its restart":
+        cluster.finish_job(name)
     wait_until(lambda: second.http.get("/async-jobs/1").json["state"] == "succeeded", "its end")
     path = f"{cluster.url}/apis/batch/v1/namespaces/knative-lambda/jobs/{name}"
     assert requests.delete(path, timeout=10).ok
