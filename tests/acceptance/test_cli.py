@@ -193,7 +193,7 @@ def test_provenance_of_a_build_is_told_shown_and_checked_with_the_public_key(
     assert f"sha256:{statement['subject'][0]['digest']['sha256']}" == digest
     parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
     assert parameters["event"]["id"] == "one"
-    file.write_text(shown.text.replace('"sig": "', '"sig": "AA'))
+    file.write_text(shown.text.replace('"sig":"', '"sig":"AA'))
     refused = run("verify", "--key", str(public), str(file))
     assert refused.returncode == 1
     assert "nobody" in refused.stderr
