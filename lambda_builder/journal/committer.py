@@ -99,6 +99,7 @@ class Committer:
             connection = self._database.writer(durable=True)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except _UNUSABLE as error:
+            self._database.drop_writer()
             structlog.get_logger().warning("journal_not_checkpointed", error=str(error))
 
     # -- room ----------------------------------------------------------------------------------

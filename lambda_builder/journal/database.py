@@ -37,6 +37,8 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._dropped: sqlite3.Connection | None = None
         """Given up, and closed once the log is on the disk: closing moves it into the file."""
+        self._distrusted = False
+        """Whether what was moved into the file may not be on the disk, though the log says so."""
         self._opened: dict[Path, _Identity | None] = {}
         """The files that commits go to, by the names under which the next start looks for them."""
         self._directory = os.fspath(path.parent)
@@ -129,6 +131,7 @@ class Database:
 
     def drop_writer(self) -> None:
         """Give up the writing connection after an error that may have cost what it believed."""
+        self._distrusted = True
         with contextlib.suppress(OSError):  # then it is closed later
             self._close_writer()
 
@@ -141,10 +144,11 @@ class Database:
         """Close every connection; harmless twice."""
         if not self._readers.suspend(BUSY_SECONDS, "the journal is closed"):
             structlog.get_logger().warning("journal_readers_still_busy")
-        self.drop_writer()
+        with contextlib.suppress(OSError):
+            self._close_writer()
 
     def _close_writer(self) -> None:
-        """Close the writing connection; raises ``OSError`` while the log cannot be written.
+        """Close the writing connection; raises ``OSError`` while the files cannot be written.
 
         Two that close the journal may meet here.
         """
@@ -152,8 +156,13 @@ class Database:
         if writer is not None:
             self._dropped, self._writer, self._durable = writer, None, True
         dropped = self._dropped
-        if dropped is not None:
+        if dropped is not None or self._distrusted:
             _write_again(self._log)
+        if self._distrusted:
+            # A part of the log is moved without a sync, and is not moved again.
+            _write_again(self.path)
+            self._distrusted = False
+        if dropped is not None:
             self._opened.pop(self._log, None)  # SQLite removes it with the last connection
             with contextlib.suppress(sqlite3.Error):
                 dropped.close()
@@ -167,7 +176,7 @@ class Database:
             if busy:
                 raise sqlite3.OperationalError("the log is in use")
         except BaseException:
-            connection.close()
+            self._dropped, self._distrusted = connection, True
             raise
         return connection
 
@@ -215,15 +224,15 @@ def _read_through(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_again(log: Path) -> None:
-    """Have the log reach the disk as it is; raises ``OSError``.
+def _write_again(path: Path) -> None:
+    """Have the log, or the file, reach the disk as it is; raises ``OSError``.
 
     After a sync that failed the system takes what it could not write for written, and the next sync
     succeeds without it, in the next process too: it has to be written once more. What is moved into
     the file, or comes behind it in the log, could not be relied on before.
     """
     try:
-        descriptor = os.open(log, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return
     try:

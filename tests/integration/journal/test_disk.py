@@ -601,3 +601,24 @@ def test_two_that_close_the_journal_at_once_do_not_hurt_each_other(tmp_path, mon
     assert journal.close(10)
     with opened(tmp_path / "journal.sqlite3") as found:
         assert open_ids(found) == ["id-1"]
+
+
+def test_after_an_error_of_the_disk_log_and_file_are_written_again_and_else_the_log_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite moves a part of the log without a sync; the sync that would have covered it failed."""
+    written: list[str] = []
+    again = database._write_again
+
+    def note(path: Path) -> None:
+        written.append(path.name)
+        again(path)
+
+    with opened(tmp_path / "journal.sqlite3") as journal:
+        journal.record([make_request(1)])
+        monkeypatch.setattr(database, "_write_again", note)
+        journal._database.drop_writer()
+        journal.record([make_request(2)])
+        assert written == ["journal.sqlite3-wal", "journal.sqlite3"]
+        written.clear()
+    assert written == ["journal.sqlite3-wal"]
