@@ -39,6 +39,10 @@ class Database:
         """Given up, and closed once the log is on the disk: closing moves it into the file."""
         self._distrusted = False
         """Whether what was moved into the file may not be on the disk, though the log says so."""
+        self._log_has_remains = True
+        """Whether what a transaction left that failed, or a process that was killed, may stand in
+        the log behind what counts.
+        """
         self._opened: dict[Path, _Identity | None] = {}
         """The files that commits go to, by the names under which the next start looks for them."""
         self._directory = os.fspath(path.parent)
@@ -97,7 +101,9 @@ class Database:
             self._open_again()
         if self._writer is None:
             self._close_writer()
-            self._writer = self._reconnect()
+            self._writer, self._log_has_remains = self._connect(), True
+        if self._log_has_remains:
+            self._begin_log(self._writer)
             self._readers.resume()
         if durable != self._durable:
             level = "FULL" if durable else "NORMAL"
@@ -121,6 +127,7 @@ class Database:
 
     def roll_back(self) -> None:
         """End a transaction that failed."""
+        self._log_has_remains = True
         connection = self._writer
         if connection is None or not connection.in_transaction:
             return
@@ -168,17 +175,16 @@ class Database:
                 dropped.close()
             self._dropped = None
 
-    def _reconnect(self) -> sqlite3.Connection:
-        connection = self._connect()
-        try:
-            # What was refused is still in the log, behind what counts: begin a new one.
-            ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if busy:
-                raise sqlite3.OperationalError("the log is in use")
-        except BaseException:
-            self._dropped, self._distrusted = connection, True
-            raise
-        return connection
+    def _begin_log(self, connection: sqlite3.Connection) -> None:
+        """Move the log into the file and begin a new one; raises ``sqlite3.Error``, ``OSError``.
+
+        SQLite would write over the remains page by page, under the same salts. Its checksum does
+        not tell every old page from a new one: a power cut between could mix the two unnoticed.
+        """
+        ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise TimeoutError("the log is in use by another program")
+        self._log_has_remains = False
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect_writer(self.path)

@@ -21,6 +21,7 @@ import pytest
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import Journal, database, schema
+from lambda_builder.journal.room import Room
 from tests.disks import mounted
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.programs import needs
@@ -66,6 +67,17 @@ def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], i
             return acknowledged, number, refused
         acknowledged.append(number)
     pytest.fail("the disk never got full")
+
+
+def use_up(journal: Journal, disk: SmallDisk) -> Refused:
+    """Write until nothing more fits, though others take what the journal gives back of its log."""
+    for attempts in range(5000):
+        disk.fill()
+        try:
+            journal.attempt(make_request(1).event_hash, attempts)
+        except Refused as refused:
+            return refused
+    pytest.fail("there was always room")
 
 
 def test_a_full_disk_refuses_and_accepts_nothing(small_disk):
@@ -134,7 +146,7 @@ def test_outcomes_and_messages_outlast_a_full_disk_in_memory(small_disk):
             journal.finish(result, [letter])
         assert not journal.flush(0.05)
         assert journal.outbox.pending() == 60
-        assert journal.stats()["backlog"] > 0
+        wait_until(lambda: journal.stats()["backlog"] > 0, "the first try to be over")
 
         small_disk.free()
 
@@ -149,12 +161,7 @@ def test_attempts_are_refused_so_that_the_worker_tries_again_later(small_disk):
         small_disk.fill()
         record_until_refused(journal, first=1000)
 
-        def attempt_until_refused() -> None:
-            for attempts in range(5000):
-                journal.attempt(make_request(1).event_hash, attempts)
-
-        with pytest.raises(Refused, match="disk full"):
-            attempt_until_refused()
+        assert use_up(journal, small_disk).detail == "journal cannot be written: disk full"
         small_disk.free()
         wait_until(lambda: journal.available)
         journal.attempt(make_request(1).event_hash, 7777)
@@ -193,12 +200,11 @@ def test_a_group_that_does_not_fit_is_refused_whole_and_what_nobody_waits_for_is
 
 def test_a_delivered_message_is_not_delivered_again_while_the_disk_is_full(small_disk):
     with opened(small_disk.journal) as journal:
+        journal.record([make_request(1)])
         journal.outbox.put([make_message(1), make_message(2)], durable=True)
         small_disk.fill()
-        record_until_refused(journal)
-        while journal.available:
-            journal.finish(make_result(1, request=make_request(1, event=b"x" * 9000)))
-            journal.flush(0.05)
+        record_until_refused(journal, first=1000)
+        use_up(journal, small_disk)
 
         journal.outbox.delivered("message-1")
         assert journal.outbox.due(1e12, 10, "sink") == []
@@ -622,3 +628,37 @@ def test_after_an_error_of_the_disk_log_and_file_are_written_again_and_else_the_
         assert written == ["journal.sqlite3-wal", "journal.sqlite3"]
         written.clear()
     assert written == ["journal.sqlite3-wal"]
+
+
+def test_what_comes_after_a_commit_that_failed_is_not_written_over_its_remains(
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut between could mix the two, and not every mixture would be noticed."""
+    monkeypatch.setattr(Room, "free", 1 << 40)
+    log = small_disk.place / "journal.sqlite3-wal"
+    with opened(small_disk.journal) as journal:
+        journal.record([make_request(number, event=b"x" * 4000) for number in range(40)])
+        before = log.stat().st_size
+        small_disk.fill()
+        with pytest.raises(Refused, match="disk full"):
+            journal.record([make_request(number, event=b"x" * 4000) for number in range(50, 150)])
+        small_disk.free()
+        journal.record([make_request(200)])
+
+        assert 0 < log.stat().st_size < before
+
+
+def test_a_start_after_a_kill_begins_a_new_log(tmp_path: Path) -> None:
+    """What the killed one was about to commit may stand in the old one."""
+    with opened(tmp_path / "journal.sqlite3") as journal:
+        journal.record([make_request(number, event=b"x" * 4000) for number in range(40)])
+        (tmp_path / "killed").mkdir()
+        for part in tmp_path.glob("journal.sqlite3*"):
+            shutil.copy(part, tmp_path / "killed" / part.name)
+    log = tmp_path / "killed" / "journal.sqlite3-wal"
+    before = log.stat().st_size
+
+    with opened(tmp_path / "killed" / "journal.sqlite3") as journal:
+        journal.record([make_request(41)])
+        assert 0 < log.stat().st_size < before
+        assert len(open_ids(journal)) == 41
