@@ -302,6 +302,9 @@ class CommandRequest:
     """Epoch seconds."""
     tenants: Sequence[str] | None = None
     """Patterns of those whose builds it can mean, for whoever may not send events of all."""
+    identity: str = ""
+    """Who sent it, and from where, for the audit."""
+    address: str = ""
 
     @property
     def event_hash(self) -> str:

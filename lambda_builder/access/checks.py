@@ -69,19 +69,35 @@ class Access:
         ``unauthenticated``, ``too_many_failures``, ``issuer_unavailable``, ``forbidden``,
         ``read_only``, and what ``body`` raises.
         """
+        caller = self.known(rule, environ, body)
+        self.admit(caller, rule, environ)
+        return caller
+
+    def known(
+        self, rule: Rule, environ: _Environ, body: Callable[[], bytes] | None = None
+    ) -> Caller:
+        """Return who sent a request, whatever it may do; the first half of ``check``."""
+        if self._directory is None:
+            return EVERYBODY
+        if rule.action is None:
+            return NOBODY
+        return self._known(self._directory, environ, body)
+
+    def admit(self, caller: Caller, rule: Rule, environ: _Environ) -> None:
+        """Refuse a caller that may not call such a route; the second half of ``check``."""
+        if rule.action is None:
+            return
         steers = rule.action is Action.STEER
         if steers and is_from_another_site(environ, self._proxies):
             raise self._forbidden(Denial.ORIGIN, "a page of another site may not steer builds")
-        if self._directory is None:
-            caller = EVERYBODY
-        elif rule.action is None:
-            return NOBODY
-        else:
-            caller = self._known(self._directory, environ, body)
+        if caller is not EVERYBODY:
             self._may_call(caller, rule, rule.action)
         if steers:
             self._refuse_if_read_only()
-        return caller
+
+    def address_of(self, environ: _Environ) -> str:
+        """Return where a request comes from, as trusted proxies tell it."""
+        return self._proxies.address_of(environ)
 
     def permit(self, caller: Caller, mode: str, events: tuple[_Event, ...]) -> tuple[_Event, ...]:
         """Return the events of one delivery, if the caller may send all of them.

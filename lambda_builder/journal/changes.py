@@ -60,7 +60,7 @@ class Ticket:
 class Change:
     """What is written in one transaction: rows, each of which begins with what it changes.
 
-    That is the hash of an event, or the id of a message.
+    That is the hash of an event, the id of a message, or a kind of the audit's entries.
     """
 
     finishes: Sequence[Row] = ()
@@ -78,6 +78,8 @@ class Change:
     reopens: Sequence[Row] = ()
     commands: Sequence[Row] = ()
     """(event hash, request)."""
+    audit: Sequence[Row] = ()
+    """(whether it was refused, entry)."""
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | None = None
@@ -91,6 +93,7 @@ class Change:
             *(self.finishes, self.turned_away, self.forgets, self.commands_over),
             *(self.delivered, self.messages, self.failed),
             *(self.attempts, self.records, self.reopens, self.commands),
+            self.audit,
         )
         return [part for part in parts if part]
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from lambda_builder.journal.schema import SETTLED
+from lambda_builder.journal.values import AUDIT_KEPT
 
 _ROUND_SECONDS = 10.0
 _SLICE_ROWS = 50
@@ -27,6 +28,10 @@ _BREATH_SECONDS = 0.01
 _TRIM = (
     f"DELETE FROM builds WHERE seq IN (SELECT seq FROM builds WHERE {SETTLED}"
     " AND settled_at < ? ORDER BY settled_at LIMIT ?)"
+)
+_TRIM_AUDIT = (
+    "DELETE FROM audit WHERE seq IN"
+    " (SELECT seq FROM audit WHERE refused = ? ORDER BY seq DESC LIMIT ? OFFSET ?)"
 )
 _COUNT_SETTLED = f"SELECT count(*) FROM builds WHERE {SETTLED}"
 
@@ -54,6 +59,8 @@ class Housekeeping:
         self._trimming = False
         self._surplus: int | None = None
         self._vacuuming = False
+        self._long_audits: list[bool] = []
+        """The kinds of the audit's entries of which there may be too many."""
         self._log_bytes = min(log_bytes, _LOG_BYTES)
         self.logged = 0
         """Bytes in the log that are not in the file yet, at most."""
@@ -107,7 +114,10 @@ class Housekeeping:
             self._next_round = now + _ROUND_SECONDS
             self._trimming = True
             self._surplus = None
-        if self._trimming:
+            self._long_audits = [*AUDIT_KEPT]
+        if self._long_audits:
+            self._trim_audit(connection)
+        elif self._trimming:
             self._trim(connection)
         elif self._vacuuming:
             self._vacuum(connection)
@@ -135,6 +145,14 @@ class Housekeeping:
             self._trimming = self._surplus > 0
             self._vacuuming = not self._trimming
         self.trimmed += deleted
+        self.logged += self.cost(deleted, 0)
+
+    def _trim_audit(self, connection: sqlite3.Connection) -> None:
+        kind = self._long_audits[-1]
+        parameters = (int(kind), _SLICE_ROWS, AUDIT_KEPT[kind])
+        deleted = connection.execute(_TRIM_AUDIT, parameters).rowcount
+        if deleted < _SLICE_ROWS:
+            self._long_audits.pop()
         self.logged += self.cost(deleted, 0)
 
     def _vacuum(self, connection: sqlite3.Connection) -> None:

@@ -47,6 +47,8 @@ _SIZES_BY_STATE = (
     " ORDER BY settled_at DESC LIMIT ?"
 )
 _BY_SEQ = f"SELECT {RESULT_COLUMNS} FROM builds WHERE seq IN (%s) ORDER BY settled_at DESC"
+_AUDIT = "SELECT seq, entry FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+_LAST = 2**63 - 1
 _PAGE_ROWS = 500
 _PAGE_BYTES = 8 * 1024 * 1024
 _OPEN_AFTER = f"FROM builds WHERE {OPEN} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
@@ -124,6 +126,11 @@ class Lookups:
             with _tolerance(seq=seq):
                 requests.append(command_of(text))
         return requests
+
+    def audit(self, *, before: int | None, limit: int) -> list[tuple[int, bytes]]:
+        """Return entries of the audit with their numbers, the newest of those before ``before``."""
+        rows = self._fetch(_AUDIT, (_LAST if before is None else before, limit))
+        return [(seq, bytes(entry)) for seq, entry in rows]
 
     def _learn(self) -> None:
         """Know the events that are in the file."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,13 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.journal.outbox import News
-from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, OutboxMessage
+from lambda_builder.journal.values import (
+    AUDIT_KEPT,
+    Destination,
+    OpenBuild,
+    OpenReport,
+    OutboxMessage,
+)
 
 OUTBOX_MAX = 10_000
 OUTBOX_MAX_BYTES = 64 * 1024 * 1024
@@ -126,6 +133,9 @@ class NoJournal:
 
     def __init__(self) -> None:
         self.outbox = MemoryOutbox()
+        self._lock = threading.Lock()
+        self._noted = {kind: deque[tuple[int, bytes]](maxlen=n) for kind, n in AUDIT_KEPT.items()}
+        self._last_note = 0
 
     available = True
     """Nothing can keep it from not being written."""
@@ -161,6 +171,20 @@ class NoJournal:
     def commands(self) -> list[CommandRequest]:
         """Find nothing."""
         return []
+
+    def note(self, entries: Sequence[bytes], *, refused: bool) -> None:
+        """Keep entries of the audit in memory."""
+        with self._lock:
+            for entry in entries:
+                self._last_note += 1
+                self._noted[refused].append((self._last_note, entry))
+
+    def audit(self, *, before: int | None, limit: int) -> list[tuple[int, bytes]]:
+        """Return what is kept of the audit."""
+        with self._lock:
+            noted = heapq.merge(*map(reversed, self._noted.values()), reverse=True)
+            older = (each for each in noted if before is None or each[0] < before)
+            return [*itertools.islice(older, limit)]
 
     def open_builds(
         self, *, after_seq: int, limit: int, up_to_seq: int | None = None

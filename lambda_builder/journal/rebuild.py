@@ -27,6 +27,7 @@ _TABLES = (
     ("builds", "builds", "job_name", "builds_job_name"),
     ("outbox", "outbox", "id", "sqlite_autoindex_outbox_1"),
     ("commands", "commands", "event_hash", "sqlite_autoindex_commands_1"),
+    ("audit", "audit", "refused", "audit_refused"),
     ("cancels", "commands", "event_hash", "sqlite_autoindex_cancels_1"),  # of schema 2
 )
 """(table, where its rows go, what a row is called, an index that has all those names)."""

@@ -66,6 +66,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # An older version would take the retries among them for cancels.
     ("ALTER TABLE cancels RENAME TO commands",),
+    (
+        """CREATE TABLE audit (
+            seq INTEGER PRIMARY KEY,
+            refused INTEGER NOT NULL,
+            entry BLOB NOT NULL
+        )""",
+        "CREATE INDEX audit_refused ON audit (refused, seq)",
+    ),
 )
 """One tuple of statements per version; ``PRAGMA user_version`` is how many were made."""
 

@@ -67,6 +67,7 @@ _BULK = {
         "(?, ?)",
         " ON CONFLICT (event_hash) DO NOTHING",
     ),
+    "audit": ("INSERT INTO audit (refused, entry) VALUES ", "(?, ?)", ""),
 }
 """What is written of changes, in this order: a statement's beginning, one row's part, its end."""
 _NUMBERED = ("finishes", "turned_away", "records", "reopens")

@@ -205,6 +205,18 @@ class Journal(Lookups):
         with contextlib.suppress(Refused):
             self._writer.queue(Change(commands_over=((plain(event_hash),),)))
 
+    def note(self, entries: Sequence[bytes], *, refused: bool) -> None:
+        """Add entries to the audit; does not wait.
+
+        While the disk refuses them, what was done is kept in memory; what was ``refused`` is not,
+        since nothing bounds it, nor is anything after ``close``.
+        """
+        if refused and not self.available:
+            return
+        rows = [(int(refused), entry) for entry in entries]
+        with contextlib.suppress(Refused):
+            self._writer.queue(Change(audit=rows, durable=True))
+
     # -- opening -------------------------------------------------------------------------------
 
     def _report(self) -> OpenReport:

@@ -10,6 +10,10 @@ from lambda_builder.builds import BuildRequest
 
 Destination = Literal["sink", "dead_letter", "handoff"]
 
+AUDIT_KEPT: Mapping[bool, int] = {False: 10_000, True: 1_000}
+"""How many entries of the audit are kept: of what was done, and of what was refused, each for
+itself, so that nobody can push out what others did by what he may not do."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenBuild:

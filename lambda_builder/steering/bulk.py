@@ -12,6 +12,7 @@ from lambda_builder.errors import Refused
 from lambda_builder.selection import BuildFilter
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.listing import BuildList
+from lambda_builder.steering.queries import Results
 
 MOST = 1000
 """Builds that are steered at a time."""
@@ -29,7 +30,7 @@ class BulkOutcome:
 
     matched: int
     """All that were meant and in a state in which it can be done."""
-    done: int
+    done: Results
     refused: Sequence[tuple[BuildResult, Refused]]
 
 
@@ -44,7 +45,7 @@ class BulkCommands:
         """Cancel those of the builds that have not ended; with ``dry_run`` only count them."""
         outcome = self._steer(wanted, _UNFINISHED, self._commands.cancel_one, dry_run=dry_run)
         if outcome.done:
-            self._commands.keep(f"each of {outcome.done} builds")
+            self._commands.keep(f"each of {len(outcome.done)} builds")
         return outcome
 
     def retry(self, wanted: BuildFilter, *, dry_run: bool) -> BulkOutcome:
@@ -62,9 +63,9 @@ class BulkCommands:
     ) -> BulkOutcome:
         states = possible & (wanted.states or possible)
         if not states:
-            return BulkOutcome(0, 0, [])
+            return BulkOutcome(0, [], [])
         found, matched = self._listing.matching(replace(wanted, states=states), MOST)
-        done = 0
+        done: list[BuildResult] = []
         refused: list[tuple[BuildResult, Refused]] = []
         deadline = time.monotonic() + _SECONDS
         for result in reversed(found):
@@ -72,7 +73,7 @@ class BulkCommands:
                 break
             try:
                 steer(result)
-                done += 1
+                done.append(result)
             except Refused as refusal:
                 refused.append((result, refusal))
         return BulkOutcome(matched, done, refused)

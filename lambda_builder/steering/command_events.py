@@ -54,6 +54,9 @@ class Execution(Protocol):
     def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
         """Do what is asked for; raises ``Refused``. ``done`` is this command's from try to try."""
 
+    def without_effect(self, request: CommandRequest, code: RefusalCode) -> None:
+        """Take note of a command that is given up."""
+
 
 @dataclass(slots=True, eq=False)
 class _Kept:
@@ -237,6 +240,7 @@ class CommandEvents:
                     _log(request, "command_event_put_off", refused.detail)
                 return True
             _log(request, "command_event_without_effect", refused.detail)
+            self._execution.without_effect(request, refused.code)
         except LambdaBuilderError as error:
             _log(request, "command_event_without_effect", str(error))
         except Exception:  # noqa: BLE001 - one bad command must not end the others

@@ -8,6 +8,7 @@ from lambda_builder.kube.watcher import JobWatcher
 from lambda_builder.pipeline.live_builds import LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.problems import kubernetes_away
+from lambda_builder.steering.audit import Actor, Audit, Target
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.queries import BuildFinder, Results, of_tenants
 from lambda_builder.tenants import Tenants
@@ -37,12 +38,14 @@ class CommandExecution:
         live: LiveBuilds,
         results: ResultStore,
         watcher: JobWatcher,
+        audit: Audit,
     ) -> None:
         self._commands = commands
         self._finder = finder
         self._live = live
         self._results = results
         self._watcher = watcher
+        self._audit = audit
 
     def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
         """Do what a command asks for; nothing is left to do where its builds have gone on.
@@ -68,9 +71,9 @@ class CommandExecution:
                 raise kubernetes_away("the Jobs there are cannot be known yet")
             raise Refused(RefusalCode.NOT_FOUND, "no such build is known here")
         if request.action is Action.CANCEL:
-            self._cancel(meant)
+            self._cancel(meant, request)
         else:
-            self._retry(meant, done)
+            self._retry(meant, request, done)
 
     def knows(self, request: CommandRequest) -> bool:
         """Whether this replica or the watch knows a build that a command means.
@@ -119,18 +122,19 @@ class CommandExecution:
             return 0 < request.accepted_at < result.request.accepted_at
         return number > newest
 
-    def _cancel(self, meant: Results) -> None:
+    def _cancel(self, meant: Results, request: CommandRequest) -> None:
         refusals = []
         for result in meant:
             try:
                 if not result.state.final:
                     self._commands.cancel_one(result)
+                    self._note(result, request)
             except Refused as refusal:
                 if refusal.code is not RefusalCode.ALREADY_FINISHED:
                     refusals.append(refusal)
         _raise_first(refusals)
 
-    def _retry(self, meant: Results, done: set[str]) -> None:
+    def _retry(self, meant: Results, request: CommandRequest, done: set[str]) -> None:
         # One that died again since is not let go without end.
         wanted = [result for result in meant if result.request.event_hash not in done]
         retryable = [result for result in wanted if result.state.retryable]
@@ -141,9 +145,22 @@ class CommandExecution:
             try:
                 self._commands.retry_one(result, wait_seconds=_DELETE_SECONDS)
                 done.add(result.request.event_hash)
+                self._note(result, request)
             except Refused as refusal:
                 refusals.append(refusal)
         _raise_first(refusals)
+
+    def without_effect(self, request: CommandRequest, code: RefusalCode) -> None:
+        """Note a command that is given up."""
+        self._audit.failed(_actor(request), request.action, Target.named_by(request), code)
+
+    def _note(self, result: BuildResult, request: CommandRequest) -> None:
+        target = Target.of(result, request.event_id)
+        self._audit.done(_actor(request), request.action, [target])
+
+
+def _actor(request: CommandRequest) -> Actor:
+    return Actor(request.identity, request.address)
 
 
 def _raise_first(refusals: list[Refused]) -> None:

@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
-from lambda_builder.access.rules import READ, READ_ALL, STEER, Action
+from lambda_builder.access.rules import READ, READ_ALL, Action
+from lambda_builder.builds import Action as Command
 from lambda_builder.builds import BuildResult
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.problems import kubernetes_failed
@@ -21,7 +21,8 @@ from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.tenants import Tenants
 from lambda_builder.web import correlation, gate
 from lambda_builder.web.answers import json_answer
-from lambda_builder.web.gate import asks
+from lambda_builder.web.audited import steer_all, steer_one
+from lambda_builder.web.gate import asks, steers
 from lambda_builder.web.log_stream import LogStream
 from lambda_builder.web.parameters import Parameters
 from lambda_builder.web.services import current_services
@@ -73,25 +74,17 @@ def show_build(build_id: str) -> Response:
 
 @blueprint.delete("/async-jobs/<build_id:build_id>")
 @blueprint.post("/builds/<build_id:build_id>/cancel", endpoint="cancel_build_upstream")
-@asks(STEER)
+@steers(Command.CANCEL)
 def cancel_build(build_id: str) -> Response:
     """Cancel a build: out of the queue, or its Job deleted."""
-    services = current_services()
-    with services.threads.kubernetes.take():
-        cancelled = services.commands.cancel(build_id, gate.caller().reach)
-    _log_steering("cancel", job_name=cancelled.request.job_name)
-    return _answer(cancelled)
+    return _answer(steer_one(Command.CANCEL, build_id, current_services().commands.cancel))
 
 
 @blueprint.post("/async-jobs/<build_id:build_id>/retry")
-@asks(STEER)
+@steers(Command.RETRY)
 def retry_build(build_id: str) -> Response:
     """Send a dead or failed build through again."""
-    services = current_services()
-    with services.threads.kubernetes.take():
-        retried = services.commands.retry(build_id, gate.caller().reach)
-    _log_steering("retry", job_name=retried.request.job_name)
-    return _answer(retried)
+    return _answer(steer_one(Command.RETRY, build_id, current_services().commands.retry))
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>/provenance")
@@ -115,17 +108,17 @@ def show_provenance(build_id: str) -> Response:
 
 
 @blueprint.post("/async-jobs/cancel")
-@asks(STEER)
+@steers(Command.CANCEL)
 def cancel_builds() -> Response:
     """Cancel all builds that the filters mean."""
-    return _steer(current_services().bulk.cancel)
+    return _steer(Command.CANCEL, current_services().bulk.cancel)
 
 
 @blueprint.post("/async-jobs/retry")
-@asks(STEER)
+@steers(Command.RETRY)
 def retry_builds() -> Response:
     """Retry all builds that the filters mean."""
-    return _steer(current_services().bulk.retry)
+    return _steer(Command.RETRY, current_services().bulk.retry)
 
 
 @blueprint.get("/async-jobs/<build_id:build_id>/logs")
@@ -153,7 +146,7 @@ def stream_log(build_id: str) -> Response:
     return response
 
 
-def _steer(steer: Callable[..., BulkOutcome]) -> Response:
+def _steer(action: Command, steer: Callable[..., BulkOutcome]) -> Response:
     parameters = Parameters()
     reach = gate.caller().reach
     wanted = parameters.build_filter(reach.read, reach.steer)
@@ -163,23 +156,20 @@ def _steer(steer: Callable[..., BulkOutcome]) -> Response:
     if wanted.is_empty and not everything:
         parameters.bad("all", "must be true where no filter is given")
         parameters.judge()
-    with current_services().threads.kubernetes.take():
-        outcome = steer(wanted, dry_run=dry_run)
-    if not dry_run:
-        _log_steering(request.path.rpartition("/")[2], builds=outcome.done)
+    if dry_run:
+        with current_services().threads.kubernetes.take():
+            outcome = steer(wanted, dry_run=True)
+    else:
+        outcome = steer_all(action, lambda: steer(wanted, dry_run=False))
     refused = [
         {"job_name": build.request.job_name, "code": refusal.code, "detail": refusal.detail}
         for build, refusal in outcome.refused
     ]
-    return json_answer({"matched": outcome.matched, "done": outcome.done, "refused": refused})
+    return json_answer({"matched": outcome.matched, "done": len(outcome.done), "refused": refused})
 
 
 def _readable() -> Tenants:
     return gate.caller().may(Action.READ)
-
-
-def _log_steering(action: str, **what: Any) -> None:
-    structlog.get_logger().info("steered", by=gate.caller().name, action=action, **what)
 
 
 def _client_socket() -> socket.socket | None:

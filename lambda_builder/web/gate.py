@@ -12,11 +12,19 @@ from typing import Any, TypeVar, cast
 from flask import Flask, current_app, g, request
 
 from lambda_builder.access.policies import Caller
-from lambda_builder.access.rules import Action, Rule
-from lambda_builder.errors import BootError
+from lambda_builder.access.rules import STEER, Action, Rule
+from lambda_builder.builds import Action as Command
+from lambda_builder.errors import BootError, Refused
+from lambda_builder.steering.audit import Actor, Target
 from lambda_builder.web.services import current_services
 
 _RULE = "access_rule"
+_COMMAND = "access_command"
+_FILTERS = (
+    *("state", "third_party_id", "parser_id", "correlation_id", "category"),
+    *("q", "since", "until", "all"),
+)
+_LONGEST_FILTER = 253
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -29,6 +37,34 @@ def asks(rule: Rule) -> Callable[[View], View]:
         return view
 
     return give
+
+
+def steers(action: Command) -> Callable[[View], View]:
+    """Give a view that cancels or retries builds its rule; whoever may not is noted."""
+
+    def give(view: View) -> View:
+        setattr(view, _COMMAND, action)
+        return asks(STEER)(view)
+
+    return give
+
+
+def actor() -> Actor:
+    """Return who sent the present request, and from where, for the audit."""
+    address = current_services().access.address_of(request.environ)
+    return Actor(caller().name, address)
+
+
+def target() -> Target:
+    """Return what a request that steers names: one build, or filters."""
+    build_id = (request.view_args or {}).get("build_id")
+    if build_id is not None:
+        return Target(build_id)
+    given = {name: ",".join(request.args.getlist(name)) for name in _FILTERS}
+    return Target(
+        third_party_id=given["third_party_id"] or None,
+        filter={name: value[:_LONGEST_FILTER] for name, value in given.items() if value},
+    )
 
 
 def caller() -> Caller:
@@ -54,7 +90,14 @@ def rule_of(app: Flask, endpoint: str) -> Rule | None:
 def _check() -> None:
     if request.endpoint is None:  # there is no such route: nobody has to be asked for
         return
-    rule: Rule = getattr(current_app.view_functions[request.endpoint], _RULE)
+    services, view = current_services(), current_app.view_functions[request.endpoint]
+    rule: Rule = getattr(view, _RULE)
     if rule.action is Action.SEND and request.method == "POST":
         return  # asked for with the events, whichever way they come
-    g.caller = current_services().access.check(rule, request.environ)
+    g.caller = services.access.known(rule, request.environ)
+    try:
+        services.access.admit(g.caller, rule, request.environ)
+    except Refused as refused:
+        if (action := getattr(view, _COMMAND, None)) is not None and not g.caller.is_anonymous:
+            services.audit.failed(actor(), action, target(), refused.code)
+        raise

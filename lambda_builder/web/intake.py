@@ -17,11 +17,14 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import Delivery
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.problems import KINDS
+from lambda_builder.steering.audit import Actor, Target
 from lambda_builder.web import answers, correlation, problems
 from lambda_builder.web.acknowledgement import wait_until_created
 from lambda_builder.web.answers import Answer
 from lambda_builder.web.posted import Posted
 from lambda_builder.web.services import Services
+
+_Event = BuildRequest | CommandRequest
 
 _NOT_KEPT = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 _LOGGED = 10
@@ -63,7 +66,6 @@ class Intake:
                 with services.command_events.keeping(_commands_of(delivery)):
                     receipts = self._accept_builds(delivery, caller)
                 services.access.accepted(caller)
-                _log_commands(delivery, caller)
             except Refused as refused:
                 self._note_rejection(posted, refused)
                 raise
@@ -101,8 +103,22 @@ class Intake:
         if services.limits.are_set:
             known = (event.third_party_id for event in delivery.events)
             posted.tenants = frozenset(filter(None, known))
-        permitted = services.access.permit(caller, delivery.mode, delivery.events)
+        permitted = self._permitted(posted, delivery, caller)
         return replace(delivery, events=permitted) if permitted is not delivery.events else delivery
+
+    def _permitted(self, posted: Posted, delivery: Delivery, caller: Caller) -> tuple[_Event, ...]:
+        """Return the events, commands with who sent them; where these are refused that is noted."""
+        services, commands = self._services, _commands_of(delivery)
+        if not commands:
+            return services.access.permit(caller, delivery.mode, delivery.events)
+        by = Actor(caller.name, services.access.address_of(posted.environ))
+        try:
+            permitted = services.access.permit(caller, delivery.mode, delivery.events)
+        except Refused as refused:
+            for command in commands if not caller.is_anonymous else ():
+                services.audit.failed(by, command.action, Target.named_by(command), refused.code)
+            raise
+        return tuple(_sent_by(by, event) for event in permitted)
 
     def _waits_for_jobs(self, delivery: Delivery) -> bool:
         return self._services.settings.ack == "created" and any(
@@ -165,12 +181,11 @@ class Intake:
         )
 
 
-def _log_commands(delivery: Delivery, caller: Caller) -> None:
-    """Log who steers by events."""
-    for command in _commands_of(delivery):
-        structlog.get_logger().info(
-            "steered", by=caller.name, action=command.action.value, event_id=command.event_id
-        )
+def _sent_by(by: Actor, event: _Event) -> _Event:
+    """Have a command say who sent it."""
+    if isinstance(event, CommandRequest):
+        return replace(event, identity=by.identity, address=by.address)
+    return event
 
 
 def _commands_of(delivery: Delivery) -> list[CommandRequest]:

@@ -60,6 +60,37 @@ class RejectedEvents(_Answer):
     items: list[RejectedEvent]
 
 
+class AuditEntry(_Answer):
+    """One build that was cancelled or retried, one request for many, or a try that was refused."""
+
+    time: _Time
+    identity: str
+    """Who: `everybody` where nobody is asked for."""
+    address: str
+    """From where, as `TRUSTED_PROXIES` tell it."""
+    action: Literal["cancel", "retry"]
+    via: Literal["api", "bulk", "event"]
+    build: str | None
+    """The Job's name, or the ID that was named where no build was found; null for many."""
+    third_party_id: str | None
+    parser_id: str | None
+    event_id: str | None
+    """Of the cancel or retry event that asked for it."""
+    filter: dict[str, str] | None
+    """Of a request for many builds, which have entries of their own besides."""
+    matched: _Count | None
+    done: _Count | None
+    outcome: Literal["done"] | RefusalCode
+
+
+class AuditPage(_Answer):
+    """Some entries of the audit, newest first."""
+
+    items: list[AuditEntry]
+    next_cursor: str | None
+    """Asks for the entries after these; null where there are none."""
+
+
 class BuildFailure(_Answer):
     """Why a build has no Job, or why its Job failed."""
 

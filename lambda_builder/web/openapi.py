@@ -27,6 +27,7 @@ _ANSWERS = (
     models.Accepted,
     models.BatchAnswer,
     models.RejectedEvents,
+    models.AuditPage,
     models.Build,
     models.BuildPage,
     models.BulkAnswer,

@@ -16,6 +16,7 @@ from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
+from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
@@ -85,6 +86,7 @@ class Services:
     provenance: Provenance
     metrics: Metrics
     rejections: Rejections
+    audit: Audit
     threads: ThreadBudget
 
 

@@ -119,6 +119,7 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
         provenance=base.provenance,
         metrics=base.metrics,
         rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
+        audit=steering.audit,
         threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.execution import CommandExecution
@@ -23,6 +24,7 @@ class Steering:
     listing: BuildList
     commands: BuildCommands
     command_events: CommandEvents
+    audit: Audit
     logs: BuildLogs
 
 
@@ -39,7 +41,8 @@ def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering
     commands = BuildCommands(
         pipeline.queue, base.ledger, base.live, base.results, base.runner, builds
     )
-    execution = CommandExecution(commands, builds, base.live, base.results, watched.watcher)
+    audit = Audit(base.journal)
+    execution = CommandExecution(commands, builds, base.live, base.results, watched.watcher, audit)
     return Steering(
         builds=builds,
         listing=BuildList(
@@ -52,5 +55,6 @@ def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering
         command_events=CommandEvents(
             execution, base.journal, base.health, last_number=lambda: base.results.last_number
         ),
+        audit=audit,
         logs=BuildLogs(base.jobs, base.pods, watched.watcher, base.results.by_event),
     )

@@ -28,6 +28,7 @@ class Builds:
         self.tried: list[str] = []
         self.cancelled: list[str] = []
         self.done: dict[str, int] = {}
+        self.given_up: list[tuple[str, RefusalCode]] = []
         self.let_go = threading.Event()
         self.let_go.set()
 
@@ -47,6 +48,9 @@ class Builds:
         if request.event_id in self.refusals:
             raise Refused(self.refusals[request.event_id], "no")
         self.cancelled.append(request.event_id)
+
+    def without_effect(self, request: CommandRequest, code: RefusalCode) -> None:
+        self.given_up.append((request.event_id, code))
 
 
 def request(event_id: str, *, source: str = "s", job_name: str = "j") -> CommandRequest:

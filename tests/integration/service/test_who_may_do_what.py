@@ -26,6 +26,7 @@ OPERATIONS = {
     "eventOptions": ("send", "any"),
     "rootOptions": ("send", "any"),
     "listRejected": ("read", "any"),
+    "getAudit": ("read", "any"),
     "getStats": ("read", "all"),
     "listBuilds": ("read", "any"),
     "listBuildsUpstream": ("read", "any"),

@@ -18,9 +18,11 @@ from lambda_builder.access.limits import Limits
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
+from lambda_builder.journal import NoJournal
 from lambda_builder.pipeline.stats import Stats
 from lambda_builder.selection import BuildFilter
 from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
+from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.steering.listing import BuildPage
 from lambda_builder.telemetry.metrics import Metrics
@@ -173,7 +175,7 @@ class FakeBulk:
         self._directory.asked.append((what, (wanted, dry_run)))
         builds = [*self._directory.builds.values()]
         refusal = Refused(RefusalCode.ALREADY_FINISHED, "it has ended")
-        return BulkOutcome(len(builds), 1, [(build, refusal) for build in builds[1:]])
+        return BulkOutcome(len(builds), builds[:1], [(build, refusal) for build in builds[1:]])
 
 
 class FakeCommandEvents:
@@ -233,6 +235,7 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             "logs": directory,
             "provenance": directory,
             "rejections": FakeRejections(creator.rejected),
+            "audit": Audit(NoJournal()),
         }
         metrics = Metrics(event_types=types)
         services = Services(
