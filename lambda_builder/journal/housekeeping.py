@@ -115,9 +115,7 @@ class Housekeeping:
             self._trimming = True
             self._surplus = None
             self._long_audits = [*AUDIT_KEPT]
-        if self._long_audits:
-            self._trim_audit(connection)
-        elif self._trimming:
+        if self._trimming:
             self._trim(connection)
         elif self._vacuuming:
             self._vacuum(connection)
@@ -132,6 +130,8 @@ class Housekeeping:
         self._next_round = 0.0
 
     def _trim(self, connection: sqlite3.Connection) -> None:
+        if self._long_audits:
+            self._trim_audit(connection, self._long_audits[-1])
         before = self._clock() - self._keep_seconds
         deleted = connection.execute(_TRIM, (before, _SLICE_ROWS)).rowcount
         if deleted < _SLICE_ROWS:
@@ -142,13 +142,12 @@ class Housekeeping:
             self._surplus -= most
             if most:
                 deleted += connection.execute(_TRIM, (float("inf"), most)).rowcount
-            self._trimming = self._surplus > 0
+            self._trimming = self._surplus > 0 or bool(self._long_audits)
             self._vacuuming = not self._trimming
         self.trimmed += deleted
         self.logged += self.cost(deleted, 0)
 
-    def _trim_audit(self, connection: sqlite3.Connection) -> None:
-        kind = self._long_audits[-1]
+    def _trim_audit(self, connection: sqlite3.Connection, kind: bool) -> None:
         parameters = (int(kind), _SLICE_ROWS, AUDIT_KEPT[kind])
         deleted = connection.execute(_TRIM_AUDIT, parameters).rowcount
         if deleted < _SLICE_ROWS:

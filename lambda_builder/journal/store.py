@@ -14,7 +14,7 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal.changes import Change, unavailable
+from lambda_builder.journal.changes import Change, Ticket, unavailable
 from lambda_builder.journal.committer import Committer
 from lambda_builder.journal.database import Database
 from lambda_builder.journal.due_clock import DueClock
@@ -31,6 +31,8 @@ from lambda_builder.journal.writer import Writer
 
 _HOLDER_PATIENCE_SECONDS = 3.0
 """A restart right after a kill may meet a process that is still dying."""
+_AUDIT_SECONDS = 1.0
+"""How long whoever steered is held up where the disk does not take what it did."""
 _LEAST_FREE_BYTES = 128 * 1024
 """Less than SQLite needs beside the file to open it."""
 
@@ -206,7 +208,7 @@ class Journal(Lookups):
             self._writer.queue(Change(commands_over=((plain(event_hash),),)))
 
     def note(self, entries: Sequence[bytes], *, refused: bool) -> None:
-        """Add entries to the audit; does not wait.
+        """Add entries to the audit; returns when they are on the disk, or after a second.
 
         While the disk refuses them, what was done is kept in memory; what was ``refused`` is not,
         since nothing bounds it, nor is anything after ``close``.
@@ -214,8 +216,10 @@ class Journal(Lookups):
         if refused and not self.available:
             return
         rows = [(int(refused), entry) for entry in entries]
+        ticket = Ticket()
         with contextlib.suppress(Refused):
-            self._writer.queue(Change(audit=rows, durable=True))
+            self._writer.queue(Change(audit=rows, durable=True, ticket=ticket, patient=True))
+            ticket.wait(_AUDIT_SECONDS)
 
     # -- opening -------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from lambda_builder.problems import KINDS
 from lambda_builder.tenants import Tenants
 
 DONE = "done"
+Via = Literal["api", "bulk", "event"]
+"""How it was asked for: of one build, of many at once, or by a cancel or retry event."""
 _TEXT = 253
 """Characters of what somebody named: as long as an ID can be."""
 _EVENT_ID = 1024
@@ -38,6 +40,7 @@ class Actor:
 class Target:
     """What is meant: a build, or more; of whose builds it is shown to whom."""
 
+    via: Via
     build: str | None = None
     """A Job's name, or the ID that was named where no build was found."""
     third_party_id: str | None = None
@@ -51,10 +54,10 @@ class Target:
     done: int | None = None
 
     @classmethod
-    def of(cls, build: BuildResult, event_id: str | None = None) -> Target:
-        """Return one build as what is meant, by an event or without one."""
+    def of(cls, build: BuildResult, via: Via, event_id: str | None = None) -> Target:
+        """Return one build as what is meant."""
         request = build.request
-        return cls(request.job_name, request.third_party_id, request.parser_id, event_id)
+        return cls(via, request.job_name, request.third_party_id, request.parser_id, event_id)
 
     def but(self, **changes: Any) -> Target:
         """Return a copy with ``changes``."""
@@ -64,7 +67,7 @@ class Target:
     def named_by(cls, command: CommandRequest) -> Target:
         """Return what an event means, as far as it says so."""
         build = command.job_name or command.target_correlation_id
-        return cls(build, command.third_party_id, command.parser_id, command.event_id)
+        return cls("event", build, command.third_party_id, command.parser_id, command.event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,11 @@ class Audit:
         self._clock = clock
 
     def done(self, by: Actor, action: Action, targets: Sequence[Target]) -> None:
-        """Note what was done; does not wait, and raises nothing."""
+        """Note what was done; waits a second at most, and raises nothing."""
         self._note(by, action, targets, DONE, refused=False)
 
     def failed(self, by: Actor, action: Action, target: Target, code: RefusalCode) -> None:
-        """Note what was not done, or not yet; does not wait, and raises nothing."""
+        """Note what was not done, or not yet; waits a second at most, and raises nothing."""
         # What the service could not do is no guess, and a part of it may be done.
         refused = KINDS[code].status < HTTPStatus.INTERNAL_SERVER_ERROR
         self._note(by, action, [target], code.value, refused=refused)
@@ -122,7 +125,7 @@ class Audit:
         at, entries = rfc3339(self._clock()), []
         who = {"identity": by.identity, "address": by.address, "action": action.value}
         for target in targets:
-            fields = {**who, "via": _via(target), **_bounded(target), "outcome": outcome}
+            fields = {**who, **_bounded(target), "outcome": outcome}
             structlog.get_logger().info("steered", **fields)
             entries.append(dump_ascii({"time": at, **fields}).encode("ascii"))
         self._journal.note(entries, refused=refused)
@@ -131,12 +134,6 @@ class Audit:
 def _may_see(entry: Mapping[str, Any], tenants: Tenants) -> bool:
     tenant = entry.get("third_party_id")
     return tenants.are_all or (tenant is not None and tenant in tenants)
-
-
-def _via(target: Target) -> Literal["api", "bulk", "event"]:
-    if target.filter is not None:
-        return "bulk"
-    return "api" if target.event_id is None else "event"
 
 
 def _bounded(target: Target) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class CommandExecution:
         self._audit.failed(_actor(request), request.action, Target.named_by(request), code)
 
     def _note(self, result: BuildResult, request: CommandRequest) -> None:
-        target = Target.of(result, request.event_id)
+        target = Target.of(result, "event", request.event_id)
         self._audit.done(_actor(request), request.action, [target])
 
 

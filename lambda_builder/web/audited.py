@@ -40,9 +40,9 @@ def steer_one(
 ) -> BuildResult:
     """Cancel or retry one build, as ``steer`` does it, and note it; raises what that raises."""
     services = current_services()
-    with _noting_refusals(action, Target(build_id)), services.threads.kubernetes.take():
+    with _noting_refusals(action, Target("api", build_id)), services.threads.kubernetes.take():
         steered = steer(build_id, gate.caller().reach)
-    services.audit.done(gate.actor(), action, [Target.of(steered)])
+    services.audit.done(gate.actor(), action, [Target.of(steered, "api")])
     return steered
 
 
@@ -53,8 +53,8 @@ def steer_all(action: Action, steer: Callable[[], BulkOutcome]) -> BulkOutcome:
     with _noting_refusals(action, asked), services.threads.kubernetes.take():
         outcome = steer()
     for build, refusal in outcome.refused:
-        services.audit.failed(by, action, Target.of(build), refusal.code)
-    done = [Target.of(build) for build in outcome.done]
+        services.audit.failed(by, action, Target.of(build, "bulk"), refusal.code)
+    done = [Target.of(build, "bulk") for build in outcome.done]
     whole = asked.but(matched=outcome.matched, done=len(done))
     services.audit.done(by, action, [*done, whole])
     return outcome

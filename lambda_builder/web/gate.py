@@ -59,9 +59,10 @@ def target() -> Target:
     """Return what a request that steers names: one build, or filters."""
     build_id = (request.view_args or {}).get("build_id")
     if build_id is not None:
-        return Target(build_id)
+        return Target("api", build_id)
     given = {name: ",".join(request.args.getlist(name)) for name in _FILTERS}
     return Target(
+        "bulk",
         third_party_id=given["third_party_id"] or None,
         filter={name: value[:_LONGEST_FILTER] for name, value in given.items() if value},
     )

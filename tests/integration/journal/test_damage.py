@@ -106,9 +106,11 @@ def test_commands_are_kept_when_the_file_is_moved_aside(
     with opened(path) as journal:
         journal.record([make_request(1)])
         journal.keep_commands([command])
+        journal.note([b"entry"], refused=False)
     if schema == 2:
         with raw(path) as connection:
             connection.execute("ALTER TABLE commands RENAME TO cancels")
+            connection.execute("DROP TABLE audit")
             connection.execute("PRAGMA user_version = 2")
     with raw(path) as connection:
         ((page,),) = connection.execute(
@@ -120,6 +122,8 @@ def test_commands_are_kept_when_the_file_is_moved_aside(
 
     assert journal.stats()["moved_aside"] == 1
     assert journal.commands() == [command]
+    kept = [entry for _, entry in journal.audit(before=None, limit=9)]
+    assert kept == ([] if schema == 2 else [b"entry"])
 
 
 def test_of_a_damaged_index_nothing_is_lost_and_the_old_file_is_kept(path, capsys, open_and_report):

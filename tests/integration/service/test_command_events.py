@@ -165,6 +165,7 @@ def test_patience_with_a_build_that_is_unknown_or_does_not_end_has_an_end(
     with started(builds) as cancels:
         take(cancels, request("nobody"))
         wait_until(lambda: builds.tried and not cancels._kept, "it to be given up")
+    assert builds.given_up == [("nobody", code)]
 
 
 def test_patience_with_kubernetes_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
