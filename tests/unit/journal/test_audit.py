@@ -43,7 +43,9 @@ def test_what_is_refused_pushes_out_nothing_that_was_done(monkeypatch, tmp_path)
         memory.note([entry], refused=bool(refused))
     path = tmp_path / "journal.sqlite3"
     connection = connect_writer(path)
+    connection.execute("BEGIN")
     connection.executemany("INSERT INTO audit (refused, entry) VALUES (?, ?)", rows)
+    connection.execute("COMMIT")
     housekeeping = Housekeeping(60.0, 100)
     housekeeping.start_round()
     while housekeeping.pause() == 0:
