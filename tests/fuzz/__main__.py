@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 FOUND = ROOT / ".fuzz"
 ONE_TARGET = "LAMBDA_BUILDER_FUZZED"
+INSTRUMENTED = [
+    *("lambda_builder", "gunicorn", "urllib", "json"),
+    *("joserfc", "standardwebhooks", "werkzeug.http"),
+]
 LONGEST = 2048
 """Bytes of an input."""
 SLOWEST = 10
@@ -54,7 +58,7 @@ def main() -> None:
 
 def fuzz(name: str) -> None:
     """Hand the process over to atheris."""
-    with atheris.instrument_imports(include=["lambda_builder", "gunicorn", "urllib", "json"]):
+    with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - instrumented as it is imported
     atheris.Setup(sys.argv, TARGETS[name])
     atheris.Fuzz()

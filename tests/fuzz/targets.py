@@ -20,6 +20,7 @@ from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.server.reading import ConnectionOver, RequestReader
 from lambda_builder.server.refusals import Refusal
 from lambda_builder.settings import Settings
+from tests.fuzz.credentials import credentials, tokens
 
 BUILD_TYPES = ("network.notifi.lambda.build.start", "io.knative.lambda.command.build.start")
 READERS = [
@@ -247,6 +248,7 @@ def _check_request(
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (events, manifests, placeholders, names, http)
+    each.__name__: each
+    for each in (events, manifests, placeholders, names, http, credentials, tokens)
 }
 """By name. A new reader of foreign bytes is one function more here, and seeds in ``corpus/``."""

@@ -178,6 +178,16 @@ def test_an_empty_secret_is_none(open_door, door, tmp_path, content):
         open_door(door.path.read_text())
 
 
+@pytest.mark.parametrize("size", [24, 25, 26, 32, 64])
+@pytest.mark.parametrize("padding", ["=", ""])
+def test_a_secret_may_have_any_length_with_or_without_padding(door, tmp_path, size, padding):
+    secret = base64.b64encode(b"s" * size).decode()
+    written = secret if padding else secret.rstrip("=")
+    (tmp_path / "partner").write_text(f"whsec_{written}\n")
+    door.directory.look()
+    assert door.code(SEND, body=BODY, **webhook(BODY, secret=secret)) == "partner"
+
+
 def test_a_secret_that_is_no_base64_is_told_of_without_showing_it(open_door, door, tmp_path):
     (tmp_path / "partner").write_text("whsec_not base64!")
     with pytest.raises(BootError, match=r"identities.1 .partner.: must have secrets") as error:
