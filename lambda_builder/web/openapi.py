@@ -43,6 +43,11 @@ _DATA = (BuildData, CommandData, UpstreamBuildData, UpstreamCommandData)
 
 
 _OPEN = ("/health", "/ready")
+_UNREAD = {
+    str(status.value): {"$ref": "#/components/responses/TooLong"}
+    for status in (HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+}
+"""What the server answers before it is known which operation was meant."""
 
 
 def text(settings: Settings) -> str:
@@ -56,13 +61,14 @@ def document(settings: Settings) -> _Json:
     described: _Json = yaml.safe_load(source)
     described["info"]["version"] = __version__
     components = described["components"]
-    components["responses"] = _problem_responses()
+    components["responses"].update(_problem_responses())
     components["schemas"].update(_model_schemas())
     for path, item in described["paths"].items():
-        for method in item.keys() - {"parameters"} if path not in _OPEN else ():
+        for method in item.keys() - {"parameters"}:
             # A copy: YAML's anchors share what is written once.
-            shared = item[method]["responses"]
-            item[method] = {**item[method], "responses": {**_denials(), **shared}}
+            answers = {**_UNREAD, **({} if path in _OPEN else _denials())}
+            answers |= item[method]["responses"]
+            item[method] = {**item[method], "responses": answers}
     event = components["schemas"]["CloudEvent"]
     event["properties"]["type"]["enum"] = [*settings.build_event_types, *COMMAND_EVENT_TYPES]
     if settings.strict_cloudevents:
@@ -86,7 +92,10 @@ def _denials() -> _Json:
     """What every operation but the probes may answer to whoever may not call it."""
     return {
         str(status): {"$ref": f"#/components/responses/Problem{status}"}
-        for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+        for status in (
+            *(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        )
     }
 
 
