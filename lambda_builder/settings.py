@@ -10,7 +10,7 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -47,6 +47,10 @@ RETRY_EVENT_TYPES = (
     "io.knative.lambda.command.build.retry",
 )
 COMMAND_EVENT_TYPES = (*CANCEL_EVENT_TYPES, *RETRY_EVENT_TYPES)
+
+
+_PASSWORD = re.compile(r"://[^/@\s]*@")
+_QUERY = re.compile(r"(?<=://)([^?]*)\?.+")
 
 
 class Rate(NamedTuple):
@@ -124,7 +128,11 @@ class Settings(BaseSettings):
     """The service's configuration; raises pydantic's ``ValidationError``, see ``load``."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     worker_count: int = Field(5, ge=1, le=500)
@@ -319,6 +327,11 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield what a debugger or a traceback may show: no password and no query of a URL."""
+        for name, value in super().__repr_args__():
+            yield name, without_secrets(value) if isinstance(value, str) else value
+
     @property
     def graceful_timeout(self) -> int:
         """gunicorn's ``graceful_timeout``, in seconds: above HTTP tail + drain."""
@@ -333,6 +346,11 @@ class Settings(BaseSettings):
     def ce_override_extensions(self) -> dict[str, str]:
         """Extensions that ``K_CE_OVERRIDES`` asks for on outgoing events."""
         return parse_ce_overrides(self.k_ce_overrides.get_secret_value())
+
+
+def without_secrets(text: str) -> str:
+    """Return a URL without what it may have of user, password and query; other text as it is."""
+    return _QUERY.sub(r"\1?***", _PASSWORD.sub("://***@", text))
 
 
 def parse_ce_overrides(text: str) -> dict[str, str]:

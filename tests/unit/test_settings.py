@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pprint
+import traceback
 
 import pytest
 
@@ -147,3 +149,22 @@ def test_what_kubernetes_makes_for_services_of_our_name_is_no_unknown_setting() 
         "LAMBDA_BUILDER_METRICS_PORT": "tcp://10.0.0.2:80",
     }
     assert unknown_variables(environ) == []
+
+
+def test_no_form_of_settings_or_of_their_errors_shows_a_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SINK_URL", "HANDOFF_URL", "DEAD_LETTER_URL"):
+        url = "https://user:canary-password@broker/path?token=canary-query"
+        monkeypatch.setenv(f"LAMBDA_BUILDER_{name}", url)
+    monkeypatch.setenv("K_CE_OVERRIDES", '{"extensions": {"token": "canary-extension"}}')
+    settings = load()
+    assert settings.sink_url.endswith("canary-query")
+    for text in (repr(settings), str(settings), f"{settings}", pprint.pformat(settings)):
+        assert "canary" not in text
+        assert "https://***@broker/path?***" in text
+    monkeypatch.setenv("LAMBDA_BUILDER_SINK_URL", "gopher://user:canary-password@broker")
+    monkeypatch.setenv("K_CE_OVERRIDES", "canary-broken")
+    with pytest.raises(BootError) as caught:
+        load()
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
