@@ -107,10 +107,10 @@ class ApiHealth:
             self._pacer.succeeded(self._clock())
 
     def report_throttled(self, retry_after: float | None) -> None:
-        """The API answered 429: half the rate, and nothing for ``retry_after`` seconds."""
+        """The API answered 429: fewer if too many are, and nothing for ``retry_after`` seconds."""
         with self._changed:
             now = self._clock()
-            self._pacer.overloaded(now)
+            self._pacer.refused(now)
             if retry_after:
                 self._pacer.hold(now, retry_after)
 
