@@ -36,6 +36,7 @@ _TEXTS: Mapping[Denial, str] = {
     Denial.SIGNATURE: "the signature is wrong",
     Denial.WINDOW: "the credentials are not valid at this time",
     Denial.REPLAYED: "the signature was used before",
+    Denial.SESSION: "the session has ended, please sign in again",
     Denial.CLAIMS: "the token is for another service, or of somebody who is not known",
 }
 
@@ -88,12 +89,41 @@ class Access:
         if rule.action is None:
             return
         steers = rule.action is Action.STEER
-        if steers and is_from_another_site(environ, self._proxies):
-            raise self._forbidden(Denial.ORIGIN, "a page of another site may not steer builds")
+        if steers:
+            self.refuse_other_sites(environ)
         if caller is not EVERYBODY:
             self._may_call(caller, rule, rule.action)
         if steers:
             self._refuse_if_read_only()
+
+    def refuse_other_sites(self, environ: _Environ) -> None:
+        """Raise ``Refused`` (``forbidden``) where a page of another site sent the request."""
+        if is_from_another_site(environ, self._proxies):
+            raise self._forbidden(Denial.ORIGIN, "a page of another site may not do that here")
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether everybody may do everything, and nobody has to sign in."""
+        return self._directory is None
+
+    def sign_in(self, token: str, environ: _Environ) -> str:
+        """Return the cookie of a new session for the token of an identity.
+
+        Raises ``Refused``: ``forbidden`` for a page of another site, which could sign somebody in
+        as somebody else, ``unauthenticated`` and ``too_many_failures``.
+        """
+        self.refuse_other_sites(environ)
+        shown = Shown(token or None, None, {}, None, has_other=False, body=bytes)
+        if shown.is_nothing or self._directory is None:
+            raise self._unauthenticated(Denial.MISSING, shown, environ)
+        cookie = self._directory.known.sessions.begin(token)
+        if cookie is None:
+            raise self._unauthenticated(Denial.UNKNOWN, shown, environ)
+        return cookie
+
+    def is_secure(self, environ: _Environ) -> bool:
+        """Return whether the client's connection has TLS, as far as is known."""
+        return self._proxies.is_secure(environ)
 
     def address_of(self, environ: _Environ) -> str:
         """Return where a request comes from, as trusted proxies tell it."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lambda_builder.access.issuers import IssuerKeys, with_id
 from lambda_builder.access.oidc import OidcProof
 from lambda_builder.access.policies import Caller, Nonce, Policies
 from lambda_builder.access.proofs import Denial, NotProven, Proof
+from lambda_builder.access.sessions import Sessions
 from lambda_builder.access.shown import Shown
 from lambda_builder.access.signatures import GithubProof, Nonces, WebhookProof
 from lambda_builder.access.tokens import TokenProof
@@ -49,6 +50,7 @@ class Known:
     has_anonymous: bool
     policies: Policies
     issuers: Mapping[Source, IssuerKeys]
+    sessions: Sessions
 
     def caller(self, shown: Shown) -> Caller:
         """Return who shows this; raises ``NotProven`` where that is nobody."""
@@ -57,6 +59,12 @@ class Known:
                 raise NotProven(Denial.MISSING)
             allowed = self.policies.allowed((ANONYMOUS,))
             return Caller((ANONYMOUS,), allowed, allowed)
+        has_session = shown.session is not None
+        if shown.session is not None:
+            token = self.sessions.token_of(shown.session)
+            if token is None:
+                raise NotProven(Denial.SESSION)
+            shown = replace(shown, token=token, session=None)
         names: list[str] = []
         nonces: list[Nonce] = []
         denials = [Denial.UNKNOWN]
@@ -77,6 +85,7 @@ class Known:
             self.policies.allowed(tuple(names)),
             self.policies.allowed(unsigned),
             only_signed=not unsigned,
+            has_session=has_session,
             nonces=tuple(nonces),
         )
 
@@ -108,7 +117,10 @@ class Reader:
         sources = [each.oidc.source for each in content.identities if each.oidc is not None]
         self._issuers = {s: self._issuers[s] for s in sources if s in self._issuers}
         names = [identity.name for identity in content.identities]
-        return Known(proofs, ANONYMOUS in names, Policies(content.policies), self._issuers)
+        sessions = Sessions(h for each in content.identities for h in each.token_sha256 or ())
+        return Known(
+            proofs, ANONYMOUS in names, Policies(content.policies), self._issuers, sessions
+        )
 
     def _proof(self, identity: Identity) -> Proof | None:
         if identity.token_sha256 is not None:

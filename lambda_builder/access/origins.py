@@ -44,6 +44,21 @@ class Proxies:
         }
         return (told.pop() or peer) if len(told) == 1 else peer
 
+    def is_secure(self, environ: Environ) -> bool:
+        """Return whether the client's connection has TLS, as far as is known.
+
+        By what a trusted proxy says, or by the origin that a browser names for itself.
+        """
+        origin = str(environ.get("HTTP_ORIGIN", ""))
+        if environ.get("wsgi.url_scheme") == "https" or origin.lower().startswith("https://"):
+            return True
+        if not self.trust(str(environ.get("REMOTE_ADDR", ""))):
+            return False
+        forwarded = parse_list_header(environ.get("HTTP_FORWARDED", ""))
+        told = [parse_options_header(f"x;{each}")[1].get("proto", "") for each in forwarded]
+        told += parse_list_header(environ.get("HTTP_X_FORWARDED_PROTO", ""))
+        return any(each.strip().lower() == "https" for each in told)
+
     def trust(self, address: str) -> bool:
         """Return whether what comes from this address is believed."""
         if not self._ranges:

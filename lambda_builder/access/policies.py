@@ -26,6 +26,8 @@ class Caller:
     """What it may do without regard to signatures, which cover no headers."""
     only_signed: bool = False
     """Whether nothing but a signature of the body tells who it is."""
+    has_session: bool = False
+    """Whether a browser signed in, and may sign out."""
     nonces: tuple[Nonce, ...] = ()
     """What of signatures was not used before."""
 

@@ -24,6 +24,8 @@ class Denial(StrEnum):
     """Signed properly, but used before."""
     CLAIMS = "claims"
     """A token that is for others, or of somebody else."""
+    SESSION = "session"
+    """A browser's session that has ended."""
     ISSUER = "issuer"
     """The issuer's keys cannot be had."""
     UNSIGNED = "unsigned"

@@ -126,7 +126,8 @@ class Audit:
         who = {"identity": by.identity, "address": by.address, "action": action.value}
         for target in targets:
             fields = {**who, **_bounded(target), "outcome": outcome}
-            structlog.get_logger().info("steered", **fields)
+            said = {name: value for name, value in fields.items() if value is not None}
+            structlog.get_logger().info("steered", **said)
             entries.append(dump_ascii({"time": at, **fields}).encode("ascii"))
         self._journal.note(entries, refused=refused)
 

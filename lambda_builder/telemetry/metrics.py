@@ -32,6 +32,7 @@ DENIALS = (
     "window",
     "replayed",
     "claims",
+    "session",
     "issuer",
     "unsigned",
     "forbidden",

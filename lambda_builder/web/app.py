@@ -8,7 +8,16 @@ from flask import Flask, Response
 
 from lambda_builder.access.rules import READ
 from lambda_builder.settings import Settings
-from lambda_builder.web import async_jobs, audited, correlation, events, gate, probes, problems
+from lambda_builder.web import (
+    async_jobs,
+    audited,
+    correlation,
+    events,
+    gate,
+    probes,
+    problems,
+    signing_in,
+)
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.services import EXTENSION, Services
 
@@ -27,6 +36,7 @@ def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     app.register_blueprint(async_jobs.blueprint)
     app.register_blueprint(audited.blueprint)
     app.register_blueprint(probes.blueprint)
+    app.register_blueprint(signing_in.blueprint)
     _serve_openapi(app, services.settings)
     gate.register(app)
     if not traced:

@@ -7,19 +7,23 @@ for events by ``Intake``, since a part of them need not come through Flask.
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 
 from lambda_builder.access.policies import Caller
 from lambda_builder.access.rules import STEER, Action, Rule
+from lambda_builder.access.shown import SESSION_COOKIE
 from lambda_builder.builds import Action as Command
-from lambda_builder.errors import BootError, Refused
+from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.steering.audit import Actor, Target
 from lambda_builder.web.services import current_services
 
 _RULE = "access_rule"
 _COMMAND = "access_command"
+_PAGE = "access_page"
+_LOGIN_PATH = "/login"
 _FILTERS = (
     *("state", "third_party_id", "parser_id", "correlation_id", "category"),
     *("q", "since", "until", "all"),
@@ -37,6 +41,12 @@ def asks(rule: Rule) -> Callable[[View], View]:
         return view
 
     return give
+
+
+def is_page(view: View) -> View:
+    """Say that people call a view by a browser: whoever has to sign in is sent to the form."""
+    setattr(view, _PAGE, True)
+    return view
 
 
 def steers(action: Command) -> Callable[[View], View]:
@@ -88,17 +98,24 @@ def rule_of(app: Flask, endpoint: str) -> Rule | None:
     return getattr(app.view_functions[endpoint], _RULE, None)
 
 
-def _check() -> None:
+def _check() -> Response | None:
     if request.endpoint is None:  # there is no such route: nobody has to be asked for
-        return
+        return None
     services, view = current_services(), current_app.view_functions[request.endpoint]
     rule: Rule = getattr(view, _RULE)
     if rule.action is Action.SEND and request.method == "POST":
-        return  # asked for with the events, whichever way they come
-    g.caller = services.access.known(rule, request.environ)
+        return None  # asked for with the events, whichever way they come
     try:
+        g.caller = services.access.known(rule, request.environ)
         services.access.admit(g.caller, rule, request.environ)
     except Refused as refused:
-        if (action := getattr(view, _COMMAND, None)) is not None and not g.caller.is_anonymous:
+        action = getattr(view, _COMMAND, None)
+        if action is not None and "caller" in g and not g.caller.is_anonymous:
             services.audit.failed(actor(), action, target(), refused.code)
+        if refused.code is RefusalCode.UNAUTHENTICATED and hasattr(view, _PAGE):
+            headers = {"Location": _LOGIN_PATH, "Cache-Control": "no-store"}
+            response = Response("", HTTPStatus.SEE_OTHER, headers)
+            response.delete_cookie(SESSION_COOKIE)  # one that has ended would be refused for ever
+            return response
         raise
+    return None

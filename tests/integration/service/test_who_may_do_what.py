@@ -13,6 +13,8 @@ import json
 import pytest
 import yaml
 
+from lambda_builder.access.sessions import Sessions
+from lambda_builder.access.shown import SESSION_COOKIE
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import Fault
 from tests.integration.service.conftest import BUILT, TYPE
@@ -43,6 +45,9 @@ OPERATIONS = {
     "ready": (None, "any"),
     "metrics": ("metrics", "any"),
     "openapi": ("read", "any"),
+    "showLogin": (None, "any"),
+    "signIn": (None, "any"),
+    "signOut": (None, "any"),
 }
 """What each asks for, and of whom: the tenant that it is about, any tenant, or all of them."""
 ALL = {"send": "*", "read": "*", "steer": "*", "metrics": "*"}
@@ -58,10 +63,14 @@ IDENTITIES = {
     "blind": {"steer": "a"},
     "helper": {"read": "*", "steer": "a"},
     "tenant": {"send": "a", "read": "a", "steer": "a"},
+    "browser": {"send": "*", "read": "*", "steer": "a"},
     "admin": ALL,
 }
 TENANTS = ("a", "b")
-GOOD = {"sender", "reader", "viewer", "blind", "helper", "tenant", "admin", "scraper", "stranger"}
+GOOD = {
+    *("sender", "reader", "viewer", "blind", "helper", "tenant", "admin", "scraper", "stranger"),
+    "browser",
+}
 _IDS = itertools.count()
 
 
@@ -95,12 +104,16 @@ def headers_of(identity, body=b""):
     if identity == "github":
         digest = hmac.new(b"hub-secret", body, "sha256").hexdigest()
         return {"X-Hub-Signature-256": f"sha256={digest}"}
+    if identity == "browser":
+        sessions = Sessions([hashlib.sha256(b"browser-token").hexdigest()])
+        return {"Cookie": f"{SESSION_COOKIE}={sessions.begin('browser-token')}"}
     return {"Authorization": f"Bearer {identity}-token"}
 
 
 def call(running, identity, method, path, *, sent=None, media="application/cloudevents+json", **q):
     body = b"" if sent is None else json.dumps(sent).encode()
-    return running.http.open(
+    # Without a jar of its own, which would put aside the cookie that is sent.
+    return running.app.test_client(use_cookies=False).open(
         path,
         method=method,
         data=body if sent is not None else None,
@@ -117,6 +130,8 @@ def expected(identity, action, about, tenant):
     may = IDENTITIES[identity]
     # A signature counts for what has a body that is signed: events.
     if identity in ("nobody", "guesser") or (identity == "github" and action != "send"):
+        return 401
+    if identity == "browser" and action == "send":  # no page sends events
         return 401
     if action not in may or (about == "all" and may[action] != "*"):
         return 403
@@ -140,8 +155,10 @@ def operations(document):
 
 def try_one(running, identity, method, path, operation, tenant, job):
     action, about = OPERATIONS[operation]
-    if identity == "github" and method == "options":
-        return None, None  # nothing is signed
+    if identity in ("github", "browser") and method == "options":
+        return None, None  # nothing is signed, nothing is sent
+    if operation == "signIn":
+        return None, None  # by a token in a form
     sent = event(tenant) if (action, method) == ("send", "post") else None
     query = (
         {"dry_run": "true", "all": "true"} if operation in ("cancelBuilds", "retryBuilds") else {}
