@@ -13,7 +13,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lambda_builder.manifest
@@ -373,6 +373,13 @@ HOSTILE = st.one_of(
             "$$",
             "$(AWS_SECRET_ACCESS_KEY)",
             "- a",
+            "--destination=registry.example/evil",
+            "--insecure",
+            "-v",
+            "a=b --cache",
+            "a,type=registry",
+            'a","type=registry',
+            "A=--push",
         ]
     ),
 )
@@ -388,21 +395,45 @@ def shape(value):
 
 
 KANIKO = JobTemplate.from_settings(Settings())
-SHAPE = shape(KANIKO.render(build()))
+BUILT_IN = [
+    JobTemplate.from_settings(Settings(job_template=name, **SECRETS))
+    for name in ("kaniko.yaml", "buildkit.yaml")
+]
+SENT = [
+    *("parser_id", "third_party_id", "correlation_id", "event_id", "event_source", "event_type"),
+    *("runtime", "context_url", "image", "content_hash", "traceparent"),
+]
+"""All that an event says, but for build arguments."""
 
 
-@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-def test_no_value_changes_the_structure(parser_id, third_party_id, image, correlation_id):
-    request = build(
-        parser_id=parser_id,
-        third_party_id=third_party_id,
-        image=image or None,
-        context_url=image or None,
-        correlation_id=correlation_id,
+def options_of(manifest: dict) -> list[str]:
+    """What of the arguments of each container is no value, in their order."""
+    words = [
+        word
+        for each in containers(manifest).values()
+        for word in (*each.get("command", ()), *each.get("args", ()))
+    ]
+    return [word.partition("=")[0] for word in words]
+
+
+@pytest.mark.parametrize("made", BUILT_IN)
+@settings(max_examples=25, deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(SENT, HOSTILE)), st.lists(HOSTILE, max_size=6))
+def test_nothing_of_an_event_changes_more_than_texts_of_its_manifest(made, sent, arguments):
+    sent = {name: value or "x" for name, value in sent.items()}
+    args = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    harmless = build(
+        **dict.fromkeys(SENT, "x"), build_args={f"A{n}": "x" for n in range(len(args))}
     )
-    manifest = KANIKO.render(request)
-    assert shape(manifest) == SHAPE
-    assert all(LABEL_VALUE.fullmatch(value) for value in manifest["metadata"]["labels"].values())
+    plain, ours = made.render(harmless), made.render(build(**sent, build_args=args))
+    assert yaml.safe_load(yaml.safe_dump(ours, allow_unicode=False)) == ours
+    assert shape(ours) == shape(plain)
+    assert options_of(ours) == options_of(plain)
+    pod = ours["spec"]["template"]
+    for labels in (ours["metadata"]["labels"], pod["metadata"]["labels"]):
+        assert all(LABEL_VALUE.fullmatch(value) for value in labels.values())
+    for each, same in zip(*(containers(m).values() for m in (ours, plain)), strict=True):
+        assert (each["image"], each["name"]) == (same["image"], same["name"])
 
 
 def kubernetes_expands(text: str, environment: dict[str, str]) -> str:
