@@ -107,12 +107,9 @@ class ApiHealth:
             self._pacer.succeeded(self._clock())
 
     def report_throttled(self, retry_after: float | None) -> None:
-        """The API answered 429: fewer if too many are, and nothing for ``retry_after`` seconds."""
+        """The API answered 429: fewer calls, or none for ``retry_after`` s, if too many are."""
         with self._changed:
-            now = self._clock()
-            self._pacer.refused(now)
-            if retry_after:
-                self._pacer.hold(now, retry_after)
+            self._pacer.refused(self._clock(), retry_after or 0.0)
 
     def report_unreachable(self) -> bool:
         """A call got no answer: find out by a probe, begun after this, whose fault that is.

@@ -103,6 +103,7 @@ class Pacer:
         self._held_until = 0.0
         self._raised = self._lowered = float("-inf")
         self._done: deque[float] = deque(maxlen=int(FREE_RATE))
+        self._recent: deque[bool] = deque(maxlen=WINDOW // 2)
         self._window, self._trial = _Window(), None
         self._answers = 0
         """Since the rate was lowered to what was admitted, or a share began to be tolerated."""
@@ -135,6 +136,7 @@ class Pacer:
     def succeeded(self, now: float) -> None:
         """A call was answered: the rate may grow."""
         self._done.append(now)
+        self._recent.append(False)
         self._answered(now, refused=False)
         if self.rate is None or self._near_a_limit:
             return
@@ -142,8 +144,15 @@ class Pacer:
             self._raised = now
             self._raise_to(self.rate + RATE_STEP)
 
-    def refused(self, now: float) -> None:
-        """The API said that a call is one too many: fewer, if it says so of too large a share."""
+    def refused(self, now: float, retry_after: float = 0.0) -> None:
+        """The API said that a call is one too many: fewer, if it says so of too large a share.
+
+        No call at all for ``retry_after`` seconds where it says so of half of them: otherwise
+        that is for who made the refused one, as in the clients of Kubernetes.
+        """
+        self._recent.append(True)
+        if 2 * sum(self._recent) >= len(self._recent):
+            self.hold(now, retry_after)
         if self.rate is not None and not self._near_a_limit:
             self._answers, self._near_a_limit = 0, True
         self._answered(now, refused=True)

@@ -117,7 +117,7 @@ def cpu_seconds(service: ServiceProcess) -> float:
     return float(line.rsplit(" ", 1)[1])
 
 
-def test_throttling_by_the_api_halves_the_rate_and_its_retry_after_is_honoured(
+def test_throttling_by_the_api_holds_all_calls_for_its_retry_after(
     cluster: ClusterProcess, service: ServiceProcess
 ) -> None:
     cluster.add_fault("status", verb="create", resource="jobs", status=429, retry_after=2, times=5)

@@ -128,10 +128,19 @@ def test_a_limit_that_is_lowered_and_lifted_is_followed():
     assert workers.work(20)[0] / 20 >= 0.8 * 300
 
 
-def test_one_refusal_with_a_time_to_wait_holds_all_calls_for_it():
+def test_a_time_to_wait_is_for_all_calls_where_half_of_them_are_refused():
     workers = Workers(lambda now: True)
     workers.work(1)
-    workers.pacer.refused(workers.now)
-    workers.pacer.hold(workers.now, 2.0)
-    assert workers.pacer.wait(workers.now) == 2.0
-    assert workers.pacer.rate is None
+    pacer, now = workers.pacer, workers.now
+    for _ in range(24):
+        pacer.refused(now, retry_after=2.0)
+        assert pacer.wait(now) < 0.1
+    pacer.refused(now, retry_after=2.0)
+    assert pacer.wait(now) == 2.0
+
+
+def test_the_first_answer_with_a_time_to_wait_holds_all_calls():
+    pacer = Pacer()
+    pacer.refused(0.0, retry_after=2.0)
+    assert pacer.wait(0.0) == 2.0
+    assert pacer.rate is None
