@@ -23,7 +23,6 @@ from typing import Any
 
 import psutil
 import structlog
-from prometheus_client import generate_latest
 
 from bench import samples
 from bench.report import Report, at_least, below
@@ -117,7 +116,7 @@ class _Subject:
             "accepting": self.accepting(count),
             **self.queue_microseconds(count),
             "stats": _milliseconds(self.pipeline.creator.get_stats, 20),
-            "scrape": _milliseconds(lambda: generate_latest(self.base.metrics.registry), 20),
+            "scrape": _milliseconds(self.base.metrics.exposition.openmetrics, 20),
             "pages": {
                 name: _milliseconds(partial(self.listing.page, wanted, limit=50), 5)
                 for name, wanted in _PAGES.items()

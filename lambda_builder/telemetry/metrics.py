@@ -15,6 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from lambda_builder.builds import FailureCategory
 from lambda_builder.errors import FailureReason
+from lambda_builder.telemetry.exposition import Exposition
 from lambda_builder.telemetry.tracing import current_traceparent
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
@@ -66,6 +67,7 @@ class Metrics:
 
     def __init__(self, *, event_types: Iterable[str] = ()) -> None:
         self.registry = registry = CollectorRegistry()
+        self.exposition = Exposition(registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

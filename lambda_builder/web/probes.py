@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
-from prometheus_client.exposition import choose_encoder
 
 from lambda_builder.access.rules import METRICS, OPEN
 from lambda_builder.errors import RefusalCode, Refused
@@ -37,12 +36,8 @@ def ready() -> Response:
 def metrics() -> Response:
     """Expose the metrics in the format that the scraper prefers."""
     accept = request.headers.get("Accept", "")
-    try:
-        encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):
-        # A version in Accept that is no version: as if none had been asked for.
-        encode, content_type = choose_encoder("")
-    return Response(encode(current_services().metrics.registry), content_type=content_type)
+    text, content_type = current_services().metrics.exposition.answer(accept)
+    return Response(text, content_type=content_type)
 
 
 def _text(content: str) -> Response:
