@@ -31,7 +31,8 @@ from lambda_builder.lifecycle.dsse import (
 from lambda_builder.server import dev as dev_server
 from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_boot
 from lambda_builder.server.listening import check_address
-from lambda_builder.settings import PREFIX, Rate, Settings, unknown_variables, variables
+from lambda_builder.server.start_warnings import warnings_of
+from lambda_builder.settings import PREFIX, Rate, Settings, variables
 
 _PASSWORD = re.compile(r"://[^/@\s]*@")
 _QUERY = re.compile(r"(?<=://)([^?]*)\?.+")
@@ -117,9 +118,8 @@ def check_config() -> None:
             shown = _QUERY.sub(r"\1?***", _PASSWORD.sub("://***@", shown))
         table.add_row(variable, "" if shown is None else str(shown))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    for variable, nearest in unknown_variables(os.environ):
-        meant = f"; did you mean {nearest}?" if nearest else ""
-        click.echo(f"warning: {variable} is no setting{meant}", err=True)
+    for _, reason in warnings_of(settings, os.environ):
+        click.echo(f"warning: {reason}", err=True)
 
 
 main.add_command(bench)

@@ -62,6 +62,7 @@ def test_a_token_opens_what_its_policy_says_and_a_changed_file_counts_at_once(
         log = service.log_path.read_text()
         assert TOKEN not in log
         assert "open_to_everybody" not in log
+        assert log.count("tenants_not_apart") == 3
 
 
 def test_a_broken_file_refuses_to_boot_with_all_that_is_wrong(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_the_effective_settings_are_shown_with_secrets_hidden() -> None:
     assert values["LAMBDA_BUILDER_QUEUE_SIZE"] == "7"
     assert values["K_CE_OVERRIDES"] == "(hidden)"
     assert "hunter2" not in shown.stdout
+    assert "warning: AUTH_FILE is empty" in shown.stderr
 
 
 def test_settings_that_cannot_work_are_told_with_exit_code_2() -> None:
