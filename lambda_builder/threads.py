@@ -107,7 +107,7 @@ class Backoff:
     ) -> None:
         """Seconds; ``jitter`` is the share of each pause that is left to chance, 1 for all."""
         self._first, self._longest, self._jitter = first, longest, jitter
-        self._rng = rng or random.Random()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after so many failures before the last one, 0 at first."""

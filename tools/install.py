@@ -139,7 +139,7 @@ def bundled_pip() -> Path:
 def run(command: list[str]) -> None:
     """Run ``command`` in the checkout and pass on what it says but for the list of packages."""
     said = []
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - fixed arguments
         command, cwd=ROOT, stderr=subprocess.PIPE, stdout=sys.stderr, text=True
     ) as process:
         assert process.stderr is not None  # noqa: S101 - for the type checker

@@ -65,7 +65,7 @@ class Leadership:
         self._namespace, self._me = namespace, me
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._duration, self._renew = duration_seconds, renew_seconds
-        self._rng = rng or random.Random()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._clock = clock
         self._lease: Lease = {}
         """As last read or written."""

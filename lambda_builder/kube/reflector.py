@@ -68,7 +68,7 @@ class Reflector(ABC):
         self._selector = label_selector
         self._name = name
         self._available = available
-        self._rng = random.Random()
+        self._rng = random.Random()  # noqa: S311 - jitter
         self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS, rng=self._rng)
         self._stream = OpenStream()
         self._thread = Background(name, self._loop, wake=self._stream.close)

@@ -39,7 +39,7 @@ def run_with_cluster(
     """Run both until the service ends or a signal comes; returns the service's exit code."""
     with tempfile.TemporaryDirectory(prefix="lambda-builder-") as folder:
         config = kubeconfig or Path(folder, "kubeconfig")
-        cluster = subprocess.Popen(
+        cluster = subprocess.Popen(  # noqa: S603 - started by whoever types the command
             [
                 *(sys.executable, "-m", _CLUSTER),
                 *("--kubeconfig", str(config), "--namespace", namespace),
@@ -64,7 +64,7 @@ def run_with_cluster(
 
 
 def _run_service(environment: dict[str, str], command: Sequence[str]) -> int:
-    service = subprocess.Popen(command, env=environment)
+    service = subprocess.Popen(command, env=environment)  # noqa: S603 - gunicorn
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
