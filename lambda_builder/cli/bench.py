@@ -18,6 +18,7 @@ from rich.table import Table
 
 from lambda_builder.cli.api import Api
 from lambda_builder.cli.load import Answers, Load, Target
+from lambda_builder.settings import PREFIX
 
 SAFE_COUNT = 100
 SAFE_RATE = 10.0
@@ -34,6 +35,13 @@ class Made:
     seconds: float
     left: int
     """Builds that still waited in the end."""
+
+
+def _one_line(context: click.Context, parameter: click.Parameter, token: str | None) -> str | None:
+    """Refuse a token that would be more than one header."""
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise click.BadParameter("must be printable ASCII, in one line.", context, parameter)
+    return token
 
 
 @click.command()
@@ -54,6 +62,13 @@ class Made:
 )
 @click.option("--tenant", default="bench", show_default=True, help="Third-party ID of the builds.")
 @click.option("--cancel", is_flag=True, help="Cancel in the end what was accepted.")
+@click.option(
+    "--token",
+    envvar=f"{PREFIX}TOKEN",
+    show_envvar=True,
+    callback=_one_line,
+    help="What the service knows you by: it needs send and, for every tenant, read.",
+)
 def bench(
     url: str,
     count: int | None,
@@ -64,6 +79,7 @@ def bench(
     patience: float,
     tenant: str,
     cancel: bool,
+    token: str | None,
 ) -> None:
     """Send build events to the service at URL and tell how it bears them.
 
@@ -76,13 +92,14 @@ def bench(
         target = Target.of(url)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="URL") from error
-    api, prefix = Api(url), f"bench-{secrets.token_hex(4)}"
+    api, prefix = Api(url, token), f"bench-{secrets.token_hex(4)}"
     load = Load(
         target,
         lambda number: target.event(
             f"{prefix}-{number}",
             f"network.notifi.{tenant}",
             {"parser_id": f"bench-{number}", "third_party_id": tenant},
+            token=token,
         ),
         count=count or SAFE_COUNT,
         rate=0.0 if closed_loop else rate or SAFE_RATE,

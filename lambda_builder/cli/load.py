@@ -56,14 +56,17 @@ class Target:
             return connection
         return ssl.create_default_context().wrap_socket(connection, server_hostname=self.host)
 
-    def event(self, event_id: str, source: str, data: dict[str, object]) -> bytes:
-        """Return the request that delivers a build event."""
+    def event(
+        self, event_id: str, source: str, data: dict[str, object], *, token: str | None = None
+    ) -> bytes:
+        """Return the request that delivers a build event, with a bearer token if there is one."""
         body = json.dumps(data)
+        known_by = f"Authorization: Bearer {token}\r\n" if token else ""
         return (
             f"POST {self.path}/events HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
             "Content-Type: application/json\r\nCe-Specversion: 1.0\r\n"
             f"Ce-Type: network.notifi.lambda.build.start\r\nCe-Source: {source}\r\n"
-            f"Ce-Id: {event_id}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            f"{known_by}Ce-Id: {event_id}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import yaml
+from click.testing import CliRunner
 
+from lambda_builder.cli.commands import main
 from tests.processes import ROOT, ClusterProcess, ServiceProcess
 from tests.waiting import wait_until
 
@@ -58,6 +60,14 @@ def test_a_token_opens_what_its_policy_says_and_a_changed_file_counts_at_once(
         assert "build-customer-parser-1" in listed.stdout
         refused = cli("jobs", "--url", service.url, "list")
         assert (refused.returncode, "unauthenticated" in refused.stderr) == (1, True)
+        write(path, "*")
+        stats = "/async-jobs/stats"
+        wait_until(lambda: service.get(stats, headers=shown).status_code == 200, "all", every=0.1)
+        load = ["bench", service.url, "--count", "3", "--cancel"]
+        known = CliRunner(env={"LAMBDA_BUILDER_TOKEN": TOKEN}).invoke(main, load)
+        assert "3 of 3" in known.stdout
+        unknown = CliRunner().invoke(main, load)
+        assert (unknown.exit_code, "unauthenticated" in unknown.stderr) == (1, True)
         service.terminate()
         log = service.log_path.read_text()
         assert TOKEN not in log
