@@ -54,6 +54,7 @@ class ApiHealth:
         self._changed = threading.Condition()
         self._turnstile = threading.Lock()
         self._available = True
+        self._away_since: float | None = None
         self._probing = False
         self._begun = self._answered = 0
         """Numbers of the last probe that began, and of the last that found the API."""
@@ -64,6 +65,11 @@ class ApiHealth:
     def available(self) -> bool:
         """Whether the API was there when last heard of."""
         return self._available
+
+    @property
+    def away_since(self) -> float | None:
+        """When the API went away, in seconds since the epoch; None while it is there."""
+        return self._away_since
 
     @property
     def rate(self) -> float | None:
@@ -154,7 +160,7 @@ class ApiHealth:
             return False
 
     def _go_away(self) -> None:
-        self._available = False
+        self._available, self._away_since = False, time.time()
         structlog.get_logger().warning("kubernetes_api_away")
         self._changed.notify_all()
         self._prober.start()
@@ -184,7 +190,7 @@ class ApiHealth:
 
     def _come_back(self) -> None:
         self._pacer.restart(self._clock())
-        self._available = True
+        self._available, self._away_since = True, None
         self._changed.notify_all()
         structlog.get_logger().warning("kubernetes_api_back")
 

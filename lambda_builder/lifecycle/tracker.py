@@ -21,6 +21,7 @@ from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobChange, JobWatcher
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
+from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.telemetry.metrics import Metrics, exemplar_of
 
@@ -42,6 +43,7 @@ class BuildLifecycle:
         ledger: Ledger,
         metrics: Metrics,
         diagnosis: JobDiagnosis,
+        changes: ChangeFeed,
         *,
         gone_seconds: float,
     ) -> None:
@@ -50,8 +52,9 @@ class BuildLifecycle:
         self._ledger = ledger
         self._metrics = metrics
         self._diagnosis = diagnosis
+        self._changes = changes
         self._lock = threading.Lock()
-        self._failed = 0
+        self._failed = self._succeeded = 0
         self._uncounted: set[str] = set()
         """Failed Jobs, by uid, whose category is not known yet."""
         self._listing: list[BuildResult] = []
@@ -66,6 +69,11 @@ class BuildLifecycle:
     def failed_total(self) -> int:
         """Jobs that failed, or ran out of time, since the start."""
         return self._failed
+
+    @property
+    def succeeded_total(self) -> int:
+        """Jobs that succeeded since the start."""
+        return self._succeeded
 
     def job_changed(self, change: JobChange) -> None:
         """Listen to the watcher."""
@@ -85,8 +93,16 @@ class BuildLifecycle:
             self._unseen.pop(record.name, None)
             seen_to_end = previous is not None and (change.ended or is_gone)
             result = self._ledger.job_changed(self._diagnosis.known(record), is_over=seen_to_end)
+        if result is None and self._watcher.synced:
+            self._tell_of_others(record, previous)
         if change.ended and not is_gone:
             self._explain(record, ours=result is not None)
+
+    def _tell_of_others(self, record: JobRecord, previous: JobRecord | None) -> None:
+        """Tell of a build that another replica made; of its own the results do that."""
+        is_news = previous is None or previous.state is not record.state
+        if is_news and not self._ledger.knows(record):
+            self._changes.note(record.result())
 
     def _explain(self, record: JobRecord, *, ours: bool) -> None:
         """Have it found out what an ended Job does not say: of others' only why it failed."""
@@ -187,6 +203,8 @@ class BuildLifecycle:
             self._failed += 1
             with self._lock:
                 self._uncounted.add(record.uid)
+        elif record.state is BuildState.SUCCEEDED:
+            self._succeeded += 1
         self._metrics.build_jobs_finished.labels(outcome).inc()
         if record.started_at is not None and record.finished_at is not None:
             seconds = max(0.0, record.finished_at - record.started_at)

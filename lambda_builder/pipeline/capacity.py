@@ -41,6 +41,7 @@ class Capacity:
         self._changed = threading.Condition()
         self._quota: str | None = None
         """The one that refused last; None where nothing is blocked."""
+        self._since: float | None = None
         self._refusals = self._admitted = 0
         self._next_at = 0.0
         self._probe: threading.Thread | None = None
@@ -49,6 +50,14 @@ class Capacity:
     def blocked(self) -> bool:
         """Whether a quota refused a Job and not enough got through since."""
         return self._quota is not None
+
+    @property
+    def full_quota(self) -> tuple[str, float] | None:
+        """The quota that refuses Jobs, and since when, in seconds since the epoch."""
+        with self._changed:
+            if self._quota is None or self._since is None:
+                return None
+            return self._quota, self._since
 
     def may_take(self, stopping: threading.Event) -> bool:
         """Wait while blocked, unless it is this thread's turn to probe; False, soon, once
@@ -75,6 +84,7 @@ class Capacity:
                 return  # begun before the first refusal, which says it all
             if self._quota != quota:
                 structlog.get_logger().warning("capacity_blocked", quota=quota)
+                self._since = time.time()
             self._quota, self._admitted = quota, 0
             self._next_at = self._clock() + self._gaps.pause(self._refusals)
             self._refusals += 1

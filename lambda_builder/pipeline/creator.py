@@ -42,6 +42,18 @@ class JobCounts:
     failed: int = 0
     workers_without_room: int = 0
     """Workers that wait because ``MAX_ACTIVE_JOBS`` are unfinished."""
+    succeeded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What keeps builds waiting though workers are free. Times are seconds since the epoch."""
+
+    api_away_since: float | None = None
+    full_quota: tuple[str, float] | None = None
+    """Its name, and since when."""
+    calls_per_second: float | None = None
+    """How fast the API may be called for now; None where nothing is held back."""
 
 
 class AsyncJobCreator:
@@ -144,6 +156,11 @@ class AsyncJobCreator:
 
     # -- numbers -------------------------------------------------------------------------------
 
+    def get_obstacles(self) -> Obstacles:
+        """Return what keeps builds waiting now."""
+        health = self._health
+        return Obstacles(health.away_since, self._capacity.full_quota, health.rate)
+
     def get_stats(self) -> Stats:
         """Return all counts from one instant."""
         minimum, maximum = self._pool.bounds
@@ -170,6 +187,7 @@ class AsyncJobCreator:
             dead_total=outcomes["dead"],
             cancelled_total=outcomes["cancelled"],
             skipped_total=outcomes["skipped"],
+            succeeded_total=jobs.succeeded,
             failed_total=jobs.failed,
             retried_total=counts["retried"].total(),
             retried_by_reason=counts["retried"],

@@ -205,6 +205,10 @@ class Ledger:
             log_state(result)
         return result
 
+    def knows(self, record: JobRecord) -> bool:
+        """Whether the build of a Job is known here, be it that it still waits."""
+        return self._build_of(record) is not None
+
     def _build_of(self, record: JobRecord) -> BuildResult | None:
         for result in self._results.by_id(record.name):
             if digest_bytes(result.request.event_hash) == record.event_hash:

@@ -60,8 +60,11 @@ class ResultStore:
         ttl_seconds: float,
         maximum: int,
         max_bytes: int = sys.maxsize,
+        changed: Callable[[BuildResult], object] = lambda _: None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``changed`` is told of every change, under the lock: it must call nothing of the store."""
+        self._changed = changed
         self._ttl, self._timer = ttl_seconds, timer
         self._maximum, self._max_bytes = maximum, max_bytes
         self._bytes = 0
@@ -208,6 +211,7 @@ class ResultStore:
         self._entries[key] = entry
         self._listed.put(entry)
         self._hold(key, entry, age)
+        self._changed(result)
 
     def _update(self, key: str, entry: _Entry, result: BuildResult) -> None:
         old, ids = entry.result, entry.ids
@@ -227,6 +231,7 @@ class ResultStore:
         elif _found_by(result) != _found_by(old):
             self._listed.changed(place)
         self._hold(key, entry)
+        self._changed(result)
 
     def _hold(self, key: str, entry: _Entry, age: float = 0.0) -> None:
         """Let the build be where one in its state belongs."""

@@ -52,6 +52,8 @@ class Stats(BaseModel):
     dead_total: _Count = 0
     cancelled_total: _Count = 0
     skipped_total: _Count = 0
+    succeeded_total: _Count = 0
+    """Jobs that built their image."""
     failed_total: _Count = 0
     """Jobs that failed, or ran out of time."""
     retried_total: _Count = 0

@@ -11,9 +11,12 @@ from lambda_builder.settings import Settings
 from lambda_builder.web import (
     async_jobs,
     audited,
+    changes,
     correlation,
     events,
     gate,
+    page,
+    page_builds,
     probes,
     problems,
     signing_in,
@@ -37,6 +40,9 @@ def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     app.register_blueprint(audited.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(signing_in.blueprint)
+    app.register_blueprint(changes.blueprint)
+    page.register(app)
+    app.register_blueprint(page_builds.blueprint)
     _serve_openapi(app, services.settings)
     gate.register(app)
     if not traced:

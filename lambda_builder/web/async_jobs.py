@@ -34,11 +34,11 @@ class BuildIdConverter(BaseConverter):
     """A correlation ID or Job name in a path.
 
     The server decodes ``%2F`` before anything is routed, so the ID may hold slashes. ``stats``
-    is no ID, whatever the method.
+    and ``changes`` are no IDs, whatever the method.
     """
 
     part_isolating = False
-    regex = r"(?!stats\Z).+?"
+    regex = r"(?!(?:stats|changes)\Z).+?"
     weight = 200
 
 
@@ -137,7 +137,7 @@ def stream_log(build_id: str) -> Response:
             chunks,
             slot.pop_all(),
             is_shutdown=lambda: services.creator.is_shutdown,
-            client=_client_socket(),
+            client=client_socket(),
         )
     response = Response(stream, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
@@ -172,7 +172,7 @@ def _readable() -> Tenants:
     return gate.caller().may(Action.READ)
 
 
-def _client_socket() -> socket.socket | None:
+def client_socket() -> socket.socket | None:
     """Return the connection, where the server tells."""
     client = request.environ.get("gunicorn.socket")
     return client if isinstance(client, socket.socket) else None

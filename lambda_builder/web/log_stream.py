@@ -1,4 +1,4 @@
-"""A build's log on its way to one reader; its thread's slot comes back whatever happens."""
+"""A stream on its way to one reader; its thread's slot comes back whatever happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lambda_builder.errors import LambdaBuilderError
 
 
 class LogStream(Iterator[bytes]):
-    """A WSGI response body over ``chunks``.
+    """A WSGI response body over ``chunks``, of a build's log or of changes.
 
     It ends with them, at a shutdown, or when the reader is gone; empty chunks mean that nothing
     came for a while, and give the occasion to notice. ``close`` releases ``chunks`` and ``slot``;

@@ -13,6 +13,7 @@ from lambda_builder.errors import RefusalCode
 from lambda_builder.events.reader import EventReader
 from lambda_builder.lifecycle.provenance import Provenance
 from lambda_builder.pipeline.acceptance import Acceptance
+from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.settings import Settings
@@ -20,10 +21,12 @@ from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.inspection import Inspection
 from lambda_builder.steering.listing import BuildList
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
 from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.telemetry.minutes import MinuteCounts
 from lambda_builder.web.slots import Slots
 
 EXTENSION = "lambda_builder"
@@ -42,8 +45,12 @@ class ThreadBudget:
     """Events that are answered once their Job exists."""
     recording: Slots
     """Events that wait for the journal's disk."""
+    pages: Slots
+    """Pages that are made for people; those that are kept need none."""
     streams: Slots
     """Open streams: they have threads of their own, these are all of them."""
+    change_streams: Slots
+    """Those of them that may be of changes: one is left for whoever wants to read a log."""
 
     @classmethod
     def of(cls, http_threads: int, streams_max: int) -> ThreadBudget:
@@ -53,6 +60,7 @@ class ThreadBudget:
             "requests waiting for Kubernetes",
             patience_seconds=_PATIENCE_SECONDS,
         )
+        streams = Slots(streams_max, "open streams", code=RefusalCode.TOO_MANY_STREAMS)
         return cls(
             kubernetes=most,
             acknowledgements=Slots(
@@ -63,7 +71,16 @@ class ThreadBudget:
                 "requests waiting for the journal",
                 patience_seconds=_PATIENCE_SECONDS,
             ),
-            streams=Slots(streams_max, "open streams", code=RefusalCode.TOO_MANY_STREAMS),
+            pages=Slots(
+                max(1, http_threads // 4), "pages being made", patience_seconds=_PATIENCE_SECONDS
+            ),
+            streams=streams,
+            change_streams=Slots(
+                max(1, streams_max - 1),
+                "open streams of changes",
+                within=streams,
+                code=RefusalCode.TOO_MANY_STREAMS,
+            ),
         )
 
 
@@ -86,6 +103,9 @@ class Services:
     provenance: Provenance
     metrics: Metrics
     rejections: Rejections
+    changes: ChangeFeed
+    minutes: MinuteCounts
+    inspection: Inspection
     audit: Audit
     threads: ThreadBudget
 

@@ -16,6 +16,7 @@ from lambda_builder.service import Service
 from lambda_builder.settings import CLOSING_SECONDS, Settings
 from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.telemetry import tracing
+from lambda_builder.threads import repeating
 from lambda_builder.web.app import build_web
 from lambda_builder.web.events import EVENT_PATHS
 from lambda_builder.web.services import Services, ThreadBudget
@@ -24,6 +25,7 @@ from lambda_builder.wiring.pipeline import Pipeline, build_pipeline
 from lambda_builder.wiring.steering import Steering, build_steering
 from lambda_builder.wiring.watched import Watched, watch
 
+_NOTE_SECONDS = 1.0
 SERVICE = "lambda_builder_service"
 """Key of the ``Service`` in ``app.extensions``."""
 
@@ -80,6 +82,7 @@ def _service(
         parts=[
             *([] if base.directory is None else [base.directory]),
             trial,
+            repeating("minutes", _NOTE_SECONDS, pipeline.minutes.note, at_once=True),
             steering.command_events,
             *watched.parts,
         ],
@@ -119,6 +122,9 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
         provenance=base.provenance,
         metrics=base.metrics,
         rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
+        changes=base.changes,
+        minutes=pipeline.minutes,
+        inspection=steering.inspection,
         audit=steering.audit,
         threads=ThreadBudget.of(settings.http_threads, settings.streams_max),
     )

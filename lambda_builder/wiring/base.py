@@ -17,6 +17,7 @@ from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.capacity import Capacity
+from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
@@ -47,6 +48,7 @@ class Base:
     announcer: Announcer
     journal: Journal | NoJournal
     results: ResultStore
+    changes: ChangeFeed
     live: LiveBuilds
     ledger: Ledger
 
@@ -63,12 +65,13 @@ class Base:
             sink=bool(settings.effective_sink_url),
             dead_letters=bool(settings.dead_letter_url),
         )
-        journal, live = _journal(settings), LiveBuilds()
+        journal, live, changes = _journal(settings), LiveBuilds(), ChangeFeed()
         announcements = Announcements(announcer, journal.outbox)
         results = ResultStore(
             ttl_seconds=settings.result_ttl_seconds,
             maximum=settings.result_max,
             max_bytes=settings.result_max_bytes,
+            changed=changes.note,
         )
         return cls(
             settings=settings,
@@ -91,6 +94,7 @@ class Base:
             announcer=announcer,
             journal=journal,
             results=results,
+            changes=changes,
             live=live,
             ledger=Ledger(results, live, journal, announcements, namespace=settings.namespace),
         )

@@ -12,7 +12,8 @@ from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.replay import Replay
-from lambda_builder.pipeline.stats import Counts
+from lambda_builder.pipeline.stats import Counts, Stats
+from lambda_builder.telemetry.minutes import MinuteCounts, Totals
 from lambda_builder.wiring.base import Base
 from lambda_builder.wiring.watched import Watched
 
@@ -26,6 +27,7 @@ class Pipeline:
     acceptance: Acceptance
     replay: Replay
     creator: AsyncJobCreator
+    minutes: MinuteCounts
 
 
 def build_pipeline(base: Base, watched: Watched) -> Pipeline:
@@ -63,7 +65,13 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         counts=counts,
         job_counts=watched.job_counts,
     )
-    return Pipeline(build_queue, counts, acceptance, replay, creator)
+    minutes = MinuteCounts(lambda: _totals(creator.get_stats()))
+    return Pipeline(build_queue, counts, acceptance, replay, creator, minutes)
+
+
+def _totals(stats: Stats) -> Totals:
+    failed = stats.failed_total + stats.dead_total
+    return Totals(stats.accepted_total, stats.created_total, stats.succeeded_total, failed)
 
 
 def _admissions(base: Base, watched: Watched) -> list[Admission]:

@@ -8,6 +8,7 @@ from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.execution import CommandExecution
+from lambda_builder.steering.inspection import Inspection
 from lambda_builder.steering.listing import BuildList
 from lambda_builder.steering.logs import BuildLogs
 from lambda_builder.steering.queries import BuildFinder
@@ -26,6 +27,7 @@ class Steering:
     command_events: CommandEvents
     audit: Audit
     logs: BuildLogs
+    inspection: Inspection
 
 
 def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering:
@@ -57,4 +59,5 @@ def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering
         ),
         audit=audit,
         logs=BuildLogs(base.jobs, base.pods, watched.watcher, base.results.by_event),
+        inspection=Inspection(builds, base.jobs, base.journal),
     )

@@ -40,7 +40,12 @@ class Watched:
         self.lifecycle.refresh(job.name)
 
     def job_counts(self) -> JobCounts:
-        return JobCounts(self.watcher.active_count, self.lifecycle.failed_total, self.cap.waiting)
+        return JobCounts(
+            self.watcher.active_count,
+            self.lifecycle.failed_total,
+            self.cap.waiting,
+            self.lifecycle.succeeded_total,
+        )
 
 
 def watch(base: Base) -> Watched:
@@ -50,7 +55,12 @@ def watch(base: Base) -> Watched:
     watcher = JobWatcher(base.client, settings.namespace, available=available)
     diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), base.jobs, available=available)
     lifecycle = BuildLifecycle(
-        watcher, base.ledger, base.metrics, diagnosis, gone_seconds=settings.result_ttl_seconds
+        watcher,
+        base.ledger,
+        base.metrics,
+        diagnosis,
+        base.changes,
+        gone_seconds=settings.result_ttl_seconds,
     )
     cap = ActiveJobsCap(watcher, settings.max_active_jobs)
     urls: dict[Destination, str] = {
