@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lambda_builder.builds import BuildResult
-from lambda_builder.page.words import advice
+from lambda_builder.page.words import advice, gist
 
 _OWN = re.compile(
     r"build-[a-z0-9-]+-[0-9a-f]{10}(?:-\w{5})?|sha256:[0-9a-f]+|\b[0-9a-f-]{16,}\b"
@@ -64,9 +64,8 @@ def _group(why: str, pattern: str, builds: Sequence[BuildResult]) -> Group:
 
 
 def _pattern(message: str) -> str:
-    """Return what messages of the same failure have in common, on one line."""
-    line = " ".join(message[: 4 * _LONGEST].split())
-    return _OWN.sub("…", line)[:_LONGEST] or "no message"
+    """Return what messages of the same failure have in common."""
+    return _OWN.sub("…", gist(message)[: 4 * _LONGEST])[:_LONGEST] or "no message"
 
 
 def _search(pattern: str, messages: Sequence[str]) -> str | None:

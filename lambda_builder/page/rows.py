@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.page.words import KINDS, stuck
+from lambda_builder.page.words import KINDS, gist, stuck
 
 _MESSAGE = 160
 
@@ -52,14 +52,12 @@ def row(build: BuildResult, position: int | None, now: float) -> Row:
         attempts=build.attempts,
         position=position,
         why=(error.category or error.code) if error else None,
-        message=_line(error.message) if error else "",
+        message=_shortened(gist(error.message)) if error else "",
         stuck=stuck(build, now),
     )
 
 
-def _line(text: str) -> str:
-    """Return the first words of a text that may have many lines."""
-    line = " ".join(text[: 4 * _MESSAGE].split())
+def _shortened(line: str) -> str:
     return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"
 
 

@@ -101,6 +101,12 @@ def stuck(build: BuildResult, now: float) -> str | None:
     return f"waits for {span(seconds)}" if seconds > WAITING_SECONDS else None
 
 
+def gist(message: str) -> str:
+    """Return the line of an error that tells most: of a log's last lines the builder's last word."""
+    lines = message.split("\n")
+    return " ".join(next((line for line in reversed(lines) if line.strip()), "").split())
+
+
 def span(seconds: float) -> str:
     """Return a duration as it is shown: ``0.4 s``, ``12 s``, ``4 min``, ``3 h``, ``2 d``."""
     if seconds < 1:

@@ -226,10 +226,10 @@ def shown(template: str, gather: Callable[[], Content]) -> Response:
     return _secured(response)
 
 
-def made(template: str, status: int = 200, **content: Any) -> Response:
+def made(template: str, answered: int = 200, **content: Any) -> Response:
     """Answer with a page that is made for this request alone."""
     here = {"viewer": viewer() if "caller" in g else _NOBODY, "here": request.path}
-    return _secured(Response(_state().pages.render(template, **here, **content), status))
+    return _secured(Response(_state().pages.render(template, **here, **content), answered))
 
 
 _NOBODY = Viewer(may_steer=False, sees_all=False, read_only=False)
@@ -252,8 +252,8 @@ def told(error: Exception) -> Response:
     if request.accept_mimetypes.best_match((MEDIA_TYPE, "text/html")) != "text/html":
         return answer.response()
     problem = json.loads(answer.body)
-    fields = {name: problem[name] for name in ("title", "detail", "code", "correlation_id")}
-    response = made("error.html", answer.status, **fields, status=answer.status)
+    fields = {name: problem[name] for name in ("title", "detail", "code", "correlation_id", "status")}
+    response = made("error.html", answer.status, **fields)
     for name in ("Retry-After", "WWW-Authenticate", "Connection"):
         if name in answer.headers:
             response.headers[name] = answer.headers[name]
