@@ -66,9 +66,7 @@ def chart(counts: Sequence[tuple[int, Totals]]) -> Chart:
         )
         for place, (begin, totals) in enumerate(counts)
     )
-    lines = tuple(
-        (round(_BOTTOM - value * unit, 1), value) for value in sorted({0, top // 2, top})
-    )
+    lines = tuple((round(_BOTTOM - value * unit, 1), value) for value in sorted({0, top // 2, top}))
     return Chart(minutes, lines)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lambda_builder.builds import BuildResult
-from lambda_builder.page.words import advice, gist
+from lambda_builder.page.advice import advice
+from lambda_builder.page.words import gist
 
 _OWN = re.compile(
     r"build-[a-z0-9-]+-[0-9a-f]{10}(?:-\w{5})?|sha256:[0-9a-f]+|\b[0-9a-f-]{16,}\b"

@@ -53,7 +53,7 @@ class Pages:
             span=span,
             rfc3339=rfc3339,
             clock=_clock,
-            path=lambda text: quote(text, safe="", errors="replace"),
+            build_path=build_path,
             query=_query,
         )
 
@@ -61,6 +61,11 @@ class Pages:
         """Return a page in UTF-8; what UTF-8 does not know becomes a question mark."""
         template = self._environment.get_template(name)
         return template.render(now=time.time(), **content).encode("utf-8", "replace")
+
+
+def build_path(build_id: str) -> str:
+    """Return where the page shows a build."""
+    return f"/page/builds/{quote(build_id, safe='', errors='replace')}"
 
 
 @cache

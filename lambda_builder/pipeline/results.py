@@ -63,7 +63,7 @@ class ResultStore:
         changed: Callable[[BuildResult], object] = lambda _: None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``changed`` is told of every change, under the lock: it must call nothing of the store."""
+        """``changed`` is told of every change, under the lock: it must call nothing of this."""
         self._changed = changed
         self._ttl, self._timer = ttl_seconds, timer
         self._maximum, self._max_bytes = maximum, max_bytes

@@ -16,9 +16,7 @@ from lambda_builder.steering.queries import BuildFinder
 class Inspection:
     """Looks closely at builds; thread-safe. Every method raises ``Refused``."""
 
-    def __init__(
-        self, finder: BuildFinder, jobs: JobManager, journal: Journal | NoJournal
-    ) -> None:
+    def __init__(self, finder: BuildFinder, jobs: JobManager, journal: Journal | NoJournal) -> None:
         self._finder = finder
         self._jobs = jobs
         self._journal = journal

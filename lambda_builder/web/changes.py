@@ -1,4 +1,4 @@
-"""``/async-jobs/changes``: every change of a build as it happens, as server-sent events (WHATWG)."""
+"""``/async-jobs/changes``: changes of builds as they happen, as server-sent events (WHATWG)."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def stream_changes() -> Response:
     return response
 
 
-def _events(
-    feed: ChangeFeed, last_id: str | None, stats: Callable[[], Stats]
-) -> Iterator[bytes]:
+def _events(feed: ChangeFeed, last_id: str | None, stats: Callable[[], Stats]) -> Iterator[bytes]:
     number = feed.number if last_id is None else _number(feed, last_id)
     # An id alone is no event, but what the client comes back with.
     text = f"retry: {_RETRY_MILLISECONDS}\nid: {feed.epoch}-{feed.number}\n\n"
     stats_at = time.monotonic()
     while True:
-        changes = None if number is None else feed.after(number, max(0.0, stats_at - time.monotonic()))
+        changes = (
+            None if number is None else feed.after(number, max(0.0, stats_at - time.monotonic()))
+        )
         if changes is None:
             number = feed.number
             text += _event("reset", feed.epoch, number, "{}")

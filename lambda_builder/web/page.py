@@ -144,6 +144,20 @@ def dead_letters() -> Response:
     return shown("dead.html", gather)
 
 
+@blueprint.get("/page/audit")
+@asks(READ)
+def audit() -> Response:
+    """Show who cancelled and retried what."""
+    services, tenants = current_services(), gate.caller().may(Action.READ)
+    cursor = PageParameters().text("cursor")
+
+    def gather() -> Content:
+        page = services.audit.page(tenants, limit=100, cursor=cursor)
+        return {"items": page.items, "cursor": cursor, "next_cursor": page.next_cursor}
+
+    return shown("audit.html", gather)
+
+
 @blueprint.get("/page/static/<name>")
 @asks(OPEN)
 def static(name: str) -> Response:
@@ -252,7 +266,9 @@ def told(error: Exception) -> Response:
     if request.accept_mimetypes.best_match((MEDIA_TYPE, "text/html")) != "text/html":
         return answer.response()
     problem = json.loads(answer.body)
-    fields = {name: problem[name] for name in ("title", "detail", "code", "correlation_id", "status")}
+    fields = {
+        name: problem[name] for name in ("title", "detail", "code", "correlation_id", "status")
+    }
     response = made("error.html", answer.status, **fields)
     for name in ("Retry-After", "WWW-Authenticate", "Connection"):
         if name in answer.headers:
