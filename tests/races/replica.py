@@ -23,6 +23,7 @@ from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.attempts import Attempts
 from lambda_builder.pipeline.capacity import Capacity
+from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue
@@ -99,7 +100,12 @@ class Replica:
             available=lambda: False,
         )
         self.lifecycle = BuildLifecycle(
-            self.watcher, self.ledger, _metrics(), diagnosis, gone_seconds=result_ttl
+            self.watcher,
+            self.ledger,
+            _metrics(),
+            diagnosis,
+            ChangeFeed(),
+            gone_seconds=result_ttl,
         )
         self.watcher.listen(self.lifecycle.job_changed)
         self.watcher.listen_to_lists(self.lifecycle.list_begins, self.lifecycle.list_ends)

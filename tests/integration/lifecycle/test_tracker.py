@@ -18,6 +18,7 @@ from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.tracker import BuildLifecycle
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
@@ -51,7 +52,12 @@ class Replica:
             look_seconds=0.2,
         )
         self.lifecycle = BuildLifecycle(
-            self.watcher, self.ledger, self.metrics, self.diagnosis, gone_seconds=60
+            self.watcher,
+            self.ledger,
+            self.metrics,
+            self.diagnosis,
+            ChangeFeed(),
+            gone_seconds=60,
         )
         self.watcher.listen(self.lifecycle.job_changed)
 

@@ -48,6 +48,20 @@ OPERATIONS = {
     "showLogin": (None, "any"),
     "signIn": (None, "any"),
     "signOut": (None, "any"),
+    "streamChanges": ("read", "all"),
+    "showPage": ("read", "any"),
+    "showPageOfBuild": ("read", "tenant"),
+    "showPageOfFailures": ("read", "any"),
+    "showPageOfRejected": ("read", "any"),
+    "showPageOfDeadLetters": ("read", "any"),
+    "showPageOfAudit": ("read", "any"),
+    "askToCancel": ("steer", "any"),
+    "askToRetry": ("steer", "any"),
+    "cancelByForm": ("steer", "any"),
+    "retryByForm": ("steer", "any"),
+    "retryBuildByForm": ("steer", "tenant"),
+    "cancelBuildByForm": ("steer", "tenant"),
+    "pageFile": (None, "any"),
 }
 """What each asks for, and of whom: the tenant that it is about, any tenant, or all of them."""
 ALL = {"send": "*", "read": "*", "steer": "*", "metrics": "*"}
@@ -163,9 +177,8 @@ def try_one(running, identity, method, path, operation, tenant, job):
     query = (
         {"dry_run": "true", "all": "true"} if operation in ("cancelBuilds", "retryBuilds") else {}
     )
-    answer = call(
-        running, identity, method.upper(), path.replace("{build_id}", job), sent=sent, **query
-    )
+    path = path.replace("{build_id}", job).replace("{name}", "page.css")
+    answer = call(running, identity, method.upper(), path, sent=sent, **query)
     answer.close()
     wanted = expected(identity, action, about, tenant)
     is_refused = answer.status_code in (401, 403, 404) and answer.json["code"] != "no_provenance"

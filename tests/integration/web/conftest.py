@@ -19,6 +19,8 @@ from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Command
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.events.reader import EventReader
 from lambda_builder.journal import NoJournal
+from lambda_builder.pipeline.changes import ChangeFeed
+from lambda_builder.pipeline.creator import Obstacles
 from lambda_builder.pipeline.stats import Stats
 from lambda_builder.selection import BuildFilter
 from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
@@ -26,6 +28,7 @@ from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.steering.listing import BuildPage
 from lambda_builder.telemetry.metrics import Metrics
+from lambda_builder.telemetry.minutes import MinuteCounts, Totals
 from lambda_builder.tenants import Reach, Tenants
 from lambda_builder.web.app import build_web
 from lambda_builder.web.services import Services, ThreadBudget
@@ -87,6 +90,9 @@ class FakeCreator:
     def get_stats(self) -> Stats:
         return Stats(worker_count=5, oldest_queued_seconds=0.25)
 
+    def get_obstacles(self) -> Obstacles:
+        return Obstacles()
+
 
 class FakeRejections:
     """Notes the codes of what was refused."""
@@ -130,7 +136,7 @@ class FakeDirectory:
         assert tenants.are_all
         return self._find("get", build_id)
 
-    def page(self, wanted: BuildFilter, *, limit: int, cursor: str | None) -> BuildPage:
+    def page(self, wanted: BuildFilter, *, limit: int, cursor: str | None = None) -> BuildPage:
         self.asked.append(("list", (wanted, limit, cursor)))
         if cursor == "bad":
             raise Refused(RefusalCode.INVALID_PARAMETER, "cursor is not one of ours")
@@ -148,6 +154,15 @@ class FakeDirectory:
     def retry(self, build_id: str, reach: Reach) -> BuildResult:
         assert reach.steer.are_all
         return self._find("retry", build_id).but(state=BuildState.QUEUED)
+
+    def event(self, result: BuildResult) -> dict[str, Any] | None:
+        return {"id": result.request.event_id}
+
+    def job(self, result: BuildResult) -> dict[str, Any] | None:
+        return None
+
+    def dead_letters_waiting(self) -> int:
+        return 0
 
     def of(self, result: BuildResult) -> dict[str, Any] | None:
         if self.api_error is not None:
@@ -236,6 +251,9 @@ def build_house(monkeypatch: pytest.MonkeyPatch) -> Callable[..., House]:
             "provenance": directory,
             "rejections": FakeRejections(creator.rejected),
             "audit": Audit(NoJournal()),
+            "changes": ChangeFeed(),
+            "minutes": MinuteCounts(Totals),
+            "inspection": directory,
         }
         metrics = Metrics(event_types=types)
         services = Services(
