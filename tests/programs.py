@@ -16,6 +16,7 @@ import pytest
 HOW_TO_GET = {
     "bash": "apt-get install bash",
     "cc": "apt-get install gcc libc6-dev",
+    "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "git": "apt-get install git",
     "kubectl": "apt-get install kubernetes-client",
