@@ -15,10 +15,10 @@ from typing import Any, cast
 
 from cachetools import TTLCache
 from flask import Blueprint, Flask, Response, current_app, g, request
-from werkzeug.exceptions import NotFound
 
 from lambda_builder.access.rules import OPEN, READ, Action
 from lambda_builder.builds import BuildState, FailureCategory
+from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.page.blockers import notices
 from lambda_builder.page.chart import chart
 from lambda_builder.page.groups import Group, groups
@@ -163,7 +163,7 @@ def audit() -> Response:
 def static(name: str) -> Response:
     """Serve what the pages load; nothing in it is secret, and its path changes with it."""
     if name not in FILES:
-        raise NotFound
+        raise Refused(RefusalCode.NOT_FOUND, f"no file {name[:100]!r}")
     response = Response(asset(name), content_type=FILES[name])
     response.headers["Cache-Control"] = f"public, max-age={_ASSET_SECONDS}, immutable"
     response.headers["X-Content-Type-Options"] = "nosniff"
