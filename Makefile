@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases builders lock clean installed installed-dev
+.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases page builders lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ sbom:                ## write sbom.cdx.json, the list of what the image installs
 releases:            ## name what the service runs on that has had no release for eighteen months
 	@$(CHECK)
 	@$(PYTHON) tools/releases.py
+
+page: installed-dev  ## take docs/page.png, the picture of the operations page, anew; needs Debian's chromium
+	$(BIN)/python tools/page_picture.py
 
 builders: installed-dev ## the images that builds run in; make builders MOVE=1 pins them to their digests of now
 	$(BIN)/python tools/builder_images.py $(if $(MOVE),--move)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from lambda_builder.telemetry.minutes import Totals
 
 WIDTH = 640
-HEIGHT = 132
-_TOP, _BOTTOM, _LEFT = 8, 112, 34
+HEIGHT = 112
+_TOP, _BOTTOM, _LEFT = 8, 92, 34
 _BAR = 12.0
 _STEPS = (1, 2, 5)
 _LEAST = 4
@@ -44,6 +44,8 @@ class Chart:
     minutes: tuple[Minute, ...]
     lines: tuple[tuple[float, int], ...]
     """Heights of the grid's lines, and the numbers they stand for."""
+    width: int = WIDTH
+    height: int = HEIGHT
 
     @property
     def is_empty(self) -> bool:
