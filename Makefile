@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases page builders lock clean installed installed-dev
+.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases page builders checkov lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -97,6 +97,12 @@ page: installed-dev  ## take docs/page.png, the picture of the operations page, 
 builders: installed-dev ## the images that builds run in; make builders MOVE=1 pins them to their digests of now
 	$(BIN)/python tools/builder_images.py $(if $(MOVE),--move)
 
+# checkov pins an old cachetools, so it has a venv of its own.
+checkov: installed-dev ## what checkov finds wrong with the build Jobs and the chart, but for exceptions with reasons
+	@test -x $(VENV)-checkov/bin/checkov || { $(PYTHON) -m venv --clear --without-pip $(VENV)-checkov && \
+		$(BIN)/uv pip install --quiet --system-certs --python $(VENV)-checkov/bin/python 'checkov>=3.3,<4'; }
+	$(BIN)/python -m tests.chart.checkov $(VENV)-checkov/bin/checkov
+
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
 	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
@@ -104,7 +110,7 @@ lock: installed-dev  ## move every pinned version to the newest that setup.cfg a
 	$(MAKE) sbom
 
 clean:               ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit mutants .fuzz build dist \
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit $(VENV)-checkov mutants .fuzz build dist \
 		*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 installed:
