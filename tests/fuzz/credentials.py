@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Semaphore
 from typing import Any
 
 import yaml
@@ -46,7 +47,7 @@ def _known() -> Known:
         (folder / "hub").write_bytes(HUB_SECRET)
         (folder / "partner").write_bytes(base64.b64encode(WEBHOOK_SECRET))
         (folder / "keys").write_text(json.dumps({"keys": [jwk]}))
-        oidc = {"issuer": ISSUER, "audience": AUDIENCE, "subject": f"{SUBJECT}*"}
+        oidc: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "subject": f"{SUBJECT}*"}
         oidc |= {"jwks_file": str(folder / "keys"), "algorithms": ["Ed25519", "ES256"]}
         hub = {"scheme": "github", "secret_file": str(folder / "hub")}
         partner = {"scheme": "standard-webhooks", "secret_file": str(folder / "partner")}
@@ -58,8 +59,7 @@ def _known() -> Known:
             {"name": "anonymous"},
         ]
         (folder / "auth.yaml").write_text(yaml.safe_dump({"identities": identities}))
-        # Nothing is waited for: the keys come from a file.
-        return Reader(Nonces(), waiting=None).known(auth_file.read(folder / "auth.yaml"))  # type: ignore[arg-type]
+        return Reader(Nonces(), waiting=Semaphore()).known(auth_file.read(folder / "auth.yaml"))
 
 
 KNOWN = _known()
