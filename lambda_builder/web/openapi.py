@@ -73,6 +73,10 @@ def document(settings: Settings) -> _Json:
     event["properties"]["type"]["enum"] = [*settings.build_event_types, *COMMAND_EVENT_TYPES]
     if settings.strict_cloudevents:
         event["required"] = ["specversion", "id", "source", "type"]
+    else:
+        # A null counts as absent, and what is absent is filled in.
+        for name in ("specversion", "id", "source"):
+            event["properties"][name] = {"anyOf": [event["properties"][name], {"type": "null"}]}
     return described
 
 

@@ -223,6 +223,27 @@ def test_every_status_a_refusal_can_have_is_described_with_its_codes(document):
         assert ("Retry-After" in response["headers"]) == (kind.status in (429, 503))
 
 
+def test_an_attribute_may_be_null_where_its_absence_is_filled_in(build_house):
+    for strict in (False, True):
+        house = build_house(strict_cloudevents=strict)
+        document = house.client.get("/openapi.json").json
+        check = validator(document, document["components"]["schemas"]["CloudEvent"])
+        good = {
+            "specversion": "1.0",
+            "id": "1",
+            "source": "s",
+            "type": "network.notifi.lambda.build.start",
+            "datacontenttype": "application/json",
+            "data": {"parser_id": "p"},
+        }
+        for name in ("specversion", "id", "source", "type", "time", "data_base64", "data"):
+            event = {**good, name: None}
+            answer = house.client.post(
+                "/events", json=event, headers={"Content-Type": "application/cloudevents+json"}
+            )
+            assert (answer.status_code == 200) == check.is_valid(event), (strict, name)
+
+
 def test_a_strict_service_publishes_that_attributes_are_required(build_house):
     required = {}
     for strict in (False, True):
