@@ -26,9 +26,9 @@ class JobIndex:
         self._by_name: dict[str, Packed] = {}
         self._listed: Ordered[Packed] = Ordered(place_of_packed, text_of)
         """Those that have an event."""
-        self._events: Multimap[bytes] = Multimap()
-        self._correlations: Multimap[bytes] = Multimap()
-        self._targets: Multimap[bytes] = Multimap()
+        self._events: Multimap[bytes, str] = Multimap()
+        self._correlations: Multimap[bytes, str] = Multimap()
+        self._targets: Multimap[bytes, str] = Multimap()
         self._active = 0
 
     @property
@@ -64,7 +64,7 @@ class JobIndex:
         """Return the Jobs of a correlation ID."""
         return self._all(self._correlations, correlation)
 
-    def _all(self, index: Multimap[bytes], key: bytes) -> list[JobRecord]:
+    def _all(self, index: Multimap[bytes, str], key: bytes) -> list[JobRecord]:
         with self._lock:
             return [unpack(self._by_name[name]) for name in index.of(key)]
 

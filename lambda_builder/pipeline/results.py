@@ -14,12 +14,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from lambda_builder.builds import BuildResult, BuildState, digest_bytes
+from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.multimap import Multimap
 from lambda_builder.ordered import Ordered
-from lambda_builder.selection import Place, place_of, searched
+from lambda_builder.pipeline.packing import (
+    Kept,
+    Key,
+    key_digest,
+    key_of,
+    pack,
+    place_of_kept,
+    searched_together,
+    unpack,
+)
+from lambda_builder.selection import Place, place_of
 
-Held = tuple[Place, BuildResult]
+Held = tuple[Place, Kept]
 """A build as it was at one moment, with what it is listed by."""
 
 _WITHOUT_EVENT = (BuildState.SUCCEEDED, BuildState.CANCELLED)
@@ -31,18 +41,21 @@ class _Entry:
     """A build with its number in the order it became known."""
 
     number: int
-    result: BuildResult
-    place: Place
+    kept: Kept
     until: float | None = None
     """When it is forgotten, once it has ended."""
     size: int = 0
     """The bytes it is counted with."""
 
     @property
-    def ids(self) -> frozenset[str]:
-        """What it is found by: a build that was skipped only by its own, not by another's Job."""
-        request = self.result.request
-        return frozenset((request.correlation_id,)) if self.result.skipped else request.ids
+    def result(self) -> BuildResult:
+        """The build."""
+        return unpack(self.kept)
+
+    @property
+    def place(self) -> Place:
+        """What it is listed by."""
+        return place_of_kept(self.kept)
 
 
 class ResultStore:
@@ -68,22 +81,24 @@ class ResultStore:
         self._ttl, self._timer = ttl_seconds, timer
         self._maximum, self._max_bytes = maximum, max_bytes
         self._bytes = 0
-        self._with_event: OrderedDict[str, _Entry] = OrderedDict()
+        self._with_event: OrderedDict[Key, _Entry] = OrderedDict()
         """Those that do not wait and still have their events, the oldest first."""
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[Key, _Entry] = {}
         self._listed: Ordered[_Entry] = Ordered(attrgetter("place"), _texts)
         """All of them too."""
-        self._with_job: OrderedDict[str, None] = OrderedDict()
-        self._ended: deque[tuple[float, _Entry]] = deque()
-        """When they are forgotten, the next first; what went on since then is there in vain."""
+        self._with_job: OrderedDict[Key, None] = OrderedDict()
+        self._ended: deque[_Entry] = deque()
+        """The next to be forgotten first; what went on since then is there in vain."""
+        self._ended_until: deque[float] = deque()
+        """When each of these is forgotten."""
         self._ended_count = 0
-        self._index: Multimap[str] = Multimap()
+        self._index: Multimap[str, Key] = Multimap()
         self._number = 0
 
     def put(self, result: BuildResult) -> None:
         """Remember the present state of a build, new or known."""
-        key = result.request.event_hash
+        key = key_of(result.request.event_hash)
         with self._lock:
             entry = self._get(key)
             if entry is None:
@@ -93,24 +108,28 @@ class ResultStore:
 
     def add(self, result: BuildResult) -> bool:
         """Remember a build that is new; False, and nothing changes, where its event is known."""
-        key = result.request.event_hash
+        key = key_of(result.request.event_hash)
         with self._lock:
             if self._get(key) is not None:
                 return False
             self._insert(key, result)
             return True
 
-    def change(self, key: str, change: Callable[[BuildResult], BuildResult]) -> BuildResult | None:
+    def change(
+        self, event_hash: str, change: Callable[[BuildResult], BuildResult]
+    ) -> BuildResult | None:
         """Replace a build by ``change`` of it, at once for all readers; None where unknown.
 
         ``change`` runs under the lock: it must be quick and call nothing of the store.
         """
+        key = key_of(event_hash)
         with self._lock:
             entry = self._get(key)
             if entry is None:
                 return None
-            changed = change(entry.result)
-            if changed is not entry.result:
+            result = entry.result
+            changed = change(result)
+            if changed is not result:
                 self._update(key, entry, changed)
             return changed
 
@@ -121,11 +140,12 @@ class ResultStore:
         """
         with self._lock:
             for age, result in results:
-                self._insert(result.request.event_hash, result, age)
+                self._insert(key_of(result.request.event_hash), result, age)
             self._expire()
 
-    def discard(self, key: str) -> None:
+    def discard(self, event_hash: str) -> None:
         """Forget a build that was in the end not accepted."""
+        key = key_of(event_hash)
         with self._lock:
             if key in self._entries:
                 self._forget(key)
@@ -133,7 +153,7 @@ class ResultStore:
     def by_event(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event."""
         with self._lock:
-            entry = self._get(event_hash)
+            entry = self._get(key_of(event_hash))
             return entry.result if entry else None
 
     def by_id(self, build_id: str) -> list[BuildResult]:
@@ -158,7 +178,7 @@ class ResultStore:
     def number_of(self, event_hash: str) -> int | None:
         """Return the number of an event's build."""
         with self._lock:
-            entry = self._get(event_hash)
+            entry = self._get(key_of(event_hash))
             return entry.number if entry else None
 
     def all(self) -> list[BuildResult]:
@@ -170,18 +190,21 @@ class ResultStore:
     def before(
         self, place: Place | None, most: int, having: Sequence[str]
     ) -> tuple[list[Held], Place | None]:
-        """Return builds next before that place, or the newest, as ``Ordered.before`` does."""
+        """Return builds next before that place, or the newest, as ``Ordered.before`` does.
+
+        As they are kept: few of those that are looked through are told of.
+        """
         with self._lock:
             self._expire()
             entries, rest = self._listed.before(place, most, having)
-            return [(entry.place, entry.result) for entry in entries], rest
+            return [(entry.place, entry.kept) for entry in entries], rest
 
     def knows(self, job: Place) -> bool:
         """Whether the build of a Job, which is listed at that place, is known, be it at another."""
         _, name, event_hash = job
         with self._lock:
             self._expire()
-            return any(digest_bytes(key) == event_hash for key in self._index.of(name))
+            return any(key_digest(key) == event_hash for key in self._index.of(name))
 
     def sweep(self) -> None:
         """Free what has expired, with every index entry to it."""
@@ -197,45 +220,46 @@ class ResultStore:
 
     # -- with the lock held --------------------------------------------------------------------
 
-    def _get(self, key: str) -> _Entry | None:
+    def _get(self, key: Key) -> _Entry | None:
         self._expire()
         return self._entries.get(key)
 
-    def _insert(self, key: str, result: BuildResult, age: float = 0.0) -> None:
+    def _insert(self, key: Key, result: BuildResult, age: float = 0.0) -> None:
         if key in self._entries:
             self._forget(key)
         self._number += 1
-        entry = _Entry(self._number, result, place_of(result))
-        for build_id in entry.ids:
+        entry = _Entry(self._number, result)
+        for build_id in _ids(result):
             self._index.add(build_id, key)
         self._entries[key] = entry
         self._listed.put(entry)
-        self._hold(key, entry, age)
+        self._hold(key, entry, result, age)
         self._changed(result)
 
-    def _update(self, key: str, entry: _Entry, result: BuildResult) -> None:
-        old, ids = entry.result, entry.ids
-        entry.result = result
+    def _update(self, key: Key, entry: _Entry, result: BuildResult) -> None:
+        old, old_place = entry.result, entry.place
         if result.request is not old.request:
             self._uncount(key, entry)
-        if entry.ids != ids:
-            for build_id in ids - entry.ids:
+        before, after = _ids(old), _ids(result)
+        if before != after:
+            for build_id in before - after:
                 self._index.remove(build_id, key)
-            for build_id in entry.ids - ids:
+            for build_id in after - before:
                 self._index.add(build_id, key)
         place = place_of(result)
-        if place != entry.place:
-            self._listed.remove(entry.place)
-            entry.place = place
+        if place != old_place:
+            self._listed.remove(old_place)
+            entry.kept = result
             self._listed.put(entry)
         elif _found_by(result) != _found_by(old):
             self._listed.changed(place)
-        self._hold(key, entry)
+        entry.kept = result
+        self._hold(key, entry, result)
         self._changed(result)
 
-    def _hold(self, key: str, entry: _Entry, age: float = 0.0) -> None:
+    def _hold(self, key: Key, entry: _Entry, result: BuildResult, age: float = 0.0) -> None:
         """Let the build be where one in its state belongs."""
-        state = entry.result.state
+        state = result.state
         if not state.final and entry.until is not None:
             entry.until = None
             self._ended_count -= 1
@@ -248,33 +272,41 @@ class ResultStore:
         elif entry.until is None:
             self._with_job.pop(key, None)
             entry.until = self._timer() - age + self._ttl
-            self._ended.append((entry.until, entry))
+            self._ended.append(entry)
+            self._ended_until.append(entry.until)
             self._ended_count += 1
-        if state in _WITHOUT_EVENT and entry.result.request.event:
+        if state in _WITHOUT_EVENT and result.request.event:
             self._drop_event(key, entry)
-        elif not entry.size:
-            self._count(key, entry)
+        else:
+            if not entry.size:
+                self._count(key, entry)
+            if state.final:
+                entry.kept = pack(key, result)
         self._make_room()
 
-    def _drop_event(self, key: str, entry: _Entry) -> None:
+    def _drop_event(self, key: Key, entry: _Entry) -> None:
         self._uncount(key, entry)
-        entry.result = entry.result.but(request=entry.result.request.without_event())
+        result = entry.result
+        entry.kept = result.but(request=result.request.without_event())
         self._count(key, entry)
+        if result.state.final:
+            entry.kept = pack(key, entry.kept)
 
-    def _count(self, key: str, entry: _Entry) -> None:
+    def _count(self, key: Key, entry: _Entry) -> None:
         request = entry.result.request
         if request.event:
             self._with_event[key] = entry
         entry.size = request.id_bytes + request.event_bytes
         self._bytes += entry.size
 
-    def _uncount(self, key: str, entry: _Entry) -> None:
+    def _uncount(self, key: Key, entry: _Entry) -> None:
         self._with_event.pop(key, None)
         self._bytes -= entry.size
         entry.size = 0
 
     def _expire(self) -> None:
-        while self._ended and (self._ended[0][0] <= self._timer() or not _counts(*self._ended[0])):
+        until = self._ended_until
+        while until and (until[0] <= self._timer() or self._ended[0].until != until[0]):
             self._forget_oldest()
 
     def _make_room(self) -> None:
@@ -291,11 +323,11 @@ class ResultStore:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        until, entry = self._ended.popleft()
-        if _counts(until, entry):
-            self._forget(entry.result.request.event_hash)
+        entry = self._ended.popleft()
+        if entry.until == self._ended_until.popleft():
+            self._forget(key_of(entry.result.request.event_hash))
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: Key) -> None:
         entry = self._entries.pop(key)
         self._with_job.pop(key, None)
         if entry.until is not None:
@@ -303,7 +335,7 @@ class ResultStore:
             self._ended_count -= 1
         self._uncount(key, entry)
         self._listed.remove(entry.place)
-        for build_id in entry.ids:
+        for build_id in _ids(entry.result):
             self._index.remove(build_id, key)
 
 
@@ -311,12 +343,14 @@ _found_by = attrgetter("error", "image", "job_uid")
 """What of a build's texts may change."""
 
 
-def _counts(until: float, entry: _Entry) -> bool:
-    return entry.until == until
+def _ids(result: BuildResult) -> frozenset[str]:
+    """What it is found by: a build that was skipped only by its own, not by another's Job."""
+    request = result.request
+    return frozenset((request.correlation_id,)) if result.skipped else request.ids
 
 
 def _texts(entries: Sequence[_Entry]) -> str:
-    return searched([entry.result for entry in entries])
+    return searched_together(entry.kept for entry in entries)
 
 
 def _number(entry: _Entry) -> int:

@@ -12,29 +12,35 @@ from heapq import merge
 from itertools import islice
 from operator import itemgetter
 
-from lambda_builder.builds import BuildError, BuildResult
+from lambda_builder.builds import BuildError, BuildRequest, BuildResult
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.kube.packing import Packed, place_of_packed
 from lambda_builder.kube.search import JobSearch
+from lambda_builder.pipeline.packing import Kept, category_of, searched_of, state_of, unpack
 from lambda_builder.pipeline.results import Held, ResultStore
-from lambda_builder.selection import BuildFilter, Fields, Place, search, searched, texts_of
+from lambda_builder.selection import BuildFilter, Fields, Place, search, texts_of
 
 Results = list[BuildResult]
 Make = Callable[[], BuildResult]
 
 
+def _request(held: Held) -> BuildRequest:
+    return unpack(held[1]).request
+
+
 def _having(text: str, builds: list[Held]) -> list[Held]:
-    return [held for held in builds if text in searched((held[1],))]
+    return [held for held in builds if text in searched_of(held[1])]
 
 
 _OF_HELD: Fields[Held] = Fields(
     placed_at=lambda held: held[0][0],
-    state=lambda held: held[1].state,
-    third_party_id=lambda held: held[1].request.third_party_id,
-    parser_id=lambda held: held[1].request.parser_id,
-    correlation_id=lambda held: held[1].request.correlation_id,
-    category=lambda held: held[1].error.category if held[1].error else None,
+    state=lambda held: state_of(held[1]),
+    third_party_id=lambda held: _request(held).third_party_id,
+    parser_id=lambda held: _request(held).parser_id,
+    correlation_id=lambda held: _request(held).correlation_id,
+    category=lambda held: category_of(held[1]),
     having=_having,
+    noting=_having,
 )
 
 
@@ -99,17 +105,17 @@ class BuildList:
         jobs, texts = self._search(self._reasons()), texts_of(wanted)
         read = self._results.before
         held = search(read, wanted, _OF_HELD, before=before, size=size, having=texts)
-        rows: Iterator[tuple[Place, BuildResult | None, Packed | None]] = merge(
+        rows: Iterator[tuple[Place, Kept | None, Packed | None]] = merge(
             # Of one place a held build comes first.
-            ((place, result, None) for place, result in held),
+            ((place, kept, None) for place, kept in held),
             ((place_of_packed(job), None, job) for job in jobs.find(wanted, before, size)),
             key=itemgetter(0),
             reverse=True,
         )
         last = None
-        for place, result, job in rows:
-            if result is not None:
-                yield place, partial(_same, result)
+        for place, kept, job in rows:
+            if kept is not None:
+                yield place, partial(unpack, kept)
             elif job is not None:
                 # One that is forgotten right now is told of once, too.
                 if place == last or self._results.knows(place):
@@ -128,10 +134,6 @@ class BuildList:
 
 def _of_job(jobs: JobSearch, job: Packed) -> Make:
     return lambda: jobs.record(job).result()
-
-
-def _same(result: BuildResult) -> BuildResult:
-    return result
 
 
 def _cursor(place: Place) -> str:

@@ -200,7 +200,7 @@ def test_a_build_that_ends_without_a_job_is_recorded_told_and_let_go(
     assert ended.finished_at is not None
     assert before <= ended.finished_at <= time.time()
     assert books.journal.finishes == [(ended, told)]
-    assert books.build.future.result(0) is ended
+    assert books.build.future.result(0) == ended
     assert books.build.settled
     assert books.live.get(books.hash) is None
 
