@@ -104,7 +104,8 @@ class Pacer:
         self._raised = self._lowered = float("-inf")
         self._done: deque[float] = deque(maxlen=int(FREE_RATE))
         self._recent: deque[bool] = deque(maxlen=WINDOW // 2)
-        self._window, self._trial = _Window(), None
+        self._window = _Window()
+        self._trial: _Trial | None = None
         self._answers = 0
         """Since the rate was lowered to what was admitted, or a share began to be tolerated."""
         self._near_a_limit = False
@@ -212,9 +213,10 @@ class Pacer:
         self.rate = rate if rate <= FREE_RATE else None
 
     def _lower(self, now: float, rate: float) -> None:
-        self._set(max(LEAST_RATE, rate))
+        rate = max(LEAST_RATE, rate)
+        self._set(rate)
         self._lowered = now
-        self._next = max(self._next, now + 1.0 / self.rate)
+        self._next = max(self._next, now + 1.0 / rate)
 
     def _set(self, rate: float | None) -> None:
         """Begin anew at that rate."""

@@ -148,7 +148,8 @@ def category_of(kept: Kept) -> str | None:
     if isinstance(kept, BuildResult):
         return kept.error.category if kept.error else None
     error = kept[_COMMON][_ERROR]
-    return error and error[2]
+    category: str | None = error[2] if error else None
+    return category
 
 
 def searched_of(kept: Kept) -> str:

@@ -54,7 +54,7 @@ class Exposition:
             for sample in metric.samples:
                 suffix = sample.name[len(metric.name) :]
                 where = apart.setdefault(suffix, []) if suffix in _APART else lines
-                where.append(f"{self._head(sample)} {floatToGoString(sample.value)}\n")
+                where.append(f"{self._head(sample)} {_number(sample.value)}\n")
             for suffix, those in sorted(apart.items()):
                 name = metric.name + suffix
                 lines.append(f"# HELP {name} {text}\n# TYPE {name} gauge\n")
@@ -70,7 +70,7 @@ class Exposition:
             yield _openmetrics_head(metric)
             for sample in metric.samples:
                 exemplar = _exemplar(sample.exemplar) if sample.exemplar else ""
-                yield f"{self._head(sample)} {floatToGoString(sample.value)}{exemplar}\n"
+                yield f"{self._head(sample)} {_number(sample.value)}{exemplar}\n"
         yield "# EOF\n"
 
     def _head(self, sample: Sample) -> str:
@@ -90,7 +90,7 @@ def _openmetrics_head(metric: Metric) -> str:
 
 def _exemplar(exemplar: Exemplar) -> str:
     at = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
-    return f" # {{{_labels(exemplar.labels)}}} {floatToGoString(exemplar.value)}{at}"
+    return f" # {{{_labels(exemplar.labels)}}} {_number(exemplar.value)}{at}"
 
 
 def _labels(labels: dict[str, str]) -> str:
@@ -99,3 +99,8 @@ def _labels(labels: dict[str, str]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return text

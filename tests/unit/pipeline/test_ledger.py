@@ -225,7 +225,7 @@ def test_a_job_that_is_gone_unseen_ends_its_build_once(books: Books) -> None:
 def test_a_job_that_was_cancelled_ends_its_build(books: Books) -> None:
     books.ledger.created(books.build, JOB)
     ended = books.ledger.job_cancelled(books.result)
-    assert books.result is ended
+    assert books.result == ended
     assert ended.state is BuildState.CANCELLED
     assert books.journal.finishes[1:] == [(ended, ["cancelled"])]
 
@@ -270,7 +270,7 @@ def test_a_dead_build_goes_again_once_as_a_new_one_of_its_event(books: Books) ->
     dead = books.result
     with capture_logs() as logs, books.ledger.reopening(dead) as again:
         assert books.live.get(books.hash) is again
-        assert books.result is dead
+        assert books.result == dead
         assert books.journal.reopened == []
     assert again.entered
     assert (again.attempts, again.request.event_hash) == (0, books.hash)
@@ -292,7 +292,7 @@ def test_a_build_that_may_not_go_again_stays_as_it_was(books: Books) -> None:
     dead = books.result
     with pytest.raises(OSError, match="no room"), books.ledger.reopening(dead):
         raise OSError("no room")
-    assert books.result is dead
+    assert books.result == dead
     assert books.live.get(books.hash) is None
     assert books.journal.reopened == []
 
@@ -303,7 +303,7 @@ def test_a_build_that_ended_elsewhere_becomes_known_and_one_that_is_known_does_n
     elsewhere = BuildResult(request=make_request(2), state=BuildState.DEAD)
     books.ledger.take_over(elsewhere)
     books.ledger.take_over(elsewhere.but(attempts=9))
-    assert books.results.by_event(elsewhere.request.event_hash) is elsewhere
+    assert books.results.by_event(elsewhere.request.event_hash) == elsewhere
     assert books.journal.finishes == [(elsewhere, [])]
 
 
@@ -338,7 +338,7 @@ def test_an_event_that_is_turned_away_is_known_and_told(books: Books) -> None:
     before = time.time()
     result = turning_away(make_request(2, event=b"{}"))
     books.ledger.turned_away(result)
-    assert books.results.by_event(result.request.event_hash) is result
+    assert books.results.by_event(result.request.event_hash) == result
     assert (result.state, result.request.event) == (BuildState.CANCELLED, b"")
     assert result.skipped
     assert result.error is not None
