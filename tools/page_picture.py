@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from tests.processes import ClusterProcess, ServiceProcess
 from tests.waiting import wait_until
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "page.png"
-SIZE = {"width": 1180, "height": 820}
+SIZE = ViewportSize(width=1180, height=820)
 FAULTS = (
     (
         "fail",
