@@ -30,7 +30,7 @@ from lambda_builder.problems import MEDIA_TYPE
 from lambda_builder.selection import BuildFilter
 from lambda_builder.tenants import Tenants
 from lambda_builder.web import correlation, gate, problems
-from lambda_builder.web.gate import asks
+from lambda_builder.web.gate import asks, is_page
 from lambda_builder.web.page_filters import PageParameters
 from lambda_builder.web.services import Services, current_services
 
@@ -50,9 +50,15 @@ Content = dict[str, Any]
 class Viewer:
     """What whoever looks may do, so that the page hides the rest; the server decides again."""
 
+    name: str | None
+    """Of whoever has signed in."""
+    reads: bool
     may_steer: bool
     sees_all: bool
     read_only: bool
+
+
+_NOBODY = Viewer(name=None, reads=False, may_steer=False, sees_all=False, read_only=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ def register(app: Flask) -> None:
 
 @blueprint.get("/")
 @asks(READ)
+@is_page
 def overview() -> Response:
     """Show how the service does, and the builds that the filters mean."""
     parameters = PageParameters()
@@ -105,6 +112,7 @@ def overview() -> Response:
 
 @blueprint.get("/page/failures")
 @asks(READ)
+@is_page
 def failures() -> Response:
     """Show the failures in groups."""
     services, tenants = current_services(), gate.caller().may(Action.READ)
@@ -118,6 +126,7 @@ def failures() -> Response:
 
 @blueprint.get("/page/rejected")
 @asks(READ)
+@is_page
 def rejected() -> Response:
     """Show the last events that were refused for good."""
     kept = current_services().rejections.newest(gate.caller().may(Action.READ))
@@ -126,6 +135,7 @@ def rejected() -> Response:
 
 @blueprint.get("/page/dead-letters")
 @asks(READ)
+@is_page
 def dead_letters() -> Response:
     """Show the builds that no Job could be made for."""
     services, tenants = current_services(), gate.caller().may(Action.READ)
@@ -146,6 +156,7 @@ def dead_letters() -> Response:
 
 @blueprint.get("/page/audit")
 @asks(READ)
+@is_page
 def audit() -> Response:
     """Show who cancelled and retried what."""
     services, tenants = current_services(), gate.caller().may(Action.READ)
@@ -210,8 +221,13 @@ def _failures(services: Services, tenants: Tenants) -> tuple[list[Group], int]:
 
 def viewer() -> Viewer:
     """Return what whoever asks may do."""
-    caller, read_only = gate.caller(), current_services().settings.read_only
+    if "caller" not in g:  # the request was refused before it was asked who sent it
+        return _NOBODY
+    services, caller = current_services(), gate.caller()
+    read_only, is_asked = services.settings.read_only, not services.access.asks_nobody
     return Viewer(
+        name=caller.name if is_asked and caller.allowed and not caller.is_anonymous else None,
+        reads=bool(caller.may(Action.READ)),
         may_steer=bool(caller.may(Action.STEER)) and not read_only,
         sees_all=caller.may(Action.READ).are_all,
         read_only=read_only,
@@ -225,7 +241,7 @@ def shown(template: str, gather: Callable[[], Content]) -> Response:
     """Answer with a page that is kept for a second, or that it is the one the browser has."""
     services, state = current_services(), _state()
     reach = gate.caller().reach
-    key = (request.full_path, reach.read.patterns, reach.steer.patterns)
+    key = (request.full_path, gate.caller().names, reach.read.patterns, reach.steer.patterns)
     kept = state.kept.known(key)
     if kept is None:
         # Neither may pages take the threads that events need, nor wait for those they do.
@@ -242,11 +258,8 @@ def shown(template: str, gather: Callable[[], Content]) -> Response:
 
 def made(template: str, answered: int = 200, **content: Any) -> Response:
     """Answer with a page that is made for this request alone."""
-    here = {"viewer": viewer() if "caller" in g else _NOBODY, "here": request.path}
+    here = {"viewer": viewer(), "here": request.path}
     return _secured(Response(_state().pages.render(template, **here, **content), answered))
-
-
-_NOBODY = Viewer(may_steer=False, sees_all=False, read_only=False)
 
 
 def _secured(response: Response) -> Response:

@@ -27,7 +27,7 @@ from lambda_builder.selection import BuildFilter
 from lambda_builder.steering.bulk import MOST, BulkOutcome
 from lambda_builder.web import gate
 from lambda_builder.web.audited import steer_all, steer_one
-from lambda_builder.web.gate import asks, steers
+from lambda_builder.web.gate import asks, is_page, steers
 from lambda_builder.web.page import Content, made, shown, told, viewer
 from lambda_builder.web.page_filters import PageParameters
 from lambda_builder.web.services import Services, current_services
@@ -45,6 +45,7 @@ _REFUSALS_SHOWN = 100
 
 @blueprint.get("/page/builds/<build_id:build_id>")
 @asks(READ)
+@is_page
 def build(build_id: str) -> Response:
     """Show one build, and its log, event, Job or provenance."""
     services = current_services()
@@ -115,6 +116,7 @@ def retry(build_id: str) -> ResponseValue:
 @blueprint.get("/page/cancel", defaults={"action": Command.CANCEL})
 @blueprint.get("/page/retry", defaults={"action": Command.RETRY})
 @asks(STEER)
+@is_page
 def ask(action: Command) -> Response:
     """Count what would be cancelled or retried, and ask whether it shall be."""
     parameters, wanted = _meant()

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 
 from lambda_builder.access.rules import OPEN
 from lambda_builder.access.shown import SESSION_COOKIE, SESSION_SECONDS
 from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.page.rendering import SECURITY_HEADERS
 from lambda_builder.web import problems
 from lambda_builder.web.correlation import current
 from lambda_builder.web.gate import asks
+from lambda_builder.web.page import made
 from lambda_builder.web.services import current_services
 
-blueprint = Blueprint("signing_in", __name__, template_folder="templates")
+blueprint = Blueprint("signing_in", __name__)
 
 LOGIN_PATH = "/login"
 _PAGE_PATH = "/"
 _MOST_BYTES = 8192
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; "
-        "base-uri 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 _SHOWN_AGAIN = (RefusalCode.UNAUTHENTICATED, RefusalCode.TOO_MANY_FAILURES)
 
 
@@ -74,14 +67,14 @@ def sign_out() -> Response:
 
 
 def _form(problem: str | None, status: int) -> Response:
-    response = Response(render_template("login.html", problem=problem), status)
-    response.headers.update(_HEADERS)
+    response = made("login.html", status, problem=problem)
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _see(path: str) -> Response:
     response = Response("", HTTPStatus.SEE_OTHER)
-    response.headers.update({**_HEADERS, "Location": path})
+    response.headers.update({**SECURITY_HEADERS, "Cache-Control": "no-store", "Location": path})
     return response
 
 

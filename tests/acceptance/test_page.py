@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.processes import BUILD_TYPE, ClusterProcess, ServiceProcess
@@ -53,8 +56,9 @@ AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(
 class House:
     """The service, and what a test does to it without a browser."""
 
-    def __init__(self, service: ServiceProcess) -> None:
+    def __init__(self, service: ServiceProcess, kubeconfig: Path) -> None:
         self.service = service
+        self.kubeconfig = kubeconfig
         self.url = service.url
 
     def send(self, third_party: str, parser: str, **more: Any) -> str:
@@ -80,7 +84,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         for fault in FAULTS:
             cluster.add_fault(**fault)
         settings = {"streams_max": 8, "queue_size": 200}
-        yield House(stack.enter_context(ServiceProcess(cluster.kubeconfig, folder, **settings)))
+        service = stack.enter_context(ServiceProcess(cluster.kubeconfig, folder, **settings))
+        yield House(service, cluster.kubeconfig)
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +334,15 @@ def lived_in(house: House) -> list[str]:
     return [*PAGES, *(f"/page/builds/{failed}{details}" for details in ("", "?show=job"))]
 
 
+def violations(page: Page) -> list[Any]:
+    """Return what axe finds wrong with the page as it is."""
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        (page.url, each["id"], each["help"], [node["html"][:200] for node in each["nodes"]])
+        for each in found
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_what_keeps_people_out(
     visit: Callable[..., Page], lived_in: list[str], scheme: str
@@ -340,12 +354,37 @@ def test_no_page_has_what_keeps_people_out(
         page.goto(path)
         if path.startswith("/page/builds") and "show" not in path and "nowhere" not in path:
             expect(page.locator("#log-state")).to_have_text("The log ends here.")
-        result = page.evaluate("axe.run()")
-        found += [
-            (path, each["id"], each["help"], [node["html"][:200] for node in each["nodes"]])
-            for each in result["violations"]
-        ]
+        found += violations(page)
     assert found == []
+
+
+def test_a_browser_signs_in_and_out(house: House, browser: Browser, tmp_path: Path) -> None:
+    token = "a-token-that-nobody-guesses"
+    hashed = hashlib.sha256(token.encode()).hexdigest()
+    known = {
+        "identities": [{"name": "ann", "token_sha256": [hashed]}],
+        "policies": [{"identities": ["ann"], "actions": ["read", "steer"], "tenants": ["*"]}],
+    }
+    (tmp_path / "auth.yaml").write_text(yaml.safe_dump(known))
+    settings = {"auth_file": tmp_path / "auth.yaml"}
+    with (
+        ServiceProcess(house.kubeconfig, tmp_path, **settings) as service,
+        closing(browser.new_page(base_url=service.url)) as page,
+    ):
+        page.add_init_script(AXE)
+        page.goto("/page/audit")
+        assert page.url.endswith("/login")
+        assert violations(page) == []
+        page.get_by_label("Token").fill("another")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("these credentials are not known")
+        page.get_by_label("Token").fill(token)
+        page.keyboard.press("Enter")
+        expect(page.locator("#live-text")).to_have_text("Live")
+        expect(page.locator(".account")).to_contain_text("ann")
+        assert violations(page) == []
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("h1")).to_have_text("Sign in")
 
 
 def test_no_page_is_wider_than_a_phone(visit: Callable[..., Page], lived_in: list[str]) -> None:

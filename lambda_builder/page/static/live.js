@@ -28,7 +28,7 @@
     let wait = POLL;
     try {
       const answer = await fetch(url, {
-        cache: "no-store", redirect: "error",
+        cache: "no-store", redirect: "manual",
         headers: Object.assign({ Accept: "text/html" }, tag ? { "If-None-Match": tag } : {}),
       });
       if (mine !== turn) return;
@@ -39,7 +39,7 @@
         take(new DOMParser().parseFromString(html, "text/html"));
       }
       if (answer.ok || answer.status === 304) tell();
-      else if (answer.status === 401 || answer.status === 403) {
+      else if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
         say("lost", "Not signed in any more: load the page again");
         wait = 0;
       } else {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 import yaml
@@ -189,3 +190,45 @@ def test_garbage_is_no_session_and_never_crashes():
     cut = (name, f"{name}.", f"{name}.{encrypted[:-5]}", f"x.{encrypted}")
     for bad in ("", ".", f"{name}.é", *cut):
         assert sessions.token_of(bad) is None, bad
+
+
+def test_the_page_leads_to_the_form_and_says_who_signed_in(running):
+    browser = {"Accept": "text/html,*/*;q=0.8"}
+    asked = running.http.get("/", headers=browser)
+    assert (asked.status_code, asked.headers["Location"]) == (303, "/login")
+    form = running.http.get("/login")
+    assert "/page/audit" not in form.text
+    assert "Sign out" not in form.text
+    sign_in(running)
+    page = running.http.get("/", headers=browser)
+    assert page.status_code == 200
+    assert "/page/audit" in page.text
+    assert re.search(r"ann</span>\s*<button[^>]*>Sign out", page.text)
+
+
+def test_whoever_reads_one_tenants_builds_sees_no_counts_and_no_others(start, tmp_path):
+    path = tmp_path / "auth.yaml"
+    identities = [
+        {"name": "ann", "token_sha256": [HASH]},
+        {"name": "anonymous"},
+    ]
+    policies = [
+        {"identities": ["ann"], "actions": ["read", "steer"], "tenants": ["mine"]},
+        {"identities": ["anonymous"], "actions": ["send"], "tenants": ["*"]},
+    ]
+    path.write_text(yaml.safe_dump({"identities": identities, "policies": policies}))
+    running = start(auth_file=path)
+    names = {
+        tenant: running.post(tenant, third_party_id=tenant).json["job_name"]
+        for tenant in ("mine", "theirs")
+    }
+    for tenant in names:
+        running.wait_for(tenant, *BUILT)
+    sign_in(running)
+    page = running.http.get("/").text
+    assert names["mine"] in page
+    assert "theirs" not in page
+    assert "Queue and workers" not in page
+    assert running.http.get(f"/page/builds/{names['theirs']}").status_code == 404
+    assert running.http.get("/async-jobs/changes").status_code == 403
+    assert "Cancel 1 build?" in running.http.get("/page/cancel").text
