@@ -105,7 +105,7 @@ checkov: installed-dev ## what checkov finds wrong with the build Jobs and the c
 
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
 	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
-	$(COMPILE) --extra otlp --extra dev --constraint requirements.lock \
+	$(COMPILE) --extra otlp --extra dev --extra docs --constraint requirements.lock \
 		--output-file requirements-dev.lock requirements.lock setup.cfg
 	$(MAKE) sbom
 
