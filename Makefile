@@ -8,7 +8,7 @@ CHECK   = $(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit( \
 	% sys.version_info[:2])"
 INSTALL = $(CHECK) && $(PYTHON) tools/install.py
 COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-version 3.11 --universal \
-	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 # Of a hundred processes that the suite starts none shall compile what another has compiled.
 export PYTHONDONTWRITEBYTECODE :=
