@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 
@@ -23,6 +25,9 @@ from lambda_builder.web import (
 )
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.services import EXTENSION, Services
+
+if TYPE_CHECKING:
+    from lambda_builder.web import docs
 
 
 def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
@@ -53,13 +58,29 @@ def _serve_openapi(app: Flask, settings: Settings) -> None:
     """Serve the document, made once and not before it is asked for: it takes a third of a start."""
 
     @cache
-    def text() -> str:
+    def document() -> dict[str, Any]:
         from lambda_builder.web import openapi  # noqa: PLC0415
 
-        return openapi.text(settings)
+        return openapi.document(settings)
+
+    @cache
+    def text() -> str:
+        return json.dumps(document(), separators=(",", ":"))
+
+    @cache
+    def page() -> docs.Page:
+        from lambda_builder.web import docs  # noqa: PLC0415
+
+        return docs.page(document())
 
     @gate.asks(READ)
     def show() -> Response:
         return Response(text(), content_type="application/json")
 
+    @gate.asks(READ)
+    def show_docs() -> Response:
+        headers = {"Content-Security-Policy": page().policy, "X-Content-Type-Options": "nosniff"}
+        return Response(page().text, headers=headers, content_type="text/html; charset=utf-8")
+
     app.add_url_rule("/openapi.json", "openapi", show)
+    app.add_url_rule("/docs", "docs", show_docs)

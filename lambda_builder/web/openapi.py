@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic.json_schema import models_json_schema
 
-from lambda_builder import __version__, problems
+from lambda_builder import __version__, advice, problems
 from lambda_builder.errors import FieldProblem, RefusalCode
 from lambda_builder.events.data import (
     BuildData,
@@ -39,6 +39,21 @@ _RATE_LIMIT = {
     "RateLimit-Policy": {"$ref": "#/components/headers/RateLimitPolicy"},
     "RateLimit": {"$ref": "#/components/headers/RateLimit"},
 }
+_SHOWN = {
+    400: (RefusalCode.INVALID_DATA, "parser_id: is required"),
+    401: (RefusalCode.UNAUTHENTICATED, "no credentials"),
+    403: (RefusalCode.READ_ONLY, "nobody may cancel or retry builds here"),
+    404: (RefusalCode.NOT_FOUND, "no build 'order-7' is known; it may have expired"),
+    405: (RefusalCode.METHOD_NOT_ALLOWED, "PUT is not allowed here"),
+    409: (RefusalCode.ALREADY_FINISHED, "build 'id-1' has already finished"),
+    413: (RefusalCode.BODY_TOO_LARGE, "the body is over 1048576 bytes"),
+    415: (RefusalCode.UNSUPPORTED_FORMAT, "unsupported event format 'application/xml'"),
+    429: (RefusalCode.TENANT_LIMIT, "too many events of this tenant, please retry later"),
+    500: (RefusalCode.INTERNAL_ERROR, "internal error, see the log"),
+    502: (RefusalCode.KUBERNETES_REFUSED, "Kubernetes API: the build was not looked up: forbidden"),
+    503: (RefusalCode.QUEUE_FULL, "job queue full, please retry later (100 builds wait)"),
+}
+"""A refusal that is shown for each status."""
 _DATA = (BuildData, CommandData, UpstreamBuildData, UpstreamCommandData)
 
 
@@ -48,11 +63,6 @@ _UNREAD = {
     for status in (HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 }
 """What the server answers before it is known which operation was meant."""
-
-
-def text(settings: Settings) -> str:
-    """Return the document of a service with these settings as JSON."""
-    return json.dumps(document(settings), separators=(",", ":"))
 
 
 def document(settings: Settings) -> _Json:
@@ -120,14 +130,19 @@ def _problem(status: int, codes: list[RefusalCode]) -> _Json:
     if problems.KINDS[codes[0]].retry_after is not None:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     errors = [FieldProblem("parser_id", "is required")] if status == 400 else []
-    detail = "parser_id: is required" if errors else "the cause comes first"
-    example = json.loads(problems.body(codes[0], detail, correlation_id="id-1", errors=errors))
+    code, detail = _SHOWN[status]
+    example = json.loads(problems.body(code, detail, correlation_id="id-1", errors=errors))
     content = {
         "schema": {"$ref": "#/components/schemas/Problem"},
         "examples": {"example": {"value": example}},
     }
     return {
-        "description": "Refused: " + ", ".join(f"`{code.value}`" for code in codes),
+        "description": _refusals(codes),
         "headers": headers,
         "content": {problems.MEDIA_TYPE: content},
     }
+
+
+def _refusals(codes: list[RefusalCode]) -> str:
+    named = "Refused: " + ", ".join(f"`{code.value}`" for code in codes)
+    return "\n\n".join([named, "\n".join(f"* `{code}`: {advice.REFUSALS[code]}" for code in codes)])

@@ -62,6 +62,7 @@ OPERATIONS = {
     "retryBuildByForm": ("steer", "tenant"),
     "cancelBuildByForm": ("steer", "tenant"),
     "pageFile": (None, "any"),
+    "docs": ("read", "any"),
 }
 """What each asks for, and of whom: the tenant that it is about, any tenant, or all of them."""
 ALL = {"send": "*", "read": "*", "steer": "*", "metrics": "*"}

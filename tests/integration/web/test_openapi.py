@@ -252,3 +252,24 @@ def test_a_strict_service_publishes_that_attributes_are_required(build_house):
         required[strict] = schemas["CloudEvent"]["required"]
     assert required[False] == ["type"]
     assert set(required[True]) == {"specversion", "id", "source", "type"}
+
+
+def test_whatever_is_sent_or_answered_has_an_example(document):
+    for path, method, item, operation in operations(document):
+        for node in (*item.get("parameters", ()), *operation.get("parameters", ())):
+            parameter = resolve(document, node)
+            assert "example" in parameter, (path, method, parameter["name"])
+        bodies = [operation.get("requestBody", {})]
+        bodies += [resolve(document, answer) for answer in operation["responses"].values()]
+        for body in bodies:
+            for media, content in body.get("content", {}).items():
+                assert content["examples"], (path, method, media)
+
+
+def test_every_refusal_is_described_with_what_to_do(document):
+    for status, shown in document["components"]["responses"].items():
+        example = shown["content"]["application/problem+json"]["examples"]["example"]["value"]
+        codes = re.findall(r"^\* `(\w+)`: [A-Z].*\.$", shown["description"], re.MULTILINE)
+        assert example["code"] in codes
+        assert f"Problem{example['status']}" == status
+        assert codes == [code for code, kind in KINDS.items() if kind.status == example["status"]]
