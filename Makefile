@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --system-certs --upgrade --python-versio
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster test-newest lint bench soak model mutants fuzz audit sbom releases page builders checkov lock clean installed installed-dev
+.PHONY: help run test test-cluster test-newest lint bench docs soak model mutants fuzz audit sbom releases page builders checkov lock clean installed installed-dev
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ lint: installed-dev  ## ruff, mypy, import-linter
 
 bench: installed-dev ## numbers as ratios within one run; see docs/performance.rst
 	$(BIN)/python -m bench
+
+docs: installed-dev  ## these pages as HTML, in docs/_build; what the code says is written into them first
+	$(BIN)/python docs/reference.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 
 soak: installed-dev  ## the long crash loops
 	$(BIN)/python -m pytest -m soak --timeout 1800
@@ -110,7 +114,7 @@ lock: installed-dev  ## move every pinned version to the newest that setup.cfg a
 	$(MAKE) sbom
 
 clean:               ## remove everything that make made
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit $(VENV)-checkov mutants .fuzz build dist \
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-mutants $(VENV)-fuzz $(VENV)-audit $(VENV)-checkov mutants .fuzz build dist docs/_build \
 		*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 installed:

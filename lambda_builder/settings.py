@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     worker_count: int = Field(5, ge=1, le=500)
     """Worker threads from the start, and the least there are."""
     worker_count_max: int = Field(20, ge=1, le=500)
-    """Most worker threads; equal to ``worker_count`` switches scaling off."""
+    """Most worker threads; equal to ``WORKER_COUNT`` switches scaling off."""
     http_threads: int = Field(16, ge=2, le=1000)
     """gunicorn's threads, each answering one request at a time."""
     streams_max: int = Field(4, ge=1, le=1000)
@@ -154,7 +154,9 @@ class Settings(BaseSettings):
     result_max: int = Field(100_000, ge=1)
     """Most outcomes remembered; beyond it the oldest go first."""
     result_max_bytes: int = Field(67_108_864, ge=1_048_576)
-    """Most bytes of the events whose outcomes are remembered; the oldest lose theirs first."""
+    """Most bytes of the builds that are remembered and do not wait: their ids, and the events of those
+    that may go again; the oldest lose these first. A search with ``q`` keeps a copy of the ids
+    beside, until they change."""
     max_retries: int = Field(3, ge=0, le=100)
     """Attempts beyond the first."""
     retry_base_seconds: _Seconds = 0.5
@@ -166,7 +168,7 @@ class Settings(BaseSettings):
     namespace: str = Field("knative-lambda", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
     """Namespace of the build Jobs."""
     kube_api_timeout_seconds: float = Field(10, ge=1, le=86400, allow_inf_nan=False)
-    """Longest wait for one answer of the Kubernetes API; at least 1."""
+    """Longest wait for one answer of the Kubernetes API."""
     journal_path: Path | None = None
     """SQLite file that accepted builds are recorded in; empty keeps them in memory only."""
     job_template: Path | None = None
@@ -183,7 +185,7 @@ class Settings(BaseSettings):
     pull_secret: _SecretName = ""
     """Name of a docker-config Secret for base images; the tenant's steps can read it."""
     cache_secret: _SecretName = ""
-    """Name of a docker-config Secret that may push to ``cache_repo``; empty: no layer cache."""
+    """Name of a docker-config Secret that may push to ``CACHE_REPO``; empty: no layer cache."""
     cache_repo: _Word = (
         "registry.knative-lambda.svc.cluster.local:5000/knative-lambdas/"
         "${third_party_id_repository}/cache"
@@ -212,13 +214,13 @@ class Settings(BaseSettings):
     ack: Literal["accepted", "created"] = "accepted"
     """When an event is answered: once it is recorded, or once its Job exists."""
     ack_timeout_seconds: _Seconds = 10
-    """Longest wait of ``ack=created``."""
+    """Longest wait of ``ACK=created``."""
     reply_mode: Literal["auto", "json", "empty"] = "auto"
     """Body of an acceptance; ``auto`` follows the request's ``Prefer: reply``."""
     handoff_url: str = ""
     """Where builds left at shutdown are sent back to, usually the Broker."""
     sink_url: str = ""
-    """Where build events are sent; empty is ``k_sink``."""
+    """Where build events are sent; empty is ``K_SINK``."""
     k_sink: str = Field("", validation_alias=AliasChoices("K_SINK", "k_sink"))
     """Sink that a Knative SinkBinding injects."""
     dead_letter_url: str = ""
@@ -234,21 +236,26 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=65_536, le=64 * 1_048_576)
     """Largest request body."""
     auth_file: Path | None = None
-    """YAML file that says who may do what; empty lets everyone do everything."""
+    """YAML file that says who may do what; empty lets everyone do everything: docs/security.rst."""
     read_only: bool = False
-    """Nobody may cancel or retry."""
+    """Nobody may cancel or retry, by the API or by events: 403 ``read_only``."""
     trusted_proxies: _CommaList = ()
-    """Address ranges of proxies that are believed whom they send for."""
+    """Address ranges, comma-separated, of proxies whose ``Forwarded`` and ``X-Forwarded-*`` are
+    believed."""
     tenant_queue_share: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
-    """Most of the queue that one tenant may fill."""
+    """Most of the queue that one tenant may fill: 429 ``tenant_limit`` beyond."""
     tenant_rate: _Rate = None
-    """Events of one tenant, as ``per second/burst``."""
+    """Start events of one tenant, as ``per second/burst``: ``10/20``. Each replica counts for
+    itself."""
     rate: _Rate = None
-    """Events of all, likewise."""
+    """The same for all tenants together: 429 ``rate_limit`` beyond."""
     failure_backoff_seconds: float = Field(0, ge=0, le=86400, allow_inf_nan=False)
-    """How long a target is not built again whose last build its tenant's own files made fail."""
+    """How long a parser is not built again whose last Job failed for its ``dockerfile``, ``context``
+    or a ``dependency``: 429 ``failure_backoff``. A retry is."""
     log_format: Literal["json", "console"] = "json"
+    """``json``: one object a line; ``console``: for reading."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Nothing below is logged."""
     port: int = Field(8080, ge=1, le=65535, validation_alias=AliasChoices("PORT", "port"))
     """Port that HTTP is served on."""
     host: _Word = "0.0.0.0"  # noqa: S104 - a container is reached from outside

@@ -44,7 +44,7 @@ class Stats(BaseModel):
     results_count: _Count = 0
     """Builds held with an outcome."""
     active_jobs: _Count = 0
-    """Unfinished build Jobs in the namespace."""
+    """Unfinished build Jobs in the build namespace."""
     workers_without_room: _Count = 0
     """Workers that wait because the most Jobs are unfinished."""
     accepted_total: _Count = 0
@@ -63,7 +63,7 @@ class Stats(BaseModel):
     duplicates_total: _Count = 0
     """Deliveries of an event seen before."""
     panics_total: _Count = 0
-    """Unexpected exceptions."""
+    """Unexpected exceptions in workers."""
     queue_full_total: _Count = 0
     """Events refused because the queue was full."""
     api_available: bool = True

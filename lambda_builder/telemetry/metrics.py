@@ -90,15 +90,15 @@ class Metrics:
             registry=registry,
         )
         self.worker_errors = Counter(
-            "async_worker_errors", "Failed attempts.", ["reason"], registry=registry
+            "async_worker_errors", "Failed attempts, by why.", ["reason"], registry=registry
         )
         self.received = Counter(
-            "cloudevents_received", "Events that could be read.", ["type", "mode"],
+            "cloudevents_received", "Events that could be read; a type that is not known is `other`.", ["type", "mode"],
             registry=registry,
         )  # fmt: skip
         self.answers = Counter(
             "cloudevents_answers",
-            "Requests with events by how they were answered.",
+            "Requests with events: accepted, refused (4xx), pushed back (429, full queue, stop), failed.",
             ["answer"],
             registry=registry,
         )
@@ -114,13 +114,13 @@ class Metrics:
         )
         self.build_job_duration = Histogram(
             "build_job_duration_seconds",
-            "From start to end of a build Job.",
+            "From a build Job's start to its end.",
             ["result"],
             buckets=_BUILD_SECONDS,
             registry=registry,
         )
         self.build_failures = Counter(
-            "build_failures", "Build Jobs that failed, by why.", ["category"], registry=registry
+            "build_failures", "Build Jobs that failed, by why (docs/failures.rst).", ["category"], registry=registry
         )
         self.job_start = Histogram(
             "build_job_start_seconds",
@@ -130,7 +130,7 @@ class Metrics:
         )
         self.oldest_pending = Gauge(
             "build_jobs_oldest_pending_seconds",
-            "How long the build Job that waits for longest has been kept from running.",
+            "How long the build Job that waits for longest has been kept from running; no suspended one.",
             registry=registry,
         )
         self.oldest_running = Gauge(

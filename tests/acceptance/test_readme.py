@@ -1,4 +1,4 @@
-"""Every command of the README, typed in a fresh clone, prints what the README says."""
+"""Every command of the tutorial and the README, typed in a fresh clone, prints what they say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIES = {
 
 @dataclass(frozen=True)
 class Example:
-    """A command of the README and what it prints."""
+    """A command of a page and what it prints."""
 
     command: str
     output: str
@@ -40,17 +40,17 @@ class Example:
         return re.fullmatch(expected, " ".join(output.split())) is not None
 
 
-def examples() -> dict[str, Example]:
-    """Return the README's examples by what their commands begin with, in order."""
+def examples(page: str) -> dict[str, Example]:
+    """Return a page's examples by their commands, in order."""
     found: dict[str, Example] = {}
-    for block in re.findall(r"::\n\n((?:  .*\n)+)", (ROOT / "README.rst").read_text()):
+    for block in re.findall(r"::(?: console)?\n\n((?:  .*\n)+)", (ROOT / page).read_text()):
         for command, output in re.findall(r"^  \$ (.*)\n((?:  (?!\$ ).*\n)*)", block, re.M):
             found[command] = Example(command, output)
     return found
 
 
-EXAMPLES = examples()
-RUN, TEST = EXAMPLES.pop("make run"), EXAMPLES.pop("make test")
+EXAMPLES = examples("docs/tutorial.rst")
+RUN = EXAMPLES.pop("make run")
 
 
 class Newcomer:
@@ -73,7 +73,7 @@ class Newcomer:
         }
 
     def starts(self, command: str) -> subprocess.Popen[str]:
-        """Start a command of the README in a process group of its own."""
+        """Start a command of a page in a process group of its own."""
         return subprocess.Popen(
             ["bash", "-c", command.replace("localhost:8080", f"localhost:{self._port}")],
             cwd=self._folder,
@@ -85,7 +85,7 @@ class Newcomer:
         )
 
     def types(self, command: str) -> str:
-        """Run a command of the README to its end; returns what it prints."""
+        """Run a command of a page to its end; returns what it prints."""
         with self.starts(command) as process:
             output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -101,8 +101,8 @@ def newcomer(tmp_path: Path) -> Newcomer:
 @needs("curl")
 @needs("git")
 @needs("make")
-def test_every_command_does_what_the_readme_shows(newcomer: Newcomer) -> None:
-    assert len(EXAMPLES) >= 5
+def test_every_command_does_what_the_tutorial_shows(newcomer: Newcomer) -> None:
+    assert len(EXAMPLES) >= 9
     with newcomer.starts(RUN.command) as service:
         try:
             said = reads_until(service, "service_started")
@@ -112,6 +112,14 @@ def test_every_command_does_what_the_readme_shows(newcomer: Newcomer) -> None:
         finally:
             os.killpg(service.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
             service.communicate(timeout=30)
+
+
+def test_the_readme_shows_two_commands_of_the_tutorial() -> None:
+    shown = examples("README.rst")
+    assert len(shown) == 2
+    assert shown.pop("make run").shown_by(RUN.output)
+    for command, example in shown.items():
+        assert example == EXAMPLES[command]
 
 
 def prints_what_is_shown(newcomer: Newcomer, example: Example) -> None:
@@ -143,6 +151,7 @@ def reads_until(process: subprocess.Popen[str], word: str) -> str:
 @needs("git")
 @needs("make")
 def test_make_test_would_lint_and_run_the_suite(newcomer: Newcomer) -> None:
-    planned = newcomer.types(TEST.command.replace("make", "make --dry-run"))
+    assert "``make test``" in (ROOT / "README.rst").read_text()
+    planned = newcomer.types("make --dry-run test")
     for step in ("ruff check", "mypy", "lint-imports", "pytest"):
         assert step in planned
