@@ -124,7 +124,7 @@ def test_the_readme_shows_two_commands_of_the_tutorial() -> None:
 
 def prints_what_is_shown(newcomer: Newcomer, example: Example) -> None:
     printed = newcomer.types(example.command)
-    if "POST" in example.command:
+    if "-X" in example.command:  # once is enough
         assert example.shown_by(printed), f"{example} but: {printed}"
         return
 
