@@ -7,8 +7,11 @@ from pathlib import Path
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 import lambda_builder
+
+_LOGGER = logging.getLogger(__name__)
 
 project = "lambda-builder"
 author = "the lambda-builder authors"
@@ -18,43 +21,40 @@ html_title = f"lambda-builder {version}"
 html_static_path: list[str] = []
 html_copy_source = False
 html_show_copyright = False
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "model"]
 nitpicky = True
 highlight_language = "none"  # what a block is in, it says itself
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Let links between the pages be as other readers of them need it."""
+    """Let links be as other readers of the pages need them: paths from where a page is."""
     app.connect("doctree-read", _link_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _link_pages(app: Sphinx, doctree: nodes.document) -> None:
-    """Make links to ``page.rst`` of these folder lead to pages; those that lead nowhere fail."""
-    here = Path(app.env.docname).parent
+    """Make links to files lead to their pages; what has none is only named."""
     for link in list(doctree.findall(nodes.reference)):
-        target, _, place = link.get("refuri", "").partition("#")
-        if "://" in target or not target.endswith(".rst"):
+        path, _, place = link.get("refuri", "").partition("#")
+        if not path or "://" in path or path.startswith("mailto:"):
             continue
-        page = _normal(here / target).removesuffix(".rst")
-        pending = addnodes.pending_xref(
-            "",
-            *link.children,
-            refdomain="std",
-            reftype="ref" if place else "doc",
-            reftarget=place or f"/{page}",
-            refdoc=app.env.docname,
-            refexplicit=True,
-            refwarn=True,
-        )
-        link.replace_self(pending)
-
-
-def _normal(path: Path) -> str:
-    parts: list[str] = []
-    for part in path.parts:
-        if part == "..":
-            parts.pop()
+        if not (Path(app.srcdir) / path).exists():
+            _LOGGER.warning("there is no %s to link to", path, location=link)
+        page = Path(path).with_suffix("").name
+        if path == f"{page}.rst" or path == "../CHANGES.rst":
+            link.replace_self(_reference(app.env.docname, page.lower(), place, link.children))
         else:
-            parts.append(part)
-    return "/".join(parts)
+            link.replace_self(link.children)
+
+
+def _reference(here: str, page: str, place: str, shown: list[nodes.Node]) -> nodes.Element:
+    return addnodes.pending_xref(
+        "",
+        *shown,
+        refdomain="std",
+        reftype="ref" if place else "doc",
+        reftarget=place or f"/{page}",
+        refdoc=here,
+        refexplicit=True,
+        refwarn=True,
+    )

@@ -123,8 +123,9 @@ class Leadership:
     def _tell(self) -> None:
         if self.is_leader != self._was_leader:
             self._was_leader = not self._was_leader
-            event = "leadership_gained" if self._was_leader else "leadership_lost"
-            structlog.get_logger().info(event, lease=LEASE_NAME)
+            structlog.get_logger().info(
+                "leadership_gained" if self._was_leader else "leadership_lost", lease=LEASE_NAME
+            )
 
     # -- the step ------------------------------------------------------------------------------
 
