@@ -12,7 +12,11 @@ import yaml
 
 from tests.chart.rendering import ROOT, ChartEngine
 
-PAGES = [ROOT / "docs" / "install.rst", ROOT / "docs" / "operations.rst"]
+PAGES = [ROOT / "docs" / f"{name}.rst" for name in ("install", "operations", "upgrading")]
+METRICS = ROOT / "docs" / "metrics.rst"
+HOW_TO = [
+    ROOT / "docs" / f"{name}.rst" for name in ("private-registries", "tenants", "from-jobsink")
+]
 GROUPS = (
     "config|knative|triggers|broker|build|journal|networkPolicy|otel|autoscaling|prometheusRule"
 )
@@ -20,9 +24,8 @@ GROUPS = (
 
 def value_files(text: str) -> Iterator[dict[str, Any]]:
     """Yield the indented blocks of a page that are YAML."""
-    for block in re.findall(r"::\n\n((?:(?:    .*)?\n)+)", text):
-        if re.match(r"    [a-z]\w+:", block):
-            yield yaml.safe_load(block)
+    for block in re.findall(r"code-block:: yaml\n\n((?:(?:  .*)?\n)+)", text):
+        yield yaml.safe_load(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -49,6 +52,16 @@ def test_the_values_of_the_install_page_render(chart: ChartEngine) -> None:
         assert chart.objects(values)
 
 
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.name)
+def test_the_settings_that_a_how_to_page_gives_are_values_of_the_chart(
+    chart: ChartEngine, page: Any
+) -> None:
+    blocks = [values for values in value_files(page.read_text()) if "config" in values]
+    assert blocks
+    for values in blocks:
+        assert chart.objects(values)
+
+
 def test_the_commands_of_the_install_page_set_values_that_there_are(chart: ChartEngine) -> None:
     commands = PAGES[0].read_text().split("helm install")[1:]
     assert len(commands) == 2
@@ -61,7 +74,7 @@ def test_the_commands_of_the_install_page_set_values_that_there_are(chart: Chart
 def test_every_series_that_the_service_exports_is_explained(
     exported: Mapping[str, frozenset[str]],
 ) -> None:
-    text = PAGES[1].read_text()
+    text = METRICS.read_text()
     for name in exported:
         if name.startswith(("process_", "python_")) or name.endswith("_created"):
             continue
