@@ -154,9 +154,9 @@ class Settings(BaseSettings):
     result_max: int = Field(100_000, ge=1)
     """Most outcomes remembered; beyond it the oldest go first."""
     result_max_bytes: int = Field(67_108_864, ge=1_048_576)
-    """Most bytes of the builds that are remembered and do not wait: their ids, and the events of those
-    that may go again; the oldest lose these first. A search with ``q`` keeps a copy of the ids
-    beside, until they change."""
+    """Most bytes of the builds that are remembered and do not wait: their ids, and the events of
+    those that may go again; the oldest lose these first. A search with ``q`` keeps a copy of the
+    ids beside, until they change."""
     max_retries: int = Field(3, ge=0, le=100)
     """Attempts beyond the first."""
     retry_base_seconds: _Seconds = 0.5
@@ -250,8 +250,8 @@ class Settings(BaseSettings):
     rate: _Rate = None
     """The same for all tenants together: 429 ``rate_limit`` beyond."""
     failure_backoff_seconds: float = Field(0, ge=0, le=86400, allow_inf_nan=False)
-    """How long a parser is not built again whose last Job failed for its ``dockerfile``, ``context``
-    or a ``dependency``: 429 ``failure_backoff``. A retry is."""
+    """How long a parser is not built again whose last Job failed for its ``dockerfile``,
+    ``context`` or a ``dependency``: 429 ``failure_backoff``. A retry is."""
     log_format: Literal["json", "console"] = "json"
     """``json``: one object a line; ``console``: for reading."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -93,12 +93,14 @@ class Metrics:
             "async_worker_errors", "Failed attempts, by why.", ["reason"], registry=registry
         )
         self.received = Counter(
-            "cloudevents_received", "Events that could be read; a type that is not known is `other`.", ["type", "mode"],
+            "cloudevents_received",
+            "Events that could be read; a type that is not known is `other`.",
+            ["type", "mode"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.answers = Counter(
             "cloudevents_answers",
-            "Requests with events: accepted, refused (4xx), pushed back (429, full queue, stop), failed.",
+            "Requests with events: accepted, refused (4xx), pushed back (429, full, stop), failed.",
             ["answer"],
             registry=registry,
         )
@@ -120,7 +122,10 @@ class Metrics:
             registry=registry,
         )
         self.build_failures = Counter(
-            "build_failures", "Build Jobs that failed, by why (docs/failures.rst).", ["category"], registry=registry
+            "build_failures",
+            "Build Jobs that failed, by why (docs/failures.rst).",
+            ["category"],
+            registry=registry,
         )
         self.job_start = Histogram(
             "build_job_start_seconds",
@@ -130,7 +135,7 @@ class Metrics:
         )
         self.oldest_pending = Gauge(
             "build_jobs_oldest_pending_seconds",
-            "How long the build Job that waits for longest has been kept from running; no suspended one.",
+            "How long the unsuspended build Job that waits for longest has been kept from running.",
             registry=registry,
         )
         self.oldest_running = Gauge(

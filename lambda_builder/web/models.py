@@ -14,14 +14,17 @@ from lambda_builder.errors import RefusalCode
 from lambda_builder.pipeline.stats import Stats as Stats
 
 _Count = Annotated[int, Field(ge=0)]
-_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What the service tells: nothing beside what is here, and every field."""
+
     model_config = ConfigDict(extra="forbid", strict=False, use_attribute_docstrings=True)
 
 
-class Accepted(_Answer):
+class Accepted(Answer):
     """An event that was accepted."""
 
     status: Literal["queued", "duplicate", "skipped", "accepted"]
@@ -37,16 +40,16 @@ class Accepted(_Answer):
     """Of a build that was known already, or whose target is busy."""
 
 
-class BatchAnswer(_Answer):
+class BatchAnswer(Answer):
     """A batch of events that were accepted, in its order."""
 
     results: list[Accepted]
 
 
-class RejectedEvent(_Answer):
+class RejectedEvent(Answer):
     """An event that was refused for good."""
 
-    time: _Time
+    time: Time
     code: RefusalCode
     detail: str
     correlation_id: str | None
@@ -54,16 +57,16 @@ class RejectedEvent(_Answer):
     """Attributes and the names of fields; no values of the data, which may be secrets."""
 
 
-class RejectedEvents(_Answer):
+class RejectedEvents(Answer):
     """The last events that were refused for good, newest first."""
 
     items: list[RejectedEvent]
 
 
-class AuditEntry(_Answer):
+class AuditEntry(Answer):
     """One build that was cancelled or retried, one request for many, or a try that was refused."""
 
-    time: _Time
+    time: Time
     identity: str
     """Who: `everybody` where nobody is asked for."""
     address: str
@@ -83,7 +86,7 @@ class AuditEntry(_Answer):
     outcome: Literal["done"] | RefusalCode
 
 
-class AuditPage(_Answer):
+class AuditPage(Answer):
     """Some entries of the audit, newest first."""
 
     items: list[AuditEntry]
@@ -91,14 +94,14 @@ class AuditPage(_Answer):
     """Asks for the entries after these; null where there are none."""
 
 
-class BuildFailure(_Answer):
+class BuildFailure(Answer):
     """Why a build has no Job, or why its Job failed."""
 
     code: str
     message: str
 
 
-class EventReference(_Answer):
+class EventReference(Answer):
     """The CloudEvent that a build comes from."""
 
     id: str
@@ -106,7 +109,7 @@ class EventReference(_Answer):
     type: str
 
 
-class Build(_Answer):
+class Build(Answer):
     """What is known of one build."""
 
     job_name: str
@@ -126,15 +129,15 @@ class Build(_Answer):
     parser_id: str
     priority: Priority
     image: str | None
-    image_digest: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")] | None
+    image_digest: Digest | None
     """Of the image that was pushed, where the Job tells it."""
-    accepted_at: _Time | None
-    created_at: _Time | None
-    started_at: _Time | None
-    finished_at: _Time | None
+    accepted_at: Time | None
+    created_at: Time | None
+    started_at: Time | None
+    finished_at: Time | None
 
 
-class BuildPage(_Answer):
+class BuildPage(Answer):
     """Some builds, newest first."""
 
     items: list[Build]
@@ -142,7 +145,7 @@ class BuildPage(_Answer):
     """Asks for the builds after these; null where there are none."""
 
 
-class BulkRefusal(_Answer):
+class BulkRefusal(Answer):
     """A build that was meant and could not be steered."""
 
     job_name: str
@@ -150,7 +153,7 @@ class BulkRefusal(_Answer):
     detail: str
 
 
-class BulkAnswer(_Answer):
+class BulkAnswer(Answer):
     """What became of the builds that were meant."""
 
     matched: _Count
@@ -159,14 +162,14 @@ class BulkAnswer(_Answer):
     refused: list[BulkRefusal]
 
 
-class FieldError(_Answer):
+class FieldError(Answer):
     """One field at fault."""
 
     field: str
     message: str
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """An error, as RFC 9457 has it."""
 
     type: str
