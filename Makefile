@@ -45,6 +45,7 @@ bench: installed-dev ## numbers as ratios within one run; see docs/performance.r
 
 docs: installed-dev  ## these pages as HTML, in docs/_build; what the code says is written into them first
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/schemas.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 
 soak: installed-dev  ## the long crash loops

@@ -6,11 +6,27 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from cloudevents.core.bindings.http import HTTPMessage
 from jsonschema import Draft7Validator, Draft202012Validator
 
+from lambda_builder.builds import (
+    BuildError,
+    BuildRequest,
+    BuildResult,
+    BuildState,
+    FailureCategory,
+)
+from lambda_builder.events.reader import EventReader
+from lambda_builder.outgoing.messages import (
+    BuildNews,
+    build_event,
+    dead_letter,
+    handoff,
+    rejected_event,
+)
 from lambda_builder.settings import BUILD_EVENT_TYPES, COMMAND_EVENT_TYPES
 from tests.event_schemas import ASYNCAPI, FOLDER, ROOT, data_validator, header_validator, messages
 
@@ -75,3 +91,73 @@ def test_a_made_up_event_fits_none() -> None:
         if event_type != "deadLetter":
             assert not data_validator(event_type).is_valid({"job_name": 1, "correlation_id": None})
             assert not header_validator(event_type).is_valid({"ce-type": event_type})
+
+
+# -- what is sent ------------------------------------------------------------------------------
+
+
+TYPES = dict(zip(("ours", "upstream's"), BUILD_EVENT_TYPES, strict=True))
+STATES = {
+    "accepted": BuildState.QUEUED,
+    "started": BuildState.RUNNING,
+    "complete": BuildState.SUCCEEDED,
+    "failed": BuildState.DEAD,
+    "timeout": BuildState.FAILED,
+    "cancelled": BuildState.CANCELLED,
+}
+
+
+def request_of(event_type: str) -> BuildRequest:
+    reader = EventReader(strict=True, build_event_types=BUILD_EVENT_TYPES)
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": event_type}
+    body = json.dumps({**event, "data": {"name": "p", "parser_id": "p", "namespace": "t"}})
+    sent = {"Content-Type": "application/cloudevents+json"}
+    [request] = reader.read(sent, body.encode(), now=1_800_000_000.0).events
+    assert isinstance(request, BuildRequest)
+    return request
+
+
+def assert_described(message: HTTPMessage) -> str:
+    """Hold a message to the schemas of its type; returns that."""
+    event_type = message.headers["ce-type"]
+    header_validator(event_type).validate(dict(message.headers))
+    data_validator(event_type).validate(json.loads(message.body))
+    return event_type
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["nothing", "everything"])
+@pytest.mark.parametrize("family", TYPES)
+def test_news_of_every_kind_fit_their_schemas_whatever_is_known(family: str, known: bool) -> None:
+    request = request_of(TYPES[family])
+    everything: dict[str, Any] = {
+        "job_uid": "u",
+        "namespace": "n",
+        "image": "i",
+        "image_digest": f"sha256:{'0' * 64}",
+        "attempts": 2,
+        "created_at": 1_800_000_001.0,
+        "started_at": 1_800_000_002.0,
+        "finished_at": 1_800_000_003.5,
+        "error": BuildError("build_failed", "exit code 1", FailureCategory.DOCKERFILE),
+    }
+    told = set()
+    for kind in get_args(BuildNews):
+        result = BuildResult(request=request, state=STATES[kind], **(everything if known else {}))
+        provenance = {"payload": "e30="} if known else None
+        message = build_event(
+            kind, result, source="s", time=1.0, overrides={}, provenance=provenance
+        )
+        told.add(assert_described(message))
+    refused = rejected_event(
+        "invalid_data", "parser_id: is required", "{}", body=b"", event_type=TYPES[family],
+        source="s", time=1.0, overrides={}, correlation_id="c" if known else None,
+    )  # fmt: skip
+    told.add(assert_described(refused))
+    assert len(told) == len(STATES) + 1
+
+
+def test_a_dead_letter_fits_its_message() -> None:
+    message = dead_letter(request_of(TYPES["ours"]), error="forbidden", attempts=1)
+    header_validator("deadLetter").validate(dict(message.headers))
+    unmarked = handoff(request_of(TYPES["ours"]))
+    assert not header_validator("deadLetter").is_valid(dict(unmarked.headers))
