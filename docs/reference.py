@@ -115,7 +115,7 @@ def _docstrings(module: Path, name: str) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == name
     ]
     return {
-        field.target.id: " ".join(said.value.value.split())
+        field.target.id: " ".join(str(said.value.value).split())
         for field, said in zip(found.body, found.body[1:], strict=False)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)

@@ -25,6 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lambda_builder.errors import BootError
@@ -325,11 +326,15 @@ class Settings(BaseSettings):
     def _agree(self) -> Settings:
         problems = []
         if self.worker_count_max < self.worker_count:
-            problems.append("WORKER_COUNT_MAX must be at least WORKER_COUNT")
+            problems.append(f"{PREFIX}WORKER_COUNT_MAX must be at least {PREFIX}WORKER_COUNT")
         if self.retry_max_seconds < self.retry_base_seconds:
-            problems.append("RETRY_MAX_SECONDS must be at least RETRY_BASE_SECONDS")
+            problems.append(
+                f"{PREFIX}RETRY_MAX_SECONDS must be at least {PREFIX}RETRY_BASE_SECONDS"
+            )
         if self.provenance_key_file and not self.provenance_builder_id:
-            problems.append("PROVENANCE_KEY_FILE needs PROVENANCE_BUILDER_ID")
+            problems.append(
+                f"{PREFIX}PROVENANCE_KEY_FILE needs {PREFIX}PROVENANCE_BUILDER_ID, a URI of yours"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -360,6 +365,9 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1?***", _PASSWORD.sub("://***@", text))
 
 
+_OVERRIDES = 'must be JSON like {"extensions": {"name": "value"}}'
+
+
 def parse_ce_overrides(text: str) -> dict[str, str]:
     """Read Knative's ``K_CE_OVERRIDES``: ``{"extensions": {name: value}}``.
 
@@ -367,10 +375,13 @@ def parse_ce_overrides(text: str) -> dict[str, str]:
     """
     if not text.strip():
         return {}
-    overrides = json.loads(text)
+    try:
+        overrides = json.loads(text)
+    except ValueError as error:
+        raise ValueError(_OVERRIDES) from error
     extensions = overrides.get("extensions") or {} if isinstance(overrides, dict) else None
     if not isinstance(extensions, dict):
-        raise ValueError('must be JSON like {"extensions": {"name": "value"}}')
+        raise ValueError(_OVERRIDES)
     return {str(name).lower(): str(value) for name, value in extensions.items()}
 
 
@@ -379,7 +390,7 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"  {_variable(problem['loc'])}{problem['msg']}" for problem in error.errors()]
+        lines = [f"  {_variable(each['loc'])}{_message(each)}" for each in error.errors()]
         raise BootError("\n".join(["invalid settings:", *lines])) from error
 
 
@@ -389,6 +400,33 @@ def _variable(location: tuple[int | str, ...]) -> str:
     name = str(location[0]).upper()
     bare = name.startswith(PREFIX) or name.lower() in _WITHOUT_PREFIX
     return f"{name if bare else PREFIX + name}: "
+
+
+def _message(problem: ErrorDetails) -> str:
+    """Say what a value must be, and what it is where that is no secret."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    told = _MESSAGES.get(kind, problem["msg"]).format(**context)
+    shown = problem["input"]
+    return f"{told}, is {shown[:100]!r}" if isinstance(shown, str) else told
+
+
+_MESSAGES = {
+    "greater_than": "must be over {gt:.10g}",
+    "greater_than_equal": "must be at least {ge:.10g}",
+    "less_than_equal": "must be at most {le:.10g}",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be {expected}",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_pattern_mismatch": (
+        "must be a name as Kubernetes has them: of a-z, 0-9 and dashes, which are not at its ends"
+    ),
+}
 
 
 def variables() -> list[str]:

@@ -100,7 +100,10 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     Raises ``BootError`` for a newer version or somebody else's database, and ``sqlite3.Error``.
     """
     if sqlite3.sqlite_version_info < _NEEDED:
-        raise BootError(f"SQLite {sqlite3.sqlite_version} is too old: the journal needs 3.35")
+        raise BootError(
+            f"SQLite {sqlite3.sqlite_version} is too old: the journal needs 3.35 or later; take "
+            "another Python, or unset JOURNAL_PATH"
+        )
     connection = _connect(path)
     try:
         version = _version(connection, path)

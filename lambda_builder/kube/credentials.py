@@ -57,7 +57,8 @@ def load_configuration(*, pool_size: int, environ: Mapping[str, str] | None = No
         else:
             raise BootError(
                 "no Kubernetes API to speak to: KUBECONFIG is not set, there is no "
-                f"{default}, and this is no pod ({SERVICE_HOST_ENV_NAME} is not set)"
+                f"{default}, and this is no pod ({SERVICE_HOST_ENV_NAME} is not set); set "
+                "KUBECONFIG, or try it without a cluster: lambda-builder dev"
             )
     except _LOADING_ERRORS as error:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -41,6 +41,13 @@ class _Place:
     segments: tuple[str, ...]
 
 
+_LIKE = {
+    "ALLOWED_CONTEXT_PREFIXES": "s3://bucket/${third_party_id}/",
+    "ALLOWED_REGISTRIES": "registry.example.com/builds/${third_party_id_repository}/",
+}
+"""What each list may hold."""
+
+
 class AllowedSources:
     """Judges events; immutable and thread-safe."""
 
@@ -105,7 +112,10 @@ class _Entry:
 
         place = parse(_PLACEHOLDER.sub(stand_in, text).rstrip("/"))
         if place is None:
-            raise BootError(f"{PREFIX}{setting}: {text!r} is nothing that could be allowed")
+            raise BootError(
+                f"{PREFIX}{setting}: {text!r} is nothing that could be allowed; give entries like "
+                f"{_LIKE[setting]}"
+            )
 
         def read(part: str) -> Text:
             source = re.sub(r"zqzq(\d+)zqzq", lambda found: _again(found, texts), part)

@@ -92,7 +92,8 @@ def _fill_volume(pod: _Mapping, setting: str, name: str, secret: str) -> None:
     ours = [volume for volume in pod.get("volumes") or () if volume.get("name") == name]
     if not ours:
         raise BootError(
-            f"{PREFIX}{setting} is set, but the template has no volume named {name} to put it into"
+            f"{PREFIX}{setting} is set, but the template has no volume named {name} to put it "
+            "into: add that, or unset the setting"
         )
     source = ours[0].get("secret") or {}
     ours[0].clear()
@@ -110,7 +111,7 @@ def _refuse_rootless_buildkit(pod: _Mapping) -> None:
     if any(_ROOTLESS_BUILDKIT.search(str(each.get("image"))) for each in _containers(pod)):
         raise BootError(
             f"{PREFIX}USER_NAMESPACES does not go with rootless BuildKit, which makes a user "
-            "namespace of its own"
+            "namespace of its own: unset it, or take another template"
         )
 
 

@@ -120,7 +120,7 @@ def test_a_service_of_which_the_environment_says_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"PORT": "many"}, "PORT: Input should be a valid integer"),
+        ({"PORT": "many"}, "PORT: must be a whole number, is 'many'"),
         ({"LAMBDA_BUILDER_JOB_TEMPLATE": "/nowhere"}, "JOB_TEMPLATE=/nowhere is no Job template"),
     ],
 )

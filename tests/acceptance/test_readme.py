@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -51,6 +52,14 @@ def examples(page: str) -> dict[str, Example]:
 
 EXAMPLES = examples("docs/tutorial.rst")
 RUN = EXAMPLES.pop("make run")
+SENDERS = [
+    (language, dedent(code))
+    for language, code in re.findall(
+        r"code-block:: (bash|python)\n\n((?:(?:  .*)?\n)+)",
+        (ROOT / "docs" / "send-events.rst").read_text(),
+    )
+]
+"""How to send events, each a script that ends with 0 when it was taken."""
 
 
 class Newcomer:
@@ -91,6 +100,15 @@ class Newcomer:
         assert process.returncode == 0, errors
         return output.replace(f"localhost:{self._port}", "localhost:8080")
 
+    def runs(self, language: str, code: str) -> None:
+        """Run a script that finds the service at ``$SERVICE``."""
+        program = {"bash": ["bash", "-ec"], "python": [sys.executable, "-c"]}[language]
+        environment = {**self._environment, "SERVICE": f"http://localhost:{self._port}"}
+        done = subprocess.run(
+            [*program, code], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Newcomer:
@@ -101,14 +119,19 @@ def newcomer(tmp_path: Path) -> Newcomer:
 @needs("curl")
 @needs("git")
 @needs("make")
-def test_every_command_does_what_the_tutorial_shows(newcomer: Newcomer) -> None:
+def test_every_command_of_the_tutorial_and_every_way_to_send_does_what_it_should(
+    newcomer: Newcomer,
+) -> None:
     assert len(EXAMPLES) >= 9
+    assert {language for language, _ in SENDERS} == {"bash", "python"}
     with newcomer.starts(RUN.command) as service:
         try:
             said = reads_until(service, "service_started")
             assert RUN.shown_by(said), said
             for example in EXAMPLES.values():
                 prints_what_is_shown(newcomer, example)
+            for language, code in SENDERS:
+                newcomer.runs(language, code)
         finally:
             os.killpg(service.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
             service.communicate(timeout=30)

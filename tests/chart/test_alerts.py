@@ -168,3 +168,15 @@ def test_a_selector_of_ones_own_takes_the_place_of_namespace_and_job(chart: Char
     for rule in group["rules"]:
         assert 'app="x"' in rule["expr"]
         assert "namespace=" not in rule["expr"]
+
+
+FIRST_WORDS = {"Look", "Make", "Mend", "Nothing", "Raise", "Read", "Report", "See"}
+
+
+def test_every_alert_says_what_happened_and_then_what_to_do(
+    rules: dict[str, dict[str, Any]],
+) -> None:
+    for name, rule in rules.items():
+        sentences = re.split(r"(?<=\.) (?=[A-Z])", rule["annotations"]["description"].strip())
+        assert len(sentences) > 1, name
+        assert sentences[-1].split()[0] in FIRST_WORDS, (name, sentences[-1])

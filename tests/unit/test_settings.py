@@ -50,7 +50,7 @@ def test_every_problem_is_reported_together_by_the_name_of_its_variable(
 
 def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMBDA_BUILDER_WORKER_COUNT", "30")
-    with pytest.raises(BootError, match="WORKER_COUNT_MAX must be at least WORKER_COUNT"):
+    with pytest.raises(BootError, match="_WORKER_COUNT_MAX must be at least LAMBDA_BUILDER_W"):
         load()
 
 
@@ -168,3 +168,28 @@ def test_no_form_of_settings_or_of_their_errors_shows_a_secret(
     with pytest.raises(BootError) as caught:
         load()
     assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LAMBDA_BUILDER_WORKER_COUNT", "0", "must be at least 1, is '0'"),
+        ("LAMBDA_BUILDER_QUEUE_SIZE", "many", "must be a whole number, is 'many'"),
+        ("LAMBDA_BUILDER_DRAIN_SECONDS", "inf", "must be a number, is 'inf'"),
+        ("LAMBDA_BUILDER_RETRY_MAX_SECONDS", "0", "must be over 0, is '0'"),
+        ("LAMBDA_BUILDER_READ_ONLY", "perhaps", "must be true or false, is 'perhaps'"),
+        ("LAMBDA_BUILDER_ACK", "maybe", "must be 'accepted' or 'created', is 'maybe'"),
+        ("LAMBDA_BUILDER_NAMESPACE", "A", "must be a name as Kubernetes has them"),
+        ("LAMBDA_BUILDER_SINK_URL", "ftp://x:secret@y", "must be an http:// or https:// URL"),
+        ("K_CE_OVERRIDES", "{secret", "must be JSON like"),
+        ("PORT", "70000", "must be at most 65535, is '70000'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BootError) as problem:
+        load()
+    assert f"  {name}: {said}" in str(problem.value)
+    assert "secret" not in str(problem.value)
