@@ -42,19 +42,20 @@ def _link_pages(app: Sphinx, doctree: nodes.document) -> None:
             _LOGGER.warning("there is no %s to link to", path, location=link)
         page = Path(path).with_suffix("").name
         if path == f"{page}.rst" or path == "../CHANGES.rst":
-            link.replace_self(_reference(app.env.docname, page.lower(), place, link.children))
+            link.replace_self(_reference(app.env.docname, page.lower(), place, link))
         else:
             link.replace_self(link.children)
 
 
-def _reference(here: str, page: str, place: str, shown: list[nodes.Node]) -> nodes.Element:
+def _reference(here: str, page: str, place: str, link: nodes.reference) -> nodes.Element:
+    """Lead to a page, or a place there; what is named by its file is shown by its title."""
     return addnodes.pending_xref(
         "",
-        *shown,
+        *link.children,
         refdomain="std",
         reftype="ref" if place else "doc",
         reftarget=place or f"/{page}",
         refdoc=here,
-        refexplicit=True,
+        refexplicit=bool(place) or not link.astext().endswith(".rst"),
         refwarn=True,
     )

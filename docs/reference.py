@@ -133,13 +133,12 @@ def _metrics() -> Iterator[str]:
     rows = [
         (
             f"``{family.name}{'_total' if family.type == 'counter' else ''}``",
-            family.type,
-            f"{_rst(family.documentation)}{_labels(family)}",
+            f"{_rst(family.documentation)}{_labels(family)} ({family.type})",
         )
         for family in metrics.registry.collect()
         if not family.name.startswith(("process_", "python_"))
     ]
-    return _table("40 12 48", ("series", "kind", "what it says"), *sorted(rows))
+    return _table("40 60", ("series", "what it says"), *sorted(rows))
 
 
 def _labels(family: Any) -> str:

@@ -58,7 +58,13 @@ class PipelineCollector(Collector):
             "cancelled": stats.cancelled_total,
             "skipped": stats.skipped_total,
         }
-        yield _labelled("async_jobs", "Accepted builds by outcome.", "outcome", outcomes, outcomes)
+        yield _labelled(
+            "async_jobs",
+            "Accepted builds that need no more attempts.",
+            "outcome",
+            outcomes,
+            outcomes,
+        )
         yield _labelled(
             "async_job_retries",
             "Attempts put off.",
@@ -68,7 +74,7 @@ class PipelineCollector(Collector):
         )
         yield _labelled(
             "cloudevents_rejected",
-            "Events refused, by code.",
+            "Events refused.",
             "code",
             RefusalCode,
             stats.rejected_by_code,

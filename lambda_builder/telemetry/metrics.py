@@ -90,7 +90,7 @@ class Metrics:
             registry=registry,
         )
         self.worker_errors = Counter(
-            "async_worker_errors", "Failed attempts, by why.", ["reason"], registry=registry
+            "async_worker_errors", "Failed attempts.", ["reason"], registry=registry
         )
         self.received = Counter(
             "cloudevents_received",
@@ -123,7 +123,7 @@ class Metrics:
         )
         self.build_failures = Counter(
             "build_failures",
-            "Build Jobs that failed, by why (docs/failures.rst).",
+            "Build Jobs that failed (docs/failures.rst).",
             ["category"],
             registry=registry,
         )
@@ -147,10 +147,10 @@ class Metrics:
             "outbox_delivered", "Outgoing events delivered.", ["destination"], registry=registry
         )
         self.auth_denied = Counter(
-            "auth_denied", "Requests that were not allowed, by why.", ["reason"], registry=registry
+            "auth_denied", "Requests that were not allowed.", ["reason"], registry=registry
         )
         self.rate_limited = Counter(
-            "rate_limited", "Events over a limit, by which.", ["scope"], registry=registry
+            "rate_limited", "Events over a limit.", ["scope"], registry=registry
         )
         self.event_types = frozenset(event_types)
         self._create_zero_series()
