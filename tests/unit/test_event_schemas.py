@@ -77,6 +77,15 @@ def test_every_type_that_is_taken_is_in_the_document() -> None:
     assert {*BUILD_EVENT_TYPES, *COMMAND_EVENT_TYPES} <= set(messages())
 
 
+def test_the_page_of_outgoing_events_names_every_type_that_is_sent() -> None:
+    page = " ".join((ROOT / "docs" / "events-out.rst").read_text().split())
+    sent = {name for name in messages() if "." in name} - {*BUILD_EVENT_TYPES, *COMMAND_EVENT_TYPES}
+    assert len(sent) == 14
+    for event_type in sent:
+        family, kind = event_type.rsplit(".", 1)
+        assert f"``{event_type}``" in page or (f"``{family}." in page and f"``.{kind}``" in page)
+
+
 def test_a_made_up_event_fits_none() -> None:
     for event_type in messages():
         if event_type != "deadLetter":
