@@ -116,7 +116,7 @@ class Kubelet:
         if run.pod is None:
             self._create_pod(run, generate_name(f"{run.name}-"))
         if run.pod_started is None:
-            self._start_pod(run)
+            self._start_pod(run, self._run_seconds)
         if reason == "DeadlineExceeded" and not succeeded:
             self._deadline(run)
         elif succeeded:
@@ -154,9 +154,12 @@ class Kubelet:
             self._refuse_pod(run, refusal.message)
             return
         self._create_pod(run, name)
-        slow = self._faults.for_job("slow_pods", run.name)
-        extra = (slow.fault.seconds or 0.0) if slow else 0.0
-        self._later(run, self._pending_seconds + extra, self._pull)
+        self._later(run, self._pending_seconds + self._extra("slow_pods", run), self._pull)
+
+    def _extra(self, kind: str, run: Run) -> float:
+        """Return the seconds by which a step of a Job is slower."""
+        slow = self._faults.for_job(kind, run.name)
+        return (slow.fault.seconds or 0.0) if slow else 0.0
 
     def _admit_pod(self, run: Run, name: str) -> None:
         if not run.held():
@@ -213,8 +216,9 @@ class Kubelet:
         """Run the init containers from ``index`` on, and then the others."""
         run.held_by = run.event = None
         if index == len(run.containers.init):
-            self._start_pod(run)
-            self._later(run, self._run_seconds, self._exit)
+            seconds = self._run_seconds + self._extra("slow_runs", run)
+            self._start_pod(run, seconds)
+            self._later(run, seconds, self._exit)
             return
         seconds = self._init_seconds / len(run.containers.init)
         self._log(run, run.containers.init[index][0], seconds)
@@ -244,7 +248,7 @@ class Kubelet:
     def _log(self, run: Run, container: str, seconds: float) -> None:
         self._logs.started(run.pod_key, run.name, container, run.containers.names, seconds)
 
-    def _start_pod(self, run: Run) -> None:
+    def _start_pod(self, run: Run, seconds: float) -> None:
         run.held_by = run.event = None
         run.pod_started = time.time()
         self._ledger.write_pod(run, "Running", pods.running(run.containers, run.pod_started))
@@ -253,7 +257,7 @@ class Kubelet:
                 self._log(run, name, 0)
             self._logs.ended(run.pod_key, name, 0)
         for name, _ in run.containers.main:
-            self._log(run, name, self._run_seconds)
+            self._log(run, name, seconds)
         self._ledger.write(run, run.status(active=1, ready=1))
 
     def _exit(self, run: Run) -> None:

@@ -17,7 +17,9 @@ WATCH_KINDS = frozenset({"expire_watch"})
 LIST_KINDS = frozenset({"expire_list"})
 ADMISSION_KINDS = frozenset({"deny", "webhook_error"})
 EVICTION_KINDS = frozenset({"refuse_eviction"})
-JOB_KINDS = frozenset({"refuse_pods", "image_pull", "fail", "evict", "slow_pods", "stuck_pods"})
+JOB_KINDS = frozenset(
+    {"refuse_pods", "image_pull", "fail", "evict", "slow_pods", "slow_runs", "stuck_pods"}
+)
 _KINDS = REQUEST_KINDS | WATCH_KINDS | LIST_KINDS | ADMISSION_KINDS | EVICTION_KINDS | JOB_KINDS
 
 
@@ -29,17 +31,17 @@ class Fault:
     ``cut_after`` once the work is done; ``expire_watch`` (open watches too) and ``expire_list``
     (from the second page on); ``deny`` and ``webhook_error``, which stand for admission webhooks,
     also of the pods that a Job makes; ``refuse_eviction``, a disruption budget. Kinds that strike
-    Jobs: ``refuse_pods``, ``slow_pods``, ``image_pull``, ``fail``, ``stuck_pods``, and ``evict``,
-    the kubelet's eviction of a pod that runs.
+    Jobs: ``refuse_pods``, ``slow_pods``, ``slow_runs``, ``image_pull``, ``fail``, ``stuck_pods``,
+    and ``evict``, the kubelet's eviction of a pod that runs.
 
     ``verb`` and ``resource`` are in Kubernetes terms (``create``, ``jobs``); ``name_prefix`` is of
     the object's name, for those that strike Jobs of the Job's. ``times`` bounds how many are hit
-    (None: all), each with ``probability``. ``seconds`` is for ``latency`` and ``slow_pods``;
-    ``status`` the HTTP status or, for ``fail``, the exit code (``exit_code`` wins); ``message`` for
-    ``fail`` is what the build writes last, ``reason`` why its container ended, for ``evict`` that
-    of a disruption (without one the pod broke a limit of its own), ``container`` the init container
-    that fails (without one those that run at the end); ``retry_after`` whole seconds; ``webhook``
-    the name of the one that refuses. Safe to share: it never changes.
+    (None: all), each with ``probability``. ``seconds`` is for ``latency``, ``slow_pods`` and
+    ``slow_runs``; ``status`` the HTTP status or, for ``fail``, the exit code (``exit_code`` wins);
+    ``message`` for ``fail`` is what the build writes last, ``reason`` why its container ended, for
+    ``evict`` that of a disruption (without one the pod broke a limit of its own), ``container`` the
+    init container that fails (without one those that run at the end); ``retry_after`` whole
+    seconds; ``webhook`` the name of the one that refuses. Safe to share: it never changes.
     """
 
     kind: str

@@ -165,3 +165,12 @@ def test_slow_pods_wait_longer_and_others_do_not(api, cluster, new_job, wait_unt
     api("POST", JOBS, new_job("fast"))
     wait_until(lambda: cluster.job("fast")["status"].get("succeeded"))
     assert cluster.job("slow")["status"]["ready"] == 0
+
+
+def test_slow_runs_begin_at_once_and_end_later(api, cluster, new_job, wait_until):
+    cluster.add_fault(Fault("slow_runs", name_prefix="slow", seconds=60))
+    api("POST", JOBS, new_job("slow"))
+    wait_until(lambda: cluster.job("slow")["status"].get("ready"))
+    api("POST", JOBS, new_job("fast"))
+    wait_until(lambda: cluster.job("fast")["status"].get("succeeded"))
+    assert cluster.job("slow")["status"]["ready"] == 1
