@@ -2,4 +2,4 @@
 
 from lambda_builder.cli.commands import main
 
-main()
+main(prog_name="lambda-builder")

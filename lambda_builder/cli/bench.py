@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lambda_builder.cli.api import Api
+from lambda_builder.cli.connection import ending_well
 from lambda_builder.cli.load import Answers, Load, Target
+from lambda_builder.client import Client
 from lambda_builder.settings import PREFIX
 
 SAFE_COUNT = 100
@@ -49,9 +50,19 @@ def _one_line(context: click.Context, parameter: click.Parameter, token: str | N
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="Events.  [default: 100]")
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Events a second.  [default: 10]")
 @click.option("--closed-loop", is_flag=True, help="Send as soon as answered; needs --count.")
-@click.option("--connections", default=16, show_default=True, type=click.IntRange(1, 256))
 @click.option(
-    "--seconds", default=60.0, show_default=True, type=click.FloatRange(min=0.1, max=3600)
+    "--connections",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Connections that stay open.",
+)
+@click.option(
+    "--seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1, max=3600),
+    help="Send nothing after so long.",
 )
 @click.option(
     "--patience",
@@ -69,6 +80,7 @@ def _one_line(context: click.Context, parameter: click.Parameter, token: str | N
     callback=_one_line,
     help="What the service knows you by: it needs send and, for every tenant, read.",
 )
+@ending_well()
 def bench(
     url: str,
     count: int | None,
@@ -86,13 +98,17 @@ def bench(
     Each accepted event becomes a real Job, whose build fails where there is no such context.
     Nothing is sent after --seconds. Without numbers it is 100 events at 10 a second; more needs
     --count and --rate, or --count and --closed-loop.
+
+    \b
+    lambda-builder bench http://localhost:8080
+    lambda-builder bench http://localhost:8080 --count 5000 --rate 200 --cancel
     """
     _check_bounds(count, rate, closed_loop)
     try:
         target = Target.of(url)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="URL") from error
-    api, prefix = Api(url, token), f"bench-{secrets.token_hex(4)}"
+    api, prefix = Client(url, token), f"bench-{secrets.token_hex(4)}"
     load = Load(
         target,
         lambda number: target.event(
@@ -131,7 +147,7 @@ def _check_bounds(count: int | None, rate: float | None, closed_loop: bool) -> N
         raise click.UsageError("say with --rate how many events a second, or --closed-loop.")
 
 
-def _run(load: Load, api: Api, count: int, patience: float) -> Made:
+def _run(load: Load, api: Client, count: int, patience: float) -> Made:
     """Send everything while progress is shown; Ctrl-C ends the waiting, not the report."""
     failures: list[OSError] = []
 
@@ -166,7 +182,7 @@ def _run(load: Load, api: Api, count: int, patience: float) -> Made:
     return made
 
 
-def _looks(api: Api, sender: threading.Thread, patience: float) -> Iterator[dict[str, Any]]:
+def _looks(api: Client, sender: threading.Thread, patience: float) -> Iterator[dict[str, Any]]:
     """Yield the stats until all is sent and worked off, or that takes too long."""
     pause, deadline = threading.Event(), float("inf")
     while True:
@@ -200,7 +216,7 @@ def _show(answers: Answers, made: Made) -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def _cancel(api: Api, prefix: str) -> None:
+def _cancel(api: Client, prefix: str) -> None:
     """Cancel all that has not ended; the service takes a thousand at a time."""
     done = 0
     while outcome := api.call("POST", "/async-jobs/cancel", params={"q": prefix})["done"]:
@@ -209,4 +225,4 @@ def _cancel(api: Api, prefix: str) -> None:
 
 
 def _cancel_command(url: str, prefix: str) -> str:
-    return f"lambda-builder jobs --url {shlex.quote(url)} cancel-all --q {prefix}"
+    return f"lambda-builder jobs cancel --url {shlex.quote(url)} --all-matching --q {prefix}"

@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 GUNICORN = (
     sys.executable,
@@ -34,9 +35,17 @@ def has_cluster() -> bool:
 
 
 def run_with_cluster(
-    *, run_seconds: float, pending_seconds: float, namespace: str, kubeconfig: Path | None
+    *,
+    run_seconds: float,
+    pending_seconds: float,
+    namespace: str,
+    kubeconfig: Path | None,
+    beside: Callable[[str], AbstractContextManager[Any]],
 ) -> int:
-    """Run both until the service ends or a signal comes; returns the service's exit code."""
+    """Run both until the service ends or a signal comes; returns the service's exit code.
+
+    What ``beside`` makes of the cluster's URL is entered for as long as the service runs.
+    """
     with tempfile.TemporaryDirectory(prefix="lambda-builder-") as folder:
         config = kubeconfig or Path(folder, "kubeconfig")
         cluster = subprocess.Popen(  # noqa: S603 - started by whoever types the command
@@ -56,7 +65,8 @@ def run_with_cluster(
                 return cluster.wait()
             sys.stdout.write(f"{banner}\nkubectl: KUBECONFIG={config}\n")
             sys.stdout.flush()
-            return _run_service({**os.environ, "KUBECONFIG": str(config)}, GUNICORN)
+            with beside(banner.split()[-1]):
+                return _run_service({**os.environ, "KUBECONFIG": str(config)}, GUNICORN)
         finally:
             cluster.terminate()
             cluster.wait(_CLUSTER_STOP_SECONDS)

@@ -141,7 +141,7 @@ def test_more_than_is_safe_is_not_sent_unless_both_bounds_are_given(arguments: l
 
 def test_the_command_says_when_nobody_answers() -> None:
     shown = CliRunner().invoke(main, ["bench", "http://127.0.0.1:1"])
-    assert shown.exit_code == 1
+    assert shown.exit_code == 3
     assert "does not answer" in shown.output
 
 

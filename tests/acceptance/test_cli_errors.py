@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import pytest
 
-from lambda_builder.cli.api import Api
+from lambda_builder.client import Client, Unreachable
 from tests.acceptance.test_cli import run
 from tests.processes import ServiceProcess, free_port
 
+AWAY, NOT_FOUND = 3, 5
 PYTHONS_OWN = ("Traceback", "Error(", "Exception", "object at", "HTTPConnection", "_ssl.c")
 
 
-def error_of(*arguments: str, **environment: str) -> str:
-    """Return the one line that a failing command says."""
+def error_of(code: int, *arguments: str, **environment: str) -> str:
+    """Return the one line that a command says which fails with this code."""
     done = run(*arguments, **environment)
-    assert done.returncode == 1, done.stdout
+    assert done.returncode == code, done
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
@@ -49,26 +49,26 @@ def answering(answer: bytes) -> Iterator[str]:
 @pytest.mark.parametrize("command", [["list"], ["stats"], ["show", "x"], ["logs", "-f", "x"]])
 def test_a_service_that_does_not_run(command: list[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert error_of("jobs", "--url", url, *command) == (
+    assert error_of(AWAY, "jobs", "--url", url, *command) == (
         f"Error: {url} does not answer (Connection refused): start the service there, or name "
-        "another with `jobs --url`."
+        "another with --url."
     )
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "nowhere", "http://", "", "http://[::1"])
 def test_an_address_that_is_none(url: str) -> None:
-    assert error_of("jobs", "--url", url, "stats") == (
-        f"Error: {url.rstrip('/')!r} is not the address of a service: give one like "
-        "http://localhost:8080 with `jobs --url`."
+    assert error_of(AWAY, "jobs", "--url", url, "stats") == (
+        f"Error: {url.rstrip('/')!r} is not the address of a service: give the service's, like "
+        "http://localhost:8080, with --url."
     )
 
 
 def test_a_service_that_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(click.ClickException) as caught:
-            Api(url, timeout=0.2).call("GET", "/async-jobs/stats")
-    assert caught.value.message == f"{url} has not answered within 0.2 seconds."
+        with pytest.raises(Unreachable) as caught:
+            Client(url, timeout=0.2, patience=0).stats()
+    assert str(caught.value) == f"{url} has not answered within 0.2 seconds"
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_a_service_that_never_answers() -> None:
 )
 def test_something_else_at_that_address(answer: bytes) -> None:
     with answering(answer) as url:
-        said = error_of("jobs", "--url", url, "stats")
+        said = error_of(AWAY, "jobs", "--url", url, "stats")
     status = answer.split()[1].decode()
     assert said == (
-        f"Error: {url} answered {status}, but not as lambda-builder does: name the service with "
-        "`jobs --url`."
+        f"Error: {url} answered {status}, but not as lambda-builder does: give the service's, like "
+        "http://localhost:8080, with --url."
     )
 
 
@@ -96,25 +96,28 @@ def test_something_else_at_that_address(answer: bytes) -> None:
 )
 def test_an_answer_that_breaks_off(answer: bytes, command: list[str]) -> None:
     with answering(answer) as url:
-        said = error_of("jobs", "--url", url, *command)
-    assert said == f"Error: {url} broke off before its answer was complete."
+        said = error_of(AWAY, "jobs", "--url", url, *command)
+    assert said == (
+        f"Error: {url} broke off before its answer was complete: start the service there, or name "
+        "another with --url."
+    )
 
 
 def test_tls_where_there_is_none() -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
-        said = error_of("jobs", "--url", url.replace("http:", "https:"), "stats")
+        said = error_of(AWAY, "jobs", "--url", url.replace("http:", "https:"), "stats")
     assert "does not answer (TLS: " in said
 
 
 def test_a_build_that_nobody_knows(service: ServiceProcess) -> None:
     for command in ("show", "cancel", "retry", "logs"):
-        said = error_of("jobs", "--url", service.url, command, "nobody")
+        said = error_of(NOT_FOUND, "jobs", "--url", service.url, command, "nobody")
         assert said.startswith("Error: not_found: ")
 
 
 def test_a_service_of_which_the_environment_says_where_it_is() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert url in error_of("jobs", "list", LAMBDA_BUILDER_URL=url)
+    assert url in error_of(AWAY, "jobs", "list", LAMBDA_BUILDER_URL=url)
 
 
 @pytest.mark.parametrize(
