@@ -57,20 +57,20 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
     help="Builds of one page.",
 )
 @click.option("--cursor", help="Go on after an earlier page, as it said.")
-@click.option("--all", "every", is_flag=True, help="All pages.")
+@click.option("--all-pages", is_flag=True, help="Go on to the end.")
 @connected
 def list_jobs(
-    service: Service, /, limit: int, cursor: str | None, every: bool, **filters: Unpack[Filters]
+    service: Service, /, limit: int, cursor: str | None, all_pages: bool, **filters: Unpack[Filters]
 ) -> None:
     """List builds, newest first.
 
     \b
     lambda-builder jobs list --tenant customer-1 --state queued --state retrying
     lambda-builder jobs list --category out_of_memory -o name
-    lambda-builder jobs list --all -o json | jq '.items[].image_digest'
+    lambda-builder jobs list --all-pages -o json | jq '.items[].image_digest'
     """
     with service.client() as client:
-        if every:
+        if all_pages:
             items, following = [build.raw for build in client.list(**filters)], None
         else:
             page = client.page(limit=limit, cursor=cursor, **filters)
@@ -119,8 +119,9 @@ def watch(
 ) -> None:
     """Follow one build to its end, or all that the options mean for ever.
 
-    Of one build it exits with 6 unless the build succeeds, and with 7 after --timeout. All are a
-    table that changes on a terminal, and elsewhere a line for each change.
+    Of one build it exits with 6 unless the build succeeds, and with 7 after --timeout. All, which
+    are the newest 200, are a table that changes on a terminal, and elsewhere a line for each
+    change.
 
     \b
     lambda-builder jobs watch JOB --timeout 600 && deploy

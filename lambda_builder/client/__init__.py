@@ -7,7 +7,7 @@
 Nothing here knows the service but by HTTP. What goes wrong is a ``ClientError``.
 """
 
-from lambda_builder.client.client import Client, build_event
+from lambda_builder.client.client import Client
 from lambda_builder.client.errors import (
     ClientError,
     NotTheService,
@@ -15,6 +15,7 @@ from lambda_builder.client.errors import (
     StillGoing,
     Unreachable,
 )
+from lambda_builder.client.events import build_event
 from lambda_builder.client.values import (
     Accepted,
     Build,

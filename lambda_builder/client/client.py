@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
-from lambda_builder.builds import SOURCE_PREFIX, BuildState
+from lambda_builder.builds import BuildState
 from lambda_builder.client.errors import NotTheService, StillGoing, Unreachable, something_else
 from lambda_builder.client.stream import messages
 from lambda_builder.client.transport import OnWait, Transport
@@ -27,35 +27,9 @@ from lambda_builder.client.values import (
 )
 from lambda_builder.threads import Backoff
 
-BUILD_TYPE = "network.notifi.lambda.build.start"
 _SILENCE_SECONDS = 15.0
 """Of the changes: a dead connection, for the stats come every second."""
 T = TypeVar("T")
-
-
-def build_event(
-    parser_id: str,
-    *,
-    third_party_id: str | None = None,
-    event_id: str | None = None,
-    source: str | None = None,
-    event_type: str = BUILD_TYPE,
-    **data: Any,
-) -> dict[str, Any]:
-    """Return the CloudEvent, in structured form, that asks for a build.
-
-    ``event_id`` is a fresh one unless given, ``source`` is that of the third party; ``data`` are
-    the other fields of docs/http-api.rst, of which None counts as absent.
-    """
-    fields = {"parser_id": parser_id, "third_party_id": third_party_id, **data}
-    return {
-        "specversion": "1.0",
-        "id": event_id or str(uuid.uuid4()),
-        "source": source or f"{SOURCE_PREFIX}{third_party_id or 'unknown'}",
-        "type": event_type,
-        "datacontenttype": "application/json",
-        "data": {name: value for name, value in fields.items() if value is not None},
-    }
 
 
 class Client:

@@ -161,6 +161,33 @@ def test_nothing_more_is_sent_once_nobody_answers(shell: Shell) -> None:
     assert "not sent 49" in " ".join(sent.stderr.split())
 
 
+def test_an_interrupted_file_tells_what_was_sent_and_leaves_at_once(
+    shell: Shell, scripted: Scripted
+) -> None:
+    told = {"status": "queued", "job_name": "j", "correlation_id": "c", "event_id": "e"}
+    scripted.answer(told)
+    scripted.refuse(503, "queue_full", Retry_After="50")
+    sending = subprocess.Popen(
+        _command(("send", "-", "--url", scripted.url, "--parallel", "2", "-o", "name")),
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert sending.stdin is not None
+    sending.stdin.write('{"parser_id": "a"}\n' * 50)
+    sending.stdin.close()
+    wait_until(lambda: len(scripted.requests) == 3, "two that wait for room", 20)
+    sending.send_signal(signal.SIGINT)
+    assert sending.wait(10) == Exit.INTERRUPTED
+    assert sending.stdout is not None
+    assert sending.stderr is not None
+    with sending.stdout, sending.stderr:
+        assert sending.stdout.read() == "j\n"
+        assert "not sent 47" in " ".join(sending.stderr.read().split())
+
+
 # -- builds --------------------------------------------------------------------------------------
 
 
@@ -169,7 +196,10 @@ def test_builds_are_listed_in_each_form(shell: Shell) -> None:
     options = ("jobs", "list", "--parser-id", "listed", "-o")
     assert shell.run(*options, "name").stdout == f"{name}\n"
     assert json.loads(shell.run(*options, "json").stdout)["items"][0]["job_name"] == name
-    assert yaml.safe_load(shell.run(*options, "yaml", "--all").stdout)["items"][0]["attempts"] == 1
+    assert (
+        yaml.safe_load(shell.run(*options, "yaml", "--all-pages").stdout)["items"][0]["attempts"]
+        == 1
+    )
     assert name in shell.run(*options, "table").stdout
 
 
