@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from lambda_builder.builds import FailureCategory
+from lambda_builder.client import Build, Client
 from tests.http_sink import HttpSink
 from tests.processes import ROOT, ClusterProcess, ServiceProcess, free_port
 from tests.waiting import wait_until
@@ -88,7 +91,14 @@ def test_builds_are_listed_shown_cancelled_and_sent_again(
     assert "does not answer" in away.stderr
 
 
-def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path) -> None:
+def is_a_believable_mix(builds: Iterable[Build]) -> bool:
+    """Whether there are builds of several tenants that failed for different reasons."""
+    known = list(builds)
+    categories = {build.failure_category for build in known} - {None, FailureCategory.UNKNOWN}
+    return len({build.third_party_id for build in known}) >= 3 and len(categories) >= 2
+
+
+def test_dev_brings_a_living_service_and_cluster_and_takes_both_down_again(tmp_path: Path) -> None:
     port = free_port()
     kubeconfig = tmp_path / "kubeconfig"
     process = subprocess.Popen(
@@ -99,6 +109,7 @@ def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path
             "dev",
             "--kubeconfig",
             str(kubeconfig),
+            *("--demo", "--demo-rate", "20", "--run-seconds", "0.1"),
         ],
         cwd=ROOT,
         env={**os.environ, "PORT": str(port), "LAMBDA_BUILDER_HOST": "127.0.0.1"},
@@ -127,6 +138,8 @@ def test_dev_brings_service_and_cluster_and_takes_both_down_again(tmp_path: Path
             timeout=5,
         )
         assert sent.status_code == 200
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_until(lambda: is_a_believable_mix(client.list()), "the demo", 30, every=0.5)
         cluster_url = banner[1].split()[-1]
         os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
         rest = process.communicate(timeout=30)[0]

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,7 +18,6 @@ from click.testing import CliRunner, Result
 
 from lambda_builder.cli.commands import COMMANDS, main
 from lambda_builder.cli.exits import Exit
-from lambda_builder.client import Client, Unreachable
 from tests.processes import ROOT, ClusterProcess, ServiceProcess, free_port
 from tests.programs import needs
 from tests.scripted import Scripted
@@ -449,37 +447,6 @@ def test_bash_completes_commands_and_values(shell: Shell, tmp_path: Path) -> Non
 @pytest.mark.parametrize("shell_name", ["zsh", "fish"])
 def test_other_shells_have_a_script(shell: Shell, shell_name: str) -> None:
     assert "_LAMBDA_BUILDER_COMPLETE" in shell.run("completion", shell_name).stdout
-
-
-def test_a_demo_sends_builds_of_several_tenants_of_which_some_fail(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log"
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            _command(("dev", "--demo", "--demo-rate", "20", "--run-seconds", "0.1")),
-            cwd=ROOT,
-            env={**os.environ, "PORT": str(port), "LAMBDA_BUILDER_HOST": "127.0.0.1"},
-            stdout=written,
-            stderr=written,
-            start_new_session=True,
-        )
-
-    def lives() -> bool:
-        try:
-            builds = list(client.list())
-        except Unreachable:
-            return False
-        categories = {build.failure_category for build in builds} - {None, "unknown"}
-        return len({build.third_party_id for build in builds}) >= 3 and len(categories) >= 2
-
-    try:
-        with closing(Client(f"http://127.0.0.1:{port}", patience=0)) as client:
-            wait_until(lives, lambda: log.read_text()[-2000:], 40, every=0.5)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait(10)
-    assert "Traceback" not in log.read_text()
 
 
 # -- help ----------------------------------------------------------------------------------------
