@@ -109,7 +109,7 @@ class Demo:
     def __init__(self, url: str, cluster: str, rate: float) -> None:
         self._cluster, self._rate = cluster, rate
         self._client = Client(url, patience=0.0, timeout=_TIMEOUT_SECONDS)
-        self._rng = random.Random()
+        self._rng = random.Random()  # noqa: S311 - a demonstration
         self._thread = Background("demo", self._run, wake=self._client.close)
 
     def __enter__(self) -> Self:
