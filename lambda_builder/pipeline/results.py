@@ -29,9 +29,6 @@ from lambda_builder.pipeline.packing import (
 )
 from lambda_builder.selection import Place, place_of
 
-Held = tuple[Place, Kept]
-"""A build as it was at one moment, with what it is listed by."""
-
 _WITHOUT_EVENT = (BuildState.SUCCEEDED, BuildState.CANCELLED)
 """States from which no build goes again: nobody needs its event any more."""
 
@@ -189,7 +186,7 @@ class ResultStore:
 
     def before(
         self, place: Place | None, most: int, having: Sequence[str]
-    ) -> tuple[list[Held], Place | None]:
+    ) -> tuple[list[Kept], Place | None]:
         """Return builds next before that place, or the newest, as ``Ordered.before`` does.
 
         As they are kept: few of those that are looked through are told of.
@@ -197,7 +194,7 @@ class ResultStore:
         with self._lock:
             self._expire()
             entries, rest = self._listed.before(place, most, having)
-            return [(entry.place, entry.kept) for entry in entries], rest
+            return [entry.kept for entry in entries], rest
 
     def knows(self, job: Place) -> bool:
         """Whether the build of a Job, which is listed at that place, is known, be it at another."""

@@ -12,33 +12,36 @@ from heapq import merge
 from itertools import islice
 from operator import itemgetter
 
-from lambda_builder.builds import BuildError, BuildRequest, BuildResult
+from lambda_builder.builds import BuildError, BuildResult
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
 from lambda_builder.kube.packing import Packed, place_of_packed
 from lambda_builder.kube.search import JobSearch
-from lambda_builder.pipeline.packing import Kept, category_of, searched_of, state_of, unpack
-from lambda_builder.pipeline.results import Held, ResultStore
+from lambda_builder.pipeline.packing import (
+    Kept,
+    category_of,
+    place_of_kept,
+    searched_of,
+    state_of,
+    unpack,
+)
+from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.selection import BuildFilter, Fields, Place, search, texts_of
 
 Results = list[BuildResult]
 Make = Callable[[], BuildResult]
 
 
-def _request(held: Held) -> BuildRequest:
-    return unpack(held[1]).request
+def _having(text: str, builds: list[Kept]) -> list[Kept]:
+    return [kept for kept in builds if text in searched_of(kept)]
 
 
-def _having(text: str, builds: list[Held]) -> list[Held]:
-    return [held for held in builds if text in searched_of(held[1])]
-
-
-_OF_HELD: Fields[Held] = Fields(
-    placed_at=lambda held: held[0][0],
-    state=lambda held: state_of(held[1]),
-    third_party_id=lambda held: _request(held).third_party_id,
-    parser_id=lambda held: _request(held).parser_id,
-    correlation_id=lambda held: _request(held).correlation_id,
-    category=lambda held: category_of(held[1]),
+_OF_KEPT: Fields[Kept] = Fields(
+    placed_at=lambda kept: place_of_kept(kept)[0],
+    state=state_of,
+    third_party_id=lambda kept: unpack(kept).request.third_party_id,
+    parser_id=lambda kept: unpack(kept).request.parser_id,
+    correlation_id=lambda kept: unpack(kept).request.correlation_id,
+    category=category_of,
     having=_having,
     noting=_having,
 )
@@ -104,10 +107,10 @@ class BuildList:
         """
         jobs, texts = self._search(self._reasons()), texts_of(wanted)
         read = self._results.before
-        held = search(read, wanted, _OF_HELD, before=before, size=size, having=texts)
+        held = search(read, wanted, _OF_KEPT, before=before, size=size, having=texts)
         rows: Iterator[tuple[Place, Kept | None, Packed | None]] = merge(
             # Of one place a held build comes first.
-            ((place, kept, None) for place, kept in held),
+            ((place_of_kept(kept), kept, None) for kept in held),
             ((place_of_packed(job), None, job) for job in jobs.find(wanted, before, size)),
             key=itemgetter(0),
             reverse=True,
