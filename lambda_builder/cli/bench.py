@@ -108,7 +108,7 @@ def bench(
         target = Target.of(url)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="URL") from error
-    api, prefix = Client(url, token), f"bench-{secrets.token_hex(4)}"
+    api, prefix = Client(url, token, patience=0.0), f"bench-{secrets.token_hex(4)}"
     load = Load(
         target,
         lambda number: target.event(

@@ -59,7 +59,7 @@ def test_a_token_opens_what_its_policy_says_and_a_changed_file_counts_at_once(
         listed = cli("jobs", "--url", service.url, "--token", TOKEN, "list")
         assert "build-customer-parser-1" in listed.stdout
         refused = cli("jobs", "--url", service.url, "list")
-        assert (refused.returncode, "unauthenticated" in refused.stderr) == (1, True)
+        assert (refused.returncode, "unauthenticated" in refused.stderr) == (4, True)
         write(path, "*")
         stats = "/async-jobs/stats"
         wait_until(lambda: service.get(stats, headers=shown).status_code == 200, "all", every=0.1)
@@ -67,7 +67,7 @@ def test_a_token_opens_what_its_policy_says_and_a_changed_file_counts_at_once(
         known = CliRunner(env={"LAMBDA_BUILDER_TOKEN": TOKEN}).invoke(main, load)
         assert "3 of 3" in known.stdout
         unknown = CliRunner().invoke(main, load)
-        assert (unknown.exit_code, "unauthenticated" in unknown.stderr) == (1, True)
+        assert (unknown.exit_code, "unauthenticated" in unknown.stderr) == (4, True)
         service.terminate()
         log = service.log_path.read_text()
         assert TOKEN not in log
