@@ -60,3 +60,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
         elif isinstance(default, str):
             assert shown == (f"``{default}``" if default else "(empty)"), name
     assert not rows
+
+
+def test_every_picture_of_a_page_is_there_and_small() -> None:
+    shown = set()
+    for page in (ROOT / "README.rst", *(ROOT / "docs").glob("*.rst")):
+        for name in re.findall(r"^\.\. image:: (\S+)$", page.read_text(), re.MULTILINE):
+            picture = page.parent / name
+            assert picture.stat().st_size < 150_000, f"{page.name} shows {name}"
+            shown.add(picture.name)
+    assert "page.png" in shown
