@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     http_threads: int = Field(16, ge=2, le=1000)
     """gunicorn's threads, each answering one request at a time."""
     streams_max: int = Field(4, ge=1, le=1000)
-    """Logs that may be streamed at a time, each by a thread of its own."""
+    """Streams of logs and of changes that may be open at a time, each by a thread of its own."""
     queue_size: int = Field(100, ge=1, le=1_000_000)
     """Builds that may wait, the delayed ones included."""
     queue_max_bytes: int = Field(67_108_864, ge=1_048_576)
