@@ -178,6 +178,7 @@ class Stats(_Answer):
     panics_total: int
     api_available: bool
     is_shutdown: bool
+    succeeded_total: int = 0
     capacity_blocked: int = 0
     active_jobs: int = 0
     queue_full_total: int = 0

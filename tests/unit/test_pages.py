@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "lambda_builder"
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
-OURS = ("level", "_log")
+OURS = ("level", "_log", "Warned")
 _BLOCK = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:(?:\1 +.*)?\n)+)", re.MULTILINE)
 
 
@@ -130,10 +130,12 @@ def logged(path: Path) -> Iterator[tuple[str, str]]:
             given, level = node.args[0], "info"
         elif called == "_log" and len(node.args) > 1:  # of steering/command_events.py
             given, level = node.args[1], "warning"
+        elif called == "Warned":  # of server/start_warnings.py
+            given, level = node.args[0], "warning"
         else:
             continue
-        if isinstance(given, ast.Name) and path.name == "command_events.py":
-            continue  # within _log
+        if isinstance(given, ast.Name) and path.name in ("command_events.py", "app.py"):
+            continue  # within _log, and of the Warned
         names = [each.value for each in ast.walk(given) if isinstance(each, ast.Constant)]
         assert names, f"{path}:{node.lineno}: an event whose name nobody can look up"
         yield from ((str(name), level.replace("exception", "error")) for name in names)
