@@ -12,7 +12,7 @@ WIDTH = 640
 HEIGHT = 112
 _TOP, _BOTTOM, _LEFT = 8, 92, 34
 _BAR = 12.0
-_STEPS = (1, 2, 5)
+_STEPS = (1, 2, 4, 6, 8)
 _LEAST = 4
 
 

@@ -29,7 +29,7 @@ def test_bars_are_as_high_as_what_they_count_and_stand_on_one_line():
     assert drawn.minutes[1].label == "00:01"
 
 
-@pytest.mark.parametrize(("most", "top"), [(0, 5), (4, 5), (6, 10), (11, 20), (1000, 1000)])
+@pytest.mark.parametrize(("most", "top"), [(0, 4), (4, 4), (5, 6), (9, 10), (11, 20), (1000, 1000)])
 def test_the_scale_ends_at_a_round_number(most, top):
     assert chart([(0, Totals(accepted=most))]).lines[-1][1] == top
 
