@@ -60,7 +60,8 @@ class _Operation(NamedTuple):
     @property
     def refusals(self) -> list[str]:
         """The statuses of problems, which are described once for all."""
-        return sorted(s for s, answer in self.content["responses"].items() if "$ref" in answer)
+        refs = {s: answer.get("$ref", "") for s, answer in self.content["responses"].items()}
+        return sorted(s for s, ref in refs.items() if "/Problem" in ref)
 
 
 def _operations(document: _Json, tag: str) -> Iterator[_Operation]:

@@ -294,8 +294,14 @@ def test_everything_can_be_done_without_javascript(
     page.get_by_role("link", name="Job", exact=True).click()
     expect(page.locator(".source")).to_contain_text("kind: Job")
     page.locator("summary", has_text="Cancel").click()
-    page.get_by_role("button", name="Cancel this build").click()
-    expect(page.locator("#state")).to_have_text("cancelled")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Cancel this build").click()
+
+    def is_cancelled() -> bool:
+        page.reload()
+        return page.locator("#state").inner_text() == "cancelled"
+
+    wait_until(is_cancelled, "the watch to see its Job gone", every=0.2)
 
 
 def test_the_keyboard_is_enough(house: House, visit: Callable[..., Page]) -> None:
