@@ -16,6 +16,11 @@ from tests.waiting import wait_until
 ROWS, COLUMNS = 40, 160
 
 
+def hear_interrupts() -> None:
+    """Undo, in a new process, that a shell has its background jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command with a terminal for its input and output; ends with the ``with`` block."""
 
@@ -29,6 +34,7 @@ class Terminal:
             stdout=far,
             stderr=far,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         os.close(far)
         self._shown = bytearray()

@@ -12,7 +12,13 @@ from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 from lambda_builder.builds import BuildState
-from lambda_builder.client.errors import NotTheService, StillGoing, Unreachable, something_else
+from lambda_builder.client.errors import (
+    ClientError,
+    NotTheService,
+    StillGoing,
+    Unreachable,
+    something_else,
+)
 from lambda_builder.client.stream import messages
 from lambda_builder.client.transport import OnWait, Transport
 from lambda_builder.client.values import (
@@ -209,6 +215,9 @@ class Client:
         return self._steer("retry", dry_run, everything, filters)
 
     def _steer(self, action: str, dry_run: bool, everything: bool, filters: Filters) -> BulkOutcome:
+        empty = [name for name, value in filters.items() if value == ""]
+        if empty:  # an unset variable must not mean all builds
+            raise ClientError(f"{empty[0]} is empty: leave it out to mean any")
         wanted = {"dry_run": dry_run, "all": everything}
         flags = {name: "true" for name, value in wanted.items() if value}
         path = f"/async-jobs/{action}"

@@ -53,6 +53,9 @@ class Transport:
         self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._closed = Event()
         self._session = requests.Session()
+        token = token and token.strip()
+        if token and not (token.isascii() and token.isprintable()):
+            raise ClientError("the token must be printable ASCII, in one line")
         self._session.auth = _Bearer(token)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
 

@@ -182,7 +182,7 @@ class Committer:
 
     def _blame_disk(self, error: Exception) -> bool:
         """Undo what was begun; whether the file or the disk is to blame."""
-        self._database.roll_back()
+        self._database.roll_back(error)
         reason = str(error) if isinstance(error, _UNUSABLE) else None
         if isinstance(error, OSError):
             reason = error.strerror or reason

@@ -18,7 +18,7 @@ import structlog
 from lambda_builder.journal.readers import Readers
 from lambda_builder.journal.rebuild import finish_rebuild, rebuild, sync_directory
 from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
-from lambda_builder.journal.sqlite_errors import is_damage
+from lambda_builder.journal.sqlite_errors import is_damage, result_code
 
 _READ_BYTES = 1024 * 1024
 _LOOK_SECONDS = 1.0
@@ -125,12 +125,14 @@ class Database:
                 raise OSError(f"{path} was removed or replaced; put it back or restart")
         self._version, self._look_again_at = version, now + _LOOK_SECONDS
 
-    def roll_back(self) -> None:
-        """End a transaction that failed."""
-        self._log_has_remains = True
+    def roll_back(self, error: Exception) -> None:
+        """End a transaction that failed with ``error``."""
         connection = self._writer
+        if isinstance(error, sqlite3.Error) and result_code(error) == sqlite3.SQLITE_FULL:
+            self._log_has_remains = True  # SQLite has ended the transaction itself
         if connection is None or not connection.in_transaction:
             return
+        self._log_has_remains = True
         try:
             connection.rollback()
         except sqlite3.Error:

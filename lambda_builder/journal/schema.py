@@ -165,6 +165,11 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    if 0 < version < len(MIGRATIONS):
+        # What a killed process left in the log must not be written over: see Database._begin_log.
+        ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise TimeoutError("the log is in use by another program")
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         for statement in statements:

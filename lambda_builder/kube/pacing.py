@@ -20,6 +20,7 @@ FREE_RATE = 500.0
 """Beyond this many calls a second nothing is held back any more."""
 LEAST_RATE = 1.0
 WINDOW = 100
+_PAUSE_SECONDS = 5.0
 """Answers of which the share that was refused is taken."""
 TOLERATED = 0.08
 """Share of refused calls that is no reason to make fewer: one in a while says nothing of a rate."""
@@ -46,6 +47,10 @@ class _Window:
     refused: int = 0
 
     def add(self, now: float, refused: bool) -> None:
+        if self.answers and now - self.answers[-1][0] > _PAUSE_SECONDS:
+            # What was before a pause says nothing of the rate, or of the API as it is now.
+            self.answers.clear()
+            self.refused = 0
         if len(self.answers) == WINDOW:
             self.refused -= self.answers[0][1]
         self.answers.append((now, refused))

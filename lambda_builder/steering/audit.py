@@ -92,11 +92,13 @@ class Audit:
         """Note what was done; waits a second at most, and raises nothing."""
         self._note(by, action, targets, DONE, refused=False)
 
-    def failed(self, by: Actor, action: Action, target: Target, code: RefusalCode) -> None:
+    def failed(
+        self, by: Actor, action: Action, targets: Sequence[Target], code: RefusalCode
+    ) -> None:
         """Note what was not done, or not yet; waits a second at most, and raises nothing."""
         # What the service could not do is no guess, and a part of it may be done.
         refused = KINDS[code].status < HTTPStatus.INTERNAL_SERVER_ERROR
-        self._note(by, action, [target], code.value, refused=refused)
+        self._note(by, action, targets, code.value, refused=refused)
 
     def page(self, tenants: Tenants, *, limit: int, cursor: str | None) -> AuditPage:
         """Return entries about builds of these tenants, newest first.

@@ -152,7 +152,7 @@ class CommandExecution:
 
     def without_effect(self, request: CommandRequest, code: RefusalCode) -> None:
         """Note a command that is given up."""
-        self._audit.failed(_actor(request), request.action, Target.named_by(request), code)
+        self._audit.failed(_actor(request), request.action, [Target.named_by(request)], code)
 
     def _note(self, result: BuildResult, request: CommandRequest) -> None:
         target = Target.of(result, "event", request.event_id)

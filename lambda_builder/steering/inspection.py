@@ -35,7 +35,7 @@ class Inspection:
             job = self._jobs.get_job(build.request.job_name)
         except AttemptFailed as error:
             raise kubernetes_failed(error, "the Job was not read") from error
-        if job is None or (build.job_uid and job["metadata"]["uid"] != build.job_uid):
+        if job is None or job["metadata"]["uid"] != build.job_uid:  # another event's, or nobody's
             return None
         job["metadata"].pop("managedFields", None)
         return job

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from lambda_builder.access.rules import READ
 from lambda_builder.access.rules import Action as Allowed
 from lambda_builder.builds import Action, BuildResult
-from lambda_builder.errors import Refused
+from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.steering.audit import Target
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.tenants import Reach
@@ -52,11 +52,14 @@ def steer_all(action: Action, steer: Callable[[], BulkOutcome]) -> BulkOutcome:
     asked = gate.target()
     with _noting_refusals(action, asked), services.threads.kubernetes.take():
         outcome = steer()
+    refused: dict[RefusalCode, list[Target]] = {}
     for build, refusal in outcome.refused:
-        services.audit.failed(by, action, Target.of(build, "bulk"), refusal.code)
+        refused.setdefault(refusal.code, []).append(Target.of(build, "bulk"))
+    for code, targets in refused.items():
+        services.audit.failed(by, action, targets, code)
     done = [Target.of(build, "bulk") for build in outcome.done]
-    whole = asked.but(matched=outcome.matched, done=len(done))
-    services.audit.done(by, action, [*done, whole])
+    if done:  # what did nothing must not push out what did
+        services.audit.done(by, action, [*done, asked.but(matched=outcome.matched, done=len(done))])
     return outcome
 
 
@@ -65,5 +68,5 @@ def _noting_refusals(action: Action, target: Target) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        current_services().audit.failed(gate.actor(), action, target, refused.code)
+        current_services().audit.failed(gate.actor(), action, [target], refused.code)
         raise

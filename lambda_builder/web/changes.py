@@ -46,7 +46,8 @@ def stream_changes() -> Response:
 def _events(feed: ChangeFeed, last_id: str | None, stats: Callable[[], Stats]) -> Iterator[bytes]:
     number = feed.number if last_id is None else _number(feed, last_id)
     # An id alone is no event, but what the client comes back with.
-    text = f"retry: {_RETRY_MILLISECONDS}\nid: {feed.epoch}-{feed.number}\n\n"
+    known = feed.number if number is None else number
+    text = f"retry: {_RETRY_MILLISECONDS}\nid: {feed.epoch}-{known}\n\n"
     stats_at = time.monotonic()
     while True:
         changes = (

@@ -111,11 +111,14 @@ def _check() -> Response | None:
     except Refused as refused:
         action = getattr(view, _COMMAND, None)
         if action is not None and "caller" in g and not g.caller.is_anonymous:
-            services.audit.failed(actor(), action, target(), refused.code)
+            services.audit.failed(actor(), action, [target()], refused.code)
         if refused.code is RefusalCode.UNAUTHENTICATED and hasattr(view, _PAGE):
             headers = {"Location": _LOGIN_PATH, "Cache-Control": "no-store"}
             response = Response("", HTTPStatus.SEE_OTHER, headers)
-            response.delete_cookie(SESSION_COOKIE)  # one that has ended would be refused for ever
+            if SESSION_COOKIE in request.cookies:
+                # One that has ended would be refused for ever; one that another site's link left
+                # at home is still good.
+                response.delete_cookie(SESSION_COOKIE)
             return response
         raise
     return None

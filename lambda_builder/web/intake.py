@@ -116,7 +116,7 @@ class Intake:
             permitted = services.access.permit(caller, delivery.mode, delivery.events)
         except Refused as refused:
             for command in commands if not caller.is_anonymous else ():
-                services.audit.failed(by, command.action, Target.named_by(command), refused.code)
+                services.audit.failed(by, command.action, [Target.named_by(command)], refused.code)
             raise
         return tuple(_sent_by(by, event) for event in permitted)
 

@@ -21,7 +21,7 @@ from lambda_builder.cli.exits import Exit
 from tests.processes import ROOT, ClusterProcess, ServiceProcess, free_port
 from tests.programs import needs
 from tests.scripted import Scripted
-from tests.terminal import Terminal
+from tests.terminal import Terminal, hear_interrupts
 from tests.waiting import wait_until
 
 COLOUR = "\x1b["
@@ -172,6 +172,7 @@ def test_an_interrupted_file_tells_what_was_sent_and_leaves_at_once(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     assert sending.stdin is not None
     sending.stdin.write('{"parser_id": "a"}\n' * 50)
@@ -249,6 +250,7 @@ def test_stats_go_on_until_they_are_interrupted(shell: Shell) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     assert watching.stdout is not None
     told = [json.loads(watching.stdout.readline()) for _ in range(2)]

@@ -14,6 +14,7 @@ from lambda_builder.builds import BuildState
 from lambda_builder.client import (
     Change,
     Client,
+    ClientError,
     NotTheService,
     Problem,
     Reset,
@@ -254,3 +255,20 @@ def test_changes_that_there_is_no_room_for_are_refused(scripted) -> None:
     with Client(scripted.url, patience=0) as client, pytest.raises(Problem) as caught:
         next(client.changes())
     assert caught.value.code == "too_many_streams"
+
+
+def test_an_empty_filter_steers_nothing(scripted) -> None:
+    """An unset variable must not mean the builds of all tenants."""
+    client = Client(scripted.url)
+    with pytest.raises(ClientError, match="third_party_id is empty"):
+        client.cancel_all(third_party_id="", state=["queued"])
+    assert scripted.requests == []
+
+
+def test_a_token_may_end_its_line_and_a_broken_one_is_not_shown(scripted) -> None:
+    scripted.answer({"items": [], "next_cursor": None})
+    Client(scripted.url, "s3cret\n").page()
+    assert scripted.requests[0][2]["authorization"] == "Bearer s3cret"
+    with pytest.raises(ClientError) as caught:
+        Client(scripted.url, "s3cret\ntoken")
+    assert "s3cret" not in str(caught.value)

@@ -149,6 +149,8 @@ def test_whoever_must_sign_in_is_sent_from_a_page_to_the_form_and_loses_an_ended
     answer = show(running, f"{SESSION_COOKIE}=gone", "/openapi.json")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
     assert f"{SESSION_COOKIE}=;" in answer.headers["Set-Cookie"]
+    # A link from another site comes without the cookie, which is still good.
+    assert "Set-Cookie" not in running.app.test_client().get("/openapi.json").headers
     sign_in(running)
     assert running.http.get("/openapi.json").status_code == 200
 

@@ -144,3 +144,15 @@ def test_the_first_answer_with_a_time_to_wait_holds_all_calls():
     pacer.refused(0.0, retry_after=2.0)
     assert pacer.wait(0.0) == 2.0
     assert pacer.rate is None
+
+
+def test_what_was_refused_before_a_pause_says_nothing_of_the_rate() -> None:
+    """The pause would count as time in which nothing more was admitted."""
+    pacer, now = Pacer(), 0.0
+    for pause, calls, share in ((600.0, 50, 17), (0.0, 200, 9)):
+        for number in range(calls):
+            now += max(0.02, pacer.wait(now))
+            pacer.take(now)
+            (pacer.succeeded if number % share else pacer.refused)(now)
+        took, now = now, now + pause
+    assert took < 615, "most of the calls waited"
