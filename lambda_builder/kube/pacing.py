@@ -20,8 +20,9 @@ FREE_RATE = 500.0
 """Beyond this many calls a second nothing is held back any more."""
 LEAST_RATE = 1.0
 WINDOW = 100
-_PAUSE_SECONDS = 5.0
 """Answers of which the share that was refused is taken."""
+_PAUSE_SECONDS = 5.0
+"""Between two answers: then the share is taken anew."""
 TOLERATED = 0.08
 """Share of refused calls that is no reason to make fewer: one in a while says nothing of a rate."""
 _MOST_TOLERATED = 0.5

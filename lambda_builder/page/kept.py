@@ -11,6 +11,8 @@ from typing import Any
 
 from cachetools import TTLCache
 
+from lambda_builder import __version__
+
 _SECONDS = 1.0
 _MOST = 128
 
@@ -47,9 +49,11 @@ class KeptPages:
     def put(self, key: Hashable, content: dict[str, Any]) -> KeptPage:
         """Keep a page that shows ``content``.
 
-        The tag is of that, so it must not change with the time alone.
+        The tag is of that, so it must not change with the time alone; and of the version, which
+        may show the same otherwise.
         """
-        tag = hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest()[:20]
+        shown = repr((__version__, content)).encode("utf-8", "replace")
+        tag = hashlib.sha256(shown).hexdigest()[:20]
         page = KeptPage(tag, content)
         with self._lock:
             self._kept[key] = page

@@ -21,6 +21,8 @@ blueprint = Blueprint("changes", __name__)
 
 _STATS_SECONDS = 1.0
 _RETRY_MILLISECONDS = 2000
+_LONGEST_SECONDS = 300.0
+"""Then the client comes back, and is asked again what it may read; it misses nothing."""
 _ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})")
 
 
@@ -49,7 +51,8 @@ def _events(feed: ChangeFeed, last_id: str | None, stats: Callable[[], Stats]) -
     known = feed.number if number is None else number
     text = f"retry: {_RETRY_MILLISECONDS}\nid: {feed.epoch}-{known}\n\n"
     stats_at = time.monotonic()
-    while True:
+    ends_at = stats_at + _LONGEST_SECONDS
+    while time.monotonic() < ends_at:
         changes = (
             None if number is None else feed.after(number, max(0.0, stats_at - time.monotonic()))
         )

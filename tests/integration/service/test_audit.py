@@ -129,6 +129,14 @@ def test_many_at_once_have_an_entry_each_and_one_with_the_filter_and_counts(star
     assert whole["filter"] == {"state": "running,created", "all": "true"}
 
 
+def test_what_did_nothing_has_no_entry_so_that_it_pushes_out_none(start, auth_file):
+    running = start(auth_file=auth_file)
+    build(running, "a")
+    answer = call(running, "admin", "POST", "/async-jobs/cancel?q=nothing-has-this")
+    assert answer.json == {"matched": 0, "done": 0, "refused": []}
+    assert audit(running)["items"] == []
+
+
 def test_an_event_is_noted_with_its_sender_when_it_is_carried_out(start, auth_file):
     running = start(auth_file=auth_file)
     job = build(running, "a")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lambda_builder.builds import BuildState
+from lambda_builder.web import changes
 from lambda_builder.web.services import EXTENSION
 
 
@@ -73,6 +74,19 @@ def test_whoever_comes_back_is_told_what_he_missed(feed, stream, make_result):
     again = stream(**{"Last-Event-ID": f"{feed.epoch}-1"})
     states = [json.loads(again.event("change")["data"])["state"] for _ in range(2)]
     assert states == ["created", "running"]
+
+
+def test_what_was_missed_is_not_passed_over_by_the_id_that_comes_first(feed, stream, make_result):
+    """The connection may break before the changes are read."""
+    for state in (BuildState.QUEUED, BuildState.RUNNING):
+        feed.note(make_result(state=state))
+    back = stream(**{"Last-Event-ID": f"{feed.epoch}-1"})
+    assert next(back.blocks).splitlines()[-1] == f"id: {feed.epoch}-1"
+
+
+def test_a_stream_ends_in_time_so_that_its_reader_is_asked_again_who_he_is(stream, monkeypatch):
+    monkeypatch.setattr(changes, "_LONGEST_SECONDS", 0.3)
+    assert [block for block in stream().blocks if "event: stats" in block]
 
 
 @pytest.mark.parametrize("last", ["deadbeef-1", "nonsense", "{epoch}-99", "{epoch}-1x", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 
 import pytest
@@ -139,3 +140,25 @@ def test_what_a_connection_believes_is_not_trusted_after_an_io_error(code):
     assert wants_new_connection(error)
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
     assert not wants_new_connection(error)
+
+
+def test_an_older_journal_of_a_killed_process_gets_a_new_log_before_it_is_brought_up_to_date(
+    tmp_path, monkeypatch
+):
+    """What was not committed may stand behind the rest, and must not be written over."""
+    path, killed = tmp_path / "journal.sqlite3", tmp_path / "killed"
+    with monkeypatch.context() as older:
+        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:2])
+        with contextlib.closing(connect_writer(path)) as connection:
+            for number in range(200):
+                connection.execute(
+                    "INSERT INTO cancels VALUES (?, ?, ?)", (number, str(number), "")
+                )
+            killed.mkdir()
+            for part in tmp_path.glob("journal.sqlite3*"):
+                shutil.copy(part, killed / part.name)
+    log = killed / "journal.sqlite3-wal"
+    before = log.stat().st_size
+    with contextlib.closing(connect_writer(killed / "journal.sqlite3")) as connection:
+        assert connection.execute("SELECT count(*) FROM commands").fetchall() == [(200,)]
+        assert 0 < log.stat().st_size < before
