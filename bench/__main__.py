@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import accepting, answering, creating, fairness, flat, limits, plot, refusals
+from bench import accepting, answering, creating, fairness, flat, limits, pages, plot, refusals
 from bench.report import Report
 from bench.setup import Scale, Stopwatch
 
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Report, Scale], None]] = {
     "flat": flat.measure,
     "fairness": fairness.measure,
     "limits": limits.measure,
+    "pages": pages.measure,
     "refusals": refusals.measure,
 }
 
