@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any
 
@@ -22,6 +23,7 @@ _CONNECT_SECONDS = 3.05
 _SEND_SECONDS = 10.0
 _PIECE_BYTES = 65_536
 _NO_BODY = 204
+_NO_RETRIES = urllib3.Retry(0, read=False)
 
 
 class Poster:
@@ -30,9 +32,10 @@ class Poster:
     def __init__(self, connections: int) -> None:
         """``connections`` are kept open to each host."""
         self._session = requests.Session()
-        adapter = _Adapter(pool_connections=4, pool_maxsize=connections)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = _Adapter(pool_connections=4, pool_maxsize=connections)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+        self._routes: dict[str, _Route] = {}
 
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, seconds: float
@@ -42,26 +45,55 @@ class Poster:
         The answer's head has to be there in ``seconds``, of which connecting gets at most three;
         its body is not read, so that nobody waits for it.
         """
-        timeout = urllib3.Timeout(total=seconds, connect=min(_CONNECT_SECONDS, seconds))
         try:
-            answer = self._session.post(
-                url,
-                data=body,
-                headers=dict(headers),
-                timeout=timeout,  # type: ignore[arg-type]  # requests passes it on as it is
-                allow_redirects=False,
-                stream=True,
+            route = self._routes.get(url)
+            if route is None:
+                route = self._routes[url] = self._route(url)
+            answer = route.pool.urlopen(
+                "POST",
+                route.target,
+                body=body,
+                headers={**route.headers, **headers, "Content-Length": str(len(body))},
+                timeout=urllib3.Timeout(total=seconds, connect=min(_CONNECT_SECONDS, seconds)),
+                retries=_NO_RETRIES,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
             )
-            if answer.status_code == _NO_BODY or answer.headers.get("Content-Length") == "0":
-                _ = answer.content  # nothing, and the connection can be used again
+            if answer.status == _NO_BODY or answer.headers.get("Content-Length") == "0":
+                answer.drain_conn()  # nothing, and the connection can be used again
+                answer.release_conn()
             answer.close()
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             return _told(error)
-        return None if 200 <= answer.status_code < 300 else f"HTTP {answer.status_code}"
+        return None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+
+    def _route(self, url: str) -> _Route:
+        """Find out, once for each URL, what ``requests`` takes from it and the environment.
+
+        To ask it with every message looks for files each time, and costs more than the exchange.
+        """
+        request = self._session.prepare_request(requests.Request("POST", url))
+        environment = self._session.merge_environment_settings(url, {}, None, None, None)
+        proxies = environment["proxies"]
+        pool = self._adapter.get_connection_with_tls_context(
+            request, environment["verify"], proxies=proxies, cert=environment["cert"]
+        )
+        target = self._adapter.request_url(request, proxies)
+        return _Route(pool, target, dict(request.headers))
 
     def close(self) -> None:
         """Close the connections that are idle; harmless twice."""
+        self._routes.clear()
         self._session.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    pool: Any
+    """The connections to the host, or its proxy."""
+    target: str
+    headers: dict[str, str]
 
 
 def _told(error: BaseException) -> str:
