@@ -31,6 +31,8 @@ class ChangeFeed:
         self._kept: deque[tuple[str | None, ...]] = deque(maxlen=_KEPT)
         self._number = 0
         self._waiting = 0
+        self._gathered = threading.Event()
+        """Never set: what others are told of must not end the gathering."""
 
     @property
     def number(self) -> int:
@@ -59,18 +61,23 @@ class ChangeFeed:
 
         None where they are not known any more, or never were.
         """
+        if self._are_any(number, timeout):
+            self._gathered.wait(min(timeout, _GATHER_SECONDS))
         with self._noted:
-            if self._number == number:
-                self._waiting += 1
-                self._noted.wait(timeout)
-                self._waiting -= 1
-                if self._number > number:
-                    self._noted.wait(_GATHER_SECONDS)
             missing, first = self._number - number, len(self._kept) - (self._number - number)
             if missing < 0 or first < 0:
                 return None
             kept = [*islice(self._kept, first, None)]
         return [(number + place, _text(change)) for place, change in enumerate(kept, 1)]
+
+    def _are_any(self, number: int, timeout: float) -> bool:
+        """Whether there are changes after that one, within ``timeout`` seconds."""
+        with self._noted:
+            if self._number == number:
+                self._waiting += 1
+                self._noted.wait(timeout)
+                self._waiting -= 1
+            return self._number > number
 
 
 def _text(change: tuple[str | None, ...]) -> str:

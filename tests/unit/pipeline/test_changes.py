@@ -52,6 +52,39 @@ def test_whoever_waits_is_told_at_once():
     assert [json.loads(text)["failure_category"] for _, text in told] == ["disk"]
 
 
+def test_what_one_is_told_of_does_not_end_the_gathering_of_another(monkeypatch):
+    monkeypatch.setattr(module, "_GATHER_SECONDS", 30)
+    feed, told = ChangeFeed(), {"first": [], "second": []}
+    followers = [
+        threading.Thread(target=lambda n=number, name=name: told[name].extend(feed.after(n, 30)))
+        for number, name in enumerate(told)
+    ]
+    for number, follower in enumerate(followers):
+        follower.start()
+        wait_until(lambda: feed._waiting)
+        feed.note(make_result(number))
+        wait_until(lambda: not feed._waiting)
+    feed.note(make_result(2))
+    feed._gathered.set()
+    for follower in followers:
+        follower.join(5)
+    numbers = {name: [number for number, _ in changes] for name, changes in told.items()}
+    assert numbers == {"first": [1, 2, 3], "second": [2, 3]}
+
+
+def test_whoever_is_behind_gathers_too_and_is_not_told_of_each_change_by_itself(monkeypatch):
+    monkeypatch.setattr(module, "_GATHER_SECONDS", 30)
+    feed = ChangeFeed()
+    feed.note(make_result(0))
+    told: list[tuple[int, str]] = []
+    follower = threading.Thread(target=lambda: told.extend(feed.after(0, 30)))
+    follower.start()
+    feed.note(make_result(1))
+    feed._gathered.set()
+    follower.join(5)
+    assert [number for number, _ in told] == [1, 2]
+
+
 def test_the_store_of_results_tells_of_every_change_of_a_build():
     feed = ChangeFeed()
     store = ResultStore(ttl_seconds=60, maximum=10, changed=feed.note)
