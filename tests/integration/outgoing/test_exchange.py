@@ -77,4 +77,6 @@ def test_a_connection_is_used_again(poster, receiver, status):
 
 
 def test_a_message_that_no_http_can_carry_is_a_failure_too(poster, receiver):
-    assert "Invalid header value" in (poster.post(receiver.url, {"a": "b\nc"}, b"", seconds=1) or "")
+    assert "Invalid header value" in (
+        poster.post(receiver.url, {"a": "b\nc"}, b"", seconds=1) or ""
+    )
