@@ -30,7 +30,7 @@ from lambda_builder.server.answering import Answer
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.connection import Connection, WaitingRoom
 from lambda_builder.server.ending import ANSWER_SECONDS, LINGER_SECONDS, Endings
-from lambda_builder.server.reading import ConnectionOver, RequestReader
+from lambda_builder.server.reading import ConnectionOver, RequestReader, SettingsReadOnce
 from lambda_builder.server.refusals import Refusal
 from lambda_builder.settings import HTTP_TAIL_SECONDS
 
@@ -82,6 +82,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             kept=self._go_on,
             closed=self._closed,
         )
+        self._settings = SettingsReadOnce(self.cfg)
         self._sweep_at = 0.0
         self._streams = ThreadPoolExecutor(self.streams_max, "stream")
         try:
@@ -123,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _accepted(self, sock: ClientSocket, address: Any, server: Any) -> None:
         self.nr_conns += 1
-        reader = RequestReader(self.cfg, sock, address, self.max_body_bytes)
+        reader = RequestReader(self._settings, sock, address, self.max_body_bytes)
         connection = Connection(sock, address, server, reader)
         self._await_request(connection, FIRST_BYTE_SECONDS)
 
@@ -175,7 +176,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _answer(self, connection: Connection, request: Any) -> Answer | None:
         """Answer, but for a stream, which is returned."""
         try:
-            answer = Answer(connection, request, cfg=self.cfg, log=self.log)
+            answer = Answer(connection, request, cfg=self._settings, log=self.log)
             answer.begin(self.wsgi, last=not (self.alive and self.cfg.keepalive))
             connection.is_kept = answer.keeps_connection
             if answer.is_stream:

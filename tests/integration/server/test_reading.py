@@ -15,7 +15,12 @@ from gunicorn.http import errors as http_errors
 
 from lambda_builder.server.chunks import CHUNKS_AT_A_TIME, Padded
 from lambda_builder.server.client import ClientSocket
-from lambda_builder.server.reading import HEAD_BYTES, ConnectionOver, RequestReader
+from lambda_builder.server.reading import (
+    HEAD_BYTES,
+    ConnectionOver,
+    RequestReader,
+    SettingsReadOnce,
+)
 from tests.hostile import generate
 
 MOST = 65_536
@@ -239,3 +244,16 @@ def test_a_reader_can_be_closed_at_any_moment_and_twice(sent: bytes) -> None:
         reader.advance(readable=True)
         reader.close()
         reader.close()
+
+
+def test_each_setting_of_gunicorn_is_looked_up_once():
+    looked_up: list[str] = []
+
+    class Settings:
+        def __getattr__(self, name: str) -> str:
+            looked_up.append(name)
+            return f"the {name}"
+
+    settings = SettingsReadOnce(Settings())
+    assert [settings.keepalive, settings.keepalive] == ["the keepalive"] * 2
+    assert looked_up == ["keepalive"]
