@@ -8,12 +8,11 @@ import click
 
 from lambda_builder.cli.output import data
 from lambda_builder.lifecycle.dsse import (
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
     DsseError,
     read_public_key,
     statement_of,
 )
+from lambda_builder.lifecycle.signing import PREDICATE_TYPE, STATEMENT_TYPE
 
 
 @click.command()

@@ -23,11 +23,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from lambda_builder.errors import BootError
-from lambda_builder.settings import PREFIX, Settings
-
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 _PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
@@ -71,17 +66,6 @@ class Signer:
             "payloadType": PAYLOAD_TYPE,
             "signatures": [{"keyid": self.key_id, "sig": base64.b64encode(signature).decode()}],
         }
-
-
-def signer_of(settings: Settings) -> Signer | None:
-    """Return what signs, where a key is set; raises ``BootError`` for one that cannot."""
-    path = settings.provenance_key_file
-    if path is None:
-        return None
-    try:
-        return Signer.from_file(path)
-    except (OSError, DsseError) as error:
-        raise BootError(f"{PREFIX}PROVENANCE_KEY_FILE={path}: {error}") from error
 
 
 def read_public_key(pem: bytes) -> _PublicKey:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,7 +20,10 @@ from lambda_builder.builds import BuildRequest, BuildResult, BuildState, rfc3339
 from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.status import event_hash_of, with_what_was_asked
-from lambda_builder.lifecycle.dsse import PREDICATE_TYPE, STATEMENT_TYPE, Signer
+from lambda_builder.lifecycle.signing import PREDICATE_TYPE, STATEMENT_TYPE
+
+if TYPE_CHECKING:
+    from lambda_builder.lifecycle.dsse import Signer
 
 BUILD_TYPE = "urn:lambda-builder:build:v1"
 """What the external parameters mean: docs/provenance.rst."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lambda_builder.errors import BootError
-from lambda_builder.lifecycle.dsse import signer_of
+from lambda_builder.lifecycle.signing import signer_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings, load
 

@@ -11,8 +11,8 @@ from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.pods import PodReader
-from lambda_builder.lifecycle.dsse import signer_of
 from lambda_builder.lifecycle.provenance import Provenance
+from lambda_builder.lifecycle.signing import signer_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements

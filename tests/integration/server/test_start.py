@@ -11,7 +11,7 @@ from lambda_builder.settings import Settings
 from lambda_builder.wiring import quick_requests
 from tests.processes import ROOT
 
-NOT_NEEDED = ("rich", "lambda_builder.web.openapi", "opentelemetry.instrumentation")
+NOT_NEEDED = ("rich", "cryptography", "lambda_builder.web.openapi", "opentelemetry.instrumentation")
 
 
 def test_the_server_loads_nothing_that_only_others_need() -> None:

@@ -20,10 +20,10 @@ from lambda_builder.lifecycle.dsse import (
     opened,
     pae,
     read_public_key,
-    signer_of,
     statement_of,
 )
 from lambda_builder.lifecycle.provenance import Provenance
+from lambda_builder.lifecycle.signing import signer_of
 from lambda_builder.settings import Settings
 
 DIGEST = netstring_digest("source-1", "id-1")
