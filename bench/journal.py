@@ -18,7 +18,7 @@ import structlog
 
 from bench.samples import request
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 
 _CONCURRENCY = (1, 16)
 _OPEN_ROWS = 100_000
@@ -27,7 +27,9 @@ _OPEN_ROWS = 100_000
 def run(directory: Path, threads: int, seconds: float, *, attempts: bool) -> str:
     """Record for ``seconds`` with ``threads`` callers; with all that a build's life writes."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
-        journal = Journal(Path(place) / "journal.sqlite3", keep_seconds=3600, keep_max=100_000)
+        journal = SqliteJournal(
+            Path(place) / "journal.sqlite3", keep_seconds=3600, keep_max=100_000
+        )
         journal.open()
         times: list[float] = []
         end = time.perf_counter() + seconds
@@ -71,12 +73,12 @@ def big_journal(directory: Path) -> list[str]:
 
     with tempfile.TemporaryDirectory(dir=directory) as place:
         path = Path(place) / "journal.sqlite3"
-        writer = Journal(path, keep_seconds=3600, keep_max=100_000)
+        writer = SqliteJournal(path, keep_seconds=3600, keep_max=100_000)
         writer.open()
         for first in range(0, _OPEN_ROWS, 1000):
             writer.record([request(number) for number in range(first, first + 1000)])
         writer.close(10.0)
-        journal = Journal(path, keep_seconds=3600, keep_max=100_000)
+        journal = SqliteJournal(path, keep_seconds=3600, keep_max=100_000)
         took("open with 100,000 open rows", journal.open)
         known = request(_OPEN_ROWS // 2)
         took("find", lambda: journal.find(known.event_hash), 2000)

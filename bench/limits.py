@@ -23,7 +23,7 @@ from bench.setup import (
     set_latency,
     worker_of,
 )
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.processes import ClusterProcess, ServiceProcess
 
 OPEN_ROWS = 100_000
@@ -79,7 +79,7 @@ def _proportional_mib(running: ServiceProcess) -> float:
 def fill(path: Path, rows: int) -> None:
     """Write a journal of builds that nobody has built yet."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    journal = Journal(path, keep_seconds=3600, keep_max=OPEN_ROWS)
+    journal = SqliteJournal(path, keep_seconds=3600, keep_max=OPEN_ROWS)
     journal.open()
     for first in range(0, rows, 1000):
         journal.record([samples.request(number) for number in range(first, first + 1000)])

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.outgoing.announcer import Announcer
@@ -56,7 +56,7 @@ class Service:
         creator: AsyncJobCreator,
         ledger: Ledger,
         replay: Replay,
-        journal: Journal | NoJournal,
+        journal: Journal,
         announcer: Announcer,
         sink: Sink,
         client: KubeClient,
@@ -80,7 +80,7 @@ class Service:
         self._health = health
         self._parts = parts
         self._at_once = at_once
-        self._durable = isinstance(journal, Journal)
+        self._durable = journal.durable
         self._handoff_url = handoff_url
         self._dead_letters = bool(dead_letter_url) and not self._durable
         self._drain_seconds = drain_seconds

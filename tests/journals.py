@@ -16,7 +16,7 @@ from lambda_builder.builds import (
     job_name,
     netstring_digest,
 )
-from lambda_builder.journal import Journal, OutboxMessage
+from lambda_builder.journal import OutboxMessage, SqliteJournal
 
 
 def make_request(number: int, **changes: Any) -> BuildRequest:
@@ -57,9 +57,9 @@ def make_message(number: int | str, key: str = "key", **changes: Any) -> OutboxM
 
 
 @contextlib.contextmanager
-def opened(path: Path, **options: Any) -> Iterator[Journal]:
+def opened(path: Path, **options: Any) -> Iterator[SqliteJournal]:
     """Open the journal at ``path``; it is closed at the end."""
-    journal = Journal(path, **{"keep_seconds": 3600.0, "keep_max": 100_000, **options})
+    journal = SqliteJournal(path, **{"keep_seconds": 3600.0, "keep_max": 100_000, **options})
     journal.open()
     try:
         yield journal
@@ -74,7 +74,7 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def open_ids(journal: Journal) -> list[str]:
+def open_ids(journal: SqliteJournal) -> list[str]:
     """Return the event ids of all open builds, in their order."""
     builds = journal.open_builds(after_seq=0, limit=1_000_000, up_to_seq=1 << 62)
     return [build.request.event_id for build in builds]

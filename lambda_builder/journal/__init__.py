@@ -1,23 +1,28 @@
-"""Journal: accepted builds on disk, written ahead of the answer. Knows builds and errors; never
-Flask, never Kubernetes.
+"""Journal: accepted builds, written ahead of the answer. Knows builds and errors; never Flask,
+never Kubernetes.
 
-``store`` is the way in; ``writer`` says whose turn it is to write, ``batches`` what becomes of the
-changes, ``statements`` their SQL, ``database`` the connections, ``known`` which events need no
-query, ``rebuild`` what is done with a damaged file, ``outbox`` the messages that leave with an
-outcome, and ``memory`` what stands in where no journal is wanted.
+``interface`` is what everybody else knows; ``sqlite`` is a file of one process, ``postgres`` a
+database that replicas share, ``memory`` what stands in where no journal is wanted. What the first
+two have in common: ``changes`` as values, ``writer`` says whose turn it is to write, ``batches``
+what becomes of the changes, ``rows`` how builds and messages are stored.
 """
 
+from lambda_builder.journal.interface import Claim, JobOf, Journal, Others
 from lambda_builder.journal.memory import MemoryOutbox, NoJournal
-from lambda_builder.journal.store import Journal
+from lambda_builder.journal.sqlite.store import SqliteJournal
 from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, Outbox, OutboxMessage
 
 __all__ = [
+    "Claim",
     "Destination",
+    "JobOf",
     "Journal",
     "MemoryOutbox",
     "NoJournal",
     "OpenBuild",
     "OpenReport",
+    "Others",
     "Outbox",
     "OutboxMessage",
+    "SqliteJournal",
 ]

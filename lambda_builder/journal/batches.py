@@ -9,16 +9,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 
-from lambda_builder.journal.changes import Change, unavailable
-from lambda_builder.journal.committer import Committer, Verdict
-from lambda_builder.journal.sqlite_errors import DISK_FULL
+from lambda_builder.journal.changes import DISK_FULL, Change, Verdict, unavailable
 
 _RETRY_SECONDS = 1.0
 _BREATH_SECONDS = 0.05
 """Pause between two slices of housekeeping while the disk is full."""
+
+
+class Committer(Protocol):
+    """Writes batches to what the journal is kept in. Used by one thread at a time."""
+
+    failure: str | None
+    """Why nothing can be recorded now; ``DISK_FULL`` where small changes may yet fit. Read by any
+    thread."""
+
+    def commit(self, changes: Sequence[Change]) -> Verdict:
+        """Write ``changes`` in one transaction, all or none; raises nothing."""
+
+    def probe(self) -> None:
+        """See whether it can be written again; raises nothing."""
+
+    def pause(self, *, idle: bool) -> float:
+        """Return how many seconds may pass until ``keep_house`` has something to do."""
+
+    def keep_house(self, *, idle: bool) -> None:
+        """Do a short slice of what is due beside the changes; raises nothing."""
+
+    def finish(self) -> None:
+        """Leave it tidy at the end; raises nothing."""
 
 
 class Batches:

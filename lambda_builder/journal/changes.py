@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal.rows import Row
 
+DISK_FULL = "disk full"
+"""The failure that leaves room for small changes."""
 _RETRY_AFTER = 5
 _DESTINATION, _KEY = 1, 2
 """Where these stand in a message's row."""
@@ -146,6 +149,16 @@ class Change:
     def refusable(self) -> bool:
         """Whether a failed write is told to a caller, who then tries again."""
         return self.ticket is not None and not self.patient
+
+
+class Verdict(enum.Enum):
+    """How a commit went."""
+
+    WRITTEN = enum.auto()
+    UNAVAILABLE = enum.auto()
+    """The disk or the database is to blame: nothing can be written now."""
+    REJECTED = enum.auto()
+    """One of the changes is to blame."""
 
 
 def unavailable(reason: str) -> Refused:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
-from lambda_builder.journal.outbox import News
+from lambda_builder.journal.news import News
 from lambda_builder.journal.values import (
     AUDIT_KEPT,
     Destination,
@@ -137,6 +137,8 @@ class NoJournal:
         self._noted = {kind: deque[tuple[int, bytes]](maxlen=n) for kind, n in AUDIT_KEPT.items()}
         self._last_note = 0
 
+    durable = False
+    """Nothing outlasts the process."""
     available = True
     """Nothing can keep it from not being written."""
 

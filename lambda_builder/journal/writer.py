@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from lambda_builder.journal.batches import Batches
+from lambda_builder.journal.batches import Batches, Committer
 from lambda_builder.journal.changes import Change, Ticket, unavailable
-from lambda_builder.journal.committer import Committer
 
 _ENDING_SECONDS = 0.05
 """What the thread may take to end once its time is up."""

@@ -17,7 +17,7 @@ from typing import Literal
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.pipeline.ledger import Ledger, turning_away
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
@@ -76,7 +76,7 @@ class Acceptance:
         ledger: Ledger,
         live: LiveBuilds,
         results: ResultStore,
-        journal: Journal | NoJournal,
+        journal: Journal,
         counts: Counts,
         *,
         active_job: ActiveJob | None = None,

@@ -24,7 +24,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.manifest.template import Manifest
@@ -61,7 +61,7 @@ class Attempts:
         build_queue: BuildQueue[Build],
         ledger: Ledger,
         live: LiveBuilds,
-        journal: Journal | NoJournal,
+        journal: Journal,
         runner: BuildRunner,
         health: ApiHealth,
         capacity: Capacity,

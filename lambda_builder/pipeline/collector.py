@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lambda_builder.errors import FailureReason, RefusalCode, Refused
-from lambda_builder.journal import Destination, Journal, NoJournal
+from lambda_builder.journal import Destination, Journal
 from lambda_builder.pipeline.stats import Stats
 
 _DESTINATIONS: tuple[Destination, ...] = ("sink", "dead_letter")
@@ -37,7 +37,7 @@ _COUNTERS = {
 class PipelineCollector(Collector):
     """Reads ``Stats``, and how much the journal holds, at every scrape; thread-safe."""
 
-    def __init__(self, read: Callable[[], Stats], journal: Journal | NoJournal) -> None:
+    def __init__(self, read: Callable[[], Stats], journal: Journal) -> None:
         self._read = read
         self._journal = journal
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from lambda_builder.errors import Refused
-from lambda_builder.journal import Journal, NoJournal, OpenReport
+from lambda_builder.journal import Journal, OpenReport
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.live_builds import Build
@@ -65,7 +65,7 @@ class AsyncJobCreator:
         build_queue: BuildQueue[Build],
         pool: WorkerPool[Build],
         replay: Replay,
-        journal: Journal | NoJournal,
+        journal: Journal,
         results: ResultStore,
         health: ApiHealth,
         capacity: Capacity,
@@ -94,7 +94,7 @@ class AsyncJobCreator:
         """
         if self._started.is_set() or self._closing.is_set():
             return
-        if isinstance(self._journal, NoJournal):
+        if not self._journal.durable:
             structlog.get_logger().warning(
                 "no_journal", consequence="builds that wait are lost if this process is killed"
             )

@@ -21,7 +21,7 @@ from lambda_builder.builds import (
     digest_bytes,
 )
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.pipeline.announcements import Announcements, log_state
@@ -38,7 +38,7 @@ class Ledger:
         self,
         results: ResultStore,
         live: LiveBuilds,
-        journal: Journal | NoJournal,
+        journal: Journal,
         announcements: Announcements,
         *,
         namespace: str,

@@ -9,7 +9,7 @@ import structlog
 
 from lambda_builder.builds import BuildRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal import Journal, NoJournal, OpenBuild, OpenReport
+from lambda_builder.journal import Journal, OpenBuild, OpenReport
 from lambda_builder.pipeline.acceptance import entry_for
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
@@ -32,7 +32,7 @@ class Replay:
         build_queue: BuildQueue[Build],
         ledger: Ledger,
         live: LiveBuilds,
-        journal: Journal | NoJournal,
+        journal: Journal,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger

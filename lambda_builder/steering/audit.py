@@ -14,7 +14,7 @@ import structlog
 
 from lambda_builder.builds import Action, BuildResult, CommandRequest, rfc3339
 from lambda_builder.errors import FieldProblem, RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.jsontext import dump_ascii
 from lambda_builder.problems import KINDS
 from lambda_builder.tenants import Tenants
@@ -81,9 +81,7 @@ class AuditPage:
 class Audit:
     """Notes what was steered; thread-safe."""
 
-    def __init__(
-        self, journal: Journal | NoJournal, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.time) -> None:
         """``clock`` is in seconds since the epoch."""
         self._journal = journal
         self._clock = clock

@@ -21,7 +21,7 @@ import structlog
 
 from lambda_builder.builds import CommandRequest
 from lambda_builder.errors import LambdaBuilderError, RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.steering.execution import WORTH_WAITING
 from lambda_builder.threads import Background, Backoff
@@ -86,7 +86,7 @@ class CommandEvents:
     def __init__(
         self,
         execution: Execution,
-        journal: Journal | NoJournal,
+        journal: Journal,
         health: ApiHealth,
         last_number: Callable[[], int],
     ) -> None:

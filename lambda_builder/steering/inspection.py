@@ -7,7 +7,7 @@ from typing import Any
 
 from lambda_builder.builds import BuildResult
 from lambda_builder.errors import AttemptFailed
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.problems import kubernetes_failed
 from lambda_builder.steering.queries import BuildFinder
@@ -16,7 +16,7 @@ from lambda_builder.steering.queries import BuildFinder
 class Inspection:
     """Looks closely at builds; thread-safe. Every method raises ``Refused``."""
 
-    def __init__(self, finder: BuildFinder, jobs: JobManager, journal: Journal | NoJournal) -> None:
+    def __init__(self, finder: BuildFinder, jobs: JobManager, journal: Journal) -> None:
         self._finder = finder
         self._jobs = jobs
         self._journal = journal

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from lambda_builder.builds import BuildResult, digest_bytes
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.record import JobRecord
@@ -38,7 +38,7 @@ class BuildFinder:
     def __init__(
         self,
         results: ResultStore,
-        journal: Journal | NoJournal,
+        journal: Journal,
         jobs: JobManager,
         watcher: JobWatcher,
         health: ApiHealth,

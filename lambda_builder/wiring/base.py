@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambda_builder.access.limits import Limits
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import Journal, NoJournal, SqliteJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
@@ -46,7 +46,7 @@ class Base:
     provenance: Provenance
     runner: BuildRunner
     announcer: Announcer
-    journal: Journal | NoJournal
+    journal: Journal
     results: ResultStore
     changes: ChangeFeed
     live: LiveBuilds
@@ -120,10 +120,10 @@ def _directory(settings: Settings) -> Directory | None:
     return Directory(settings.auth_file, waiting=max(1, settings.http_threads // 4))
 
 
-def _journal(settings: Settings) -> Journal | NoJournal:
+def _journal(settings: Settings) -> Journal:
     if settings.journal_path is None:
         return NoJournal()
-    return Journal(
+    return SqliteJournal(
         settings.journal_path,
         keep_seconds=settings.result_ttl_seconds,
         keep_max=settings.result_max,

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from lambda_builder.builds import BuildRequest, job_name, netstring_digest
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.processes import ClusterProcess, ServiceProcess
 from tests.waiting import wait_until
 
@@ -153,7 +153,7 @@ def attempts_begun(service: ServiceProcess) -> int:
 
 def test_a_hundred_thousand_open_builds_do_not_hold_up_the_start(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
-    journal = Journal(path, keep_seconds=3600, keep_max=1000)
+    journal = SqliteJournal(path, keep_seconds=3600, keep_max=1000)
     journal.open()
     for first in range(0, 100_000, 5000):
         journal.record([build(number) for number in range(first, first + 5000)])

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lambda_builder.builds import BuildState, netstring_digest
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.crash.promises import Kept, read
 
 SOURCE = "network.notifi.customer"
@@ -58,7 +58,7 @@ class Answers:
             case ["ended", numbers]:
                 self._ended.update(numbers)
 
-    def faults(self, journal: Journal) -> Iterator[str]:
+    def faults(self, journal: SqliteJournal) -> Iterator[str]:
         """Say what is wrong with what is in ``journal``."""
         found, waiting = read(journal)
         cancels = {kept.job_name or "" for kept in journal.commands()}

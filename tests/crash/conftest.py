@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.journal import schema
+from lambda_builder.journal.sqlite import schema
 from tests.crash.schema import NEXT_MIGRATION
 
 _MEMORY = Path("/dev/shm")

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal import Journal, OutboxMessage, schema
-from lambda_builder.journal.database import Database
+from lambda_builder.journal import OutboxMessage, SqliteJournal
+from lambda_builder.journal.sqlite import schema
+from lambda_builder.journal.sqlite.database import Database
 from tests.crash.schema import NEXT_MIGRATION
 from tests.journals import make_message, make_request, make_result, raw
 
@@ -54,7 +55,7 @@ def say(*words: object) -> None:
 class Client(threading.Thread):
     """Takes builds through their lives, each its own."""
 
-    def __init__(self, journal: Journal, first: int, steps: int, seed: int) -> None:
+    def __init__(self, journal: SqliteJournal, first: int, steps: int, seed: int) -> None:
         super().__init__()
         self._journal = journal
         self._next = first
@@ -170,10 +171,10 @@ class Client(threading.Thread):
         return messages
 
 
-def opened(path: Path) -> Journal:
+def opened(path: Path) -> SqliteJournal:
     """Open the journal; one that is refused is tried once more, as a pod is started again."""
     for last in (False, True):
-        journal = Journal(path, keep_seconds=3600, keep_max=15)
+        journal = SqliteJournal(path, keep_seconds=3600, keep_max=15)
         try:
             journal.open()
         except (BootError, Refused) as error:

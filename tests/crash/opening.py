@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from structlog.testing import capture_logs
 
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.crash.disk import Files
 from tests.journals import make_request, opened, raw
 
@@ -22,7 +22,7 @@ class Judge(Protocol):
     def follow(self, words: Sequence[Any]) -> None:
         """Take in what was asked for, or answered."""
 
-    def faults(self, journal: Journal) -> Iterator[str]:
+    def faults(self, journal: SqliteJournal) -> Iterator[str]:
         """Say what is wrong with what is in ``journal``."""
 
 

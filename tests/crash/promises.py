@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lambda_builder.builds import BuildState
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.journals import make_request
 
 _QUEUED = BuildState.QUEUED.value
@@ -121,7 +121,7 @@ class Promises:
 
     # -- judging -------------------------------------------------------------------------------
 
-    def faults(self, journal: Journal) -> Iterator[str]:
+    def faults(self, journal: SqliteJournal) -> Iterator[str]:
         """Say what is wrong with what is in ``journal``."""
         yield from self.broken(*read(journal))
 
@@ -160,7 +160,7 @@ class Promises:
             latest = max(latest, build.asked_at)
 
 
-def read(journal: Journal) -> tuple[dict[str, Kept], list[str]]:
+def read(journal: SqliteJournal) -> tuple[dict[str, Kept], list[str]]:
     """Return what is kept, by event hash, and the hashes of open builds in their order."""
     messages: dict[str, set[str]] = {}
     for key, message_id in journal._database.fetch("SELECT key, id FROM outbox"):

@@ -12,7 +12,7 @@ from gunicorn.app.wsgiapp import run
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lambda_builder.journal import housekeeping, schema
+from lambda_builder.journal.sqlite import housekeeping, schema
 from tests.crash.schema import NEXT_MIGRATION
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.journals import make_request
 from tests.races.kubernetes import RUNNING, Api, Client, Trouble, ended
 from tests.races.replica import Replica
@@ -254,7 +254,7 @@ class OneReplica(RuleBasedStateMachine):
 
     def _start(self) -> None:
         self.lives += 1
-        self.journal = Journal(self.path, keep_seconds=1e9, keep_max=1000)
+        self.journal = SqliteJournal(self.path, keep_seconds=1e9, keep_max=1000)
         client = Client(self.api, trouble=lambda method: self.trouble if method == "POST" else None)
         self.replica = Replica(
             self.api,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lambda_builder.builds import BuildRequest, BuildState
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import NoJournal, SqliteJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.pod_diagnosis import PodDiagnosis
@@ -70,7 +70,7 @@ class Replica:
         api: Api,
         *,
         client: Client | None = None,
-        journal: Journal | NoJournal | None = None,
+        journal: SqliteJournal | NoJournal | None = None,
         queue_size: int = 10,
         max_attempts: int = 4,
         result_ttl: float = 3600.0,

@@ -11,7 +11,7 @@ import pytest
 
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.errors import Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.pipeline.pool import WorkerPool
 from tests.journals import make_request, open_ids, opened
 from tests.races.conftest import Explore
@@ -28,7 +28,7 @@ class Service:
     """A replica with workers, and what was answered to those that asked it."""
 
     def __init__(
-        self, scheduler: Scheduler, *, trouble: float, journal: Journal | None = None
+        self, scheduler: Scheduler, *, trouble: float, journal: SqliteJournal | None = None
     ) -> None:
         self.scheduler = scheduler
         self.api = Api(wall=lambda: scheduler.wall + scheduler.now)
@@ -208,7 +208,7 @@ def test_what_an_earlier_process_left_is_replayed_once_while_it_is_sent_and_canc
         path = paths()
         with opened(path) as journal:
             journal.record([FIRST, SECOND])
-        journal = Journal(path, keep_seconds=3600.0, keep_max=100)
+        journal = SqliteJournal(path, keep_seconds=3600.0, keep_max=100)
         service = Service(scheduler, trouble=0.1, journal=journal)
         service.queued += [FIRST.event_hash, SECOND.event_hash]
         service.replica.replay.start(journal.open)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.journal.changes import Change
-from lambda_builder.journal.committer import Verdict
+from lambda_builder.journal.sqlite.committer import Verdict
 from tests.journals import make_message, make_request, make_result
 from tests.races.conftest import Explore
 from tests.races.orders import together
@@ -32,9 +32,9 @@ class Writers:
         self.attempted: set[int] = set()
         self.ended: set[int] = set()
 
-    def _new(self) -> Journal:
+    def _new(self) -> SqliteJournal:
         now = lambda: self._scheduler.now  # noqa: E731
-        return Journal(self._path, keep_seconds=3600.0, keep_max=100, timer=now)
+        return SqliteJournal(self._path, keep_seconds=3600.0, keep_max=100, timer=now)
 
     def send(self, *numbers: int) -> None:
         """Record builds, then let the first have an attempt and an end."""

@@ -17,7 +17,7 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from lambda_builder.builds import BuildState
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.journals import make_message, make_request, make_result
 
 
@@ -26,7 +26,7 @@ def say(*words: object) -> None:
     os.write(1, (json.dumps(words) + "\n").encode())
 
 
-def work(journal: Journal, number: int, step: int) -> None:
+def work(journal: SqliteJournal, number: int, step: int) -> None:
     """Take builds through their lives."""
     while True:
         request = make_request(number)
@@ -52,7 +52,7 @@ def main(path: str, first: str, threads: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    journal = Journal(Path(path), keep_seconds=3600, keep_max=1_000_000)
+    journal = SqliteJournal(Path(path), keep_seconds=3600, keep_max=1_000_000)
     journal.open()
     journal._housekeeping.start_round()
     for number in range(int(threads)):

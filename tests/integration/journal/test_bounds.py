@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from tests.journals import make_message, make_request, make_result, opened
 from tests.waiting import wait_until
 
@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite3"
 
 
-def live(journal: Journal, numbers: range) -> None:
+def live(journal: SqliteJournal, numbers: range) -> None:
     """Take builds through their whole lives, in batches of a hundred."""
     for first in numbers[::100]:
         builds = range(first, first + 100)
@@ -26,7 +26,7 @@ def live(journal: Journal, numbers: range) -> None:
             journal.finish(make_result(number), [make_message(number, key=f"key-{number}")])
 
 
-def deliver_all(journal: Journal) -> None:
+def deliver_all(journal: SqliteJournal) -> None:
     while messages := journal.outbox.due(1e12, 500, "sink"):
         for message in messages:
             journal.outbox.delivered(message.id)
@@ -53,7 +53,7 @@ def test_file_and_log_stay_small_while_builds_pass_through(path):
 
 
 def test_an_idle_journal_trims_by_itself_what_is_old_enough(path, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.housekeeping._ROUND_SECONDS", 0.05)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.housekeeping._ROUND_SECONDS", 0.05)
     with opened(path, keep_seconds=0.1) as journal:
         live(journal, range(500))
 
@@ -61,7 +61,7 @@ def test_an_idle_journal_trims_by_itself_what_is_old_enough(path, monkeypatch):
 
 
 def test_a_journal_that_is_never_idle_is_trimmed_all_the_same(path, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.housekeeping._ROUND_SECONDS", 0.05)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.housekeeping._ROUND_SECONDS", 0.05)
     with opened(path, keep_seconds=0.0) as journal, ThreadPoolExecutor(4) as callers:
         over = []
 

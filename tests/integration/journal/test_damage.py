@@ -14,9 +14,10 @@ import pytest
 
 from lambda_builder.builds import Action, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal import Journal, OpenReport, database
-from lambda_builder.journal.rebuild import rebuild
-from lambda_builder.journal.schema import PAGE_SIZE, TablesMissing, connect_writer
+from lambda_builder.journal import OpenReport, SqliteJournal
+from lambda_builder.journal.sqlite import database
+from lambda_builder.journal.sqlite.rebuild import rebuild
+from lambda_builder.journal.sqlite.schema import PAGE_SIZE, TablesMissing, connect_writer
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.waiting import wait_until
 
@@ -71,18 +72,18 @@ def moved_aside(path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def open_and_report() -> Iterator[Callable[[Path], tuple[Journal, OpenReport]]]:
+def open_and_report() -> Iterator[Callable[[Path], tuple[SqliteJournal, OpenReport]]]:
     with contextlib.ExitStack() as closing:
 
-        def open_one(path: Path) -> tuple[Journal, OpenReport]:
-            journal = Journal(path, keep_seconds=1e12, keep_max=1_000_000)
+        def open_one(path: Path) -> tuple[SqliteJournal, OpenReport]:
+            journal = SqliteJournal(path, keep_seconds=1e12, keep_max=1_000_000)
             closing.callback(journal.close, 10.0)
             return journal, journal.open()
 
         yield open_one
 
 
-def assert_in_service(path: Path, journal: Journal) -> None:
+def assert_in_service(path: Path, journal: SqliteJournal) -> None:
     journal.record([make_request(99_999)])
     assert open_ids(journal)[-1] == "id-99999"
     assert journal.close(10.0)
@@ -301,7 +302,7 @@ def test_a_build_that_was_settled_is_not_built_again_from_an_old_page(path, open
 
 
 @pytest.fixture
-def damaged_under_way(path: Path) -> Iterator[Journal]:
+def damaged_under_way(path: Path) -> Iterator[SqliteJournal]:
     """A journal whose pages broke after they had been checked at the start."""
     with opened(path, keep_seconds=1e12) as journal:
         for page in leaf_pages(path, range(100, 300)):
@@ -378,7 +379,7 @@ def test_a_file_that_the_disk_does_not_give_is_left_alone(path, misread, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", refuse)
         with pytest.raises(BootError, match="cannot be opened: Input/output error"):
-            Journal(path, keep_seconds=3600.0, keep_max=1000).open()
+            SqliteJournal(path, keep_seconds=3600.0, keep_max=1000).open()
 
     assert not moved_aside(path)
 

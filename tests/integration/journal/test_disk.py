@@ -20,8 +20,9 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
-from lambda_builder.journal import Journal, database, schema
-from lambda_builder.journal.room import Room
+from lambda_builder.journal import SqliteJournal
+from lambda_builder.journal.sqlite import database, schema
+from lambda_builder.journal.sqlite.room import Room
 from tests.disks import mounted
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 from tests.programs import needs
@@ -57,7 +58,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield SmallDisk(place)
 
 
-def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], int, Refused]:
+def record_until_refused(journal: SqliteJournal, first: int = 0) -> tuple[list[int], int, Refused]:
     """Record builds of 4 kB; returns those that were acknowledged, and the one that was not."""
     acknowledged = []
     for number in range(first, first + 10_000):
@@ -69,7 +70,7 @@ def record_until_refused(journal: Journal, first: int = 0) -> tuple[list[int], i
     pytest.fail("the disk never got full")
 
 
-def use_up(journal: Journal, disk: SmallDisk) -> Refused:
+def use_up(journal: SqliteJournal, disk: SmallDisk) -> Refused:
     """Write until nothing more fits, though others take what the journal gives back of its log."""
     for attempts in range(5000):
         disk.fill()
@@ -238,7 +239,7 @@ def test_no_message_overtakes_an_outcome_of_its_build_for_which_there_is_no_room
 
 
 def test_a_full_disk_at_the_end_is_told(small_disk, capsys):
-    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(small_disk.journal, keep_seconds=60, keep_max=10)
     journal.open()
     small_disk.fill()
     record_until_refused(journal)
@@ -294,7 +295,7 @@ def test_a_receiver_that_is_away_costs_old_events_and_no_build(small_disk, capsy
     assert "outbox_messages_dropped" in capsys.readouterr().out
 
 
-def record_patiently(journal: Journal, number: int) -> None:
+def record_patiently(journal: SqliteJournal, number: int) -> None:
     def record() -> bool:
         try:
             journal.record([make_request(number)])
@@ -338,7 +339,7 @@ def test_a_start_on_a_full_disk_says_what_to_do_and_succeeds_once_there_is_room(
     with opened(small_disk.journal) as journal:
         journal.record([make_request(1)])
     small_disk.fill()
-    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(small_disk.journal, keep_seconds=60, keep_max=10)
 
     with pytest.raises(Refused, match="cannot be opened: disk full; free some space"):
         journal.open()
@@ -357,7 +358,7 @@ def test_a_start_on_a_read_only_volume_says_what_to_do(small_disk):
     with opened(small_disk.journal) as journal:
         journal.record([make_request(1)])
     small_disk.remount("ro")
-    journal = Journal(small_disk.journal, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(small_disk.journal, keep_seconds=60, keep_max=10)
 
     with pytest.raises(BootError, match="Read-only file system; mount the volume writable"):
         journal.open()
@@ -372,11 +373,11 @@ def in_a_process(tmp_path: Path, code: str, **environment: str) -> str:
         "import os, pathlib, resource, sys\n"
         "from lambda_builder.builds import BuildState\n"
         "from lambda_builder.errors import BootError, Refused\n"
-        "from lambda_builder.journal import Journal\n"
+        "from lambda_builder.journal import SqliteJournal\n"
         "from tests.journals import make_request, make_result, open_ids\n"
         "from tests.waiting import wait_until\n"
         f"path = pathlib.Path({str(tmp_path / 'journal.sqlite3')!r})\n"
-        "journal = Journal(path, keep_seconds=3600, keep_max=1000)\n"
+        "journal = SqliteJournal(path, keep_seconds=3600, keep_max=1000)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", prelude + code],
@@ -521,7 +522,7 @@ def test_a_start_without_sqlites_log_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "_connect", connect)
 
     with pytest.raises(BootError, match="cannot be opened: disk I/O error"):
-        Journal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
+        SqliteJournal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
 
 
 def test_a_start_is_refused_while_the_name_of_the_log_cannot_be_synced(tmp_path, monkeypatch):
@@ -532,7 +533,7 @@ def test_a_start_is_refused_while_the_name_of_the_log_cannot_be_synced(tmp_path,
     monkeypatch.setattr(database, "sync_directory", refuse)
 
     with pytest.raises(BootError, match="cannot be opened: Input/output error"):
-        Journal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
+        SqliteJournal(tmp_path / "journal.sqlite3", keep_seconds=1.0, keep_max=1).open()
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
@@ -580,7 +581,7 @@ def test_a_journal_whose_directory_was_replaced_acknowledges_nothing(tmp_path):
 
 def test_an_error_does_not_end_in_a_new_file_when_the_old_one_was_removed(tmp_path):
     path = tmp_path / "journal.sqlite3"
-    journal = Journal(path, keep_seconds=3600.0, keep_max=100)
+    journal = SqliteJournal(path, keep_seconds=3600.0, keep_max=100)
     journal.open()
     journal.record([make_request(1)])
     path.unlink()
@@ -593,7 +594,7 @@ def test_an_error_does_not_end_in_a_new_file_when_the_old_one_was_removed(tmp_pa
 
 
 def test_two_that_close_the_journal_at_once_do_not_hurt_each_other(tmp_path, monkeypatch):
-    journal = Journal(tmp_path / "journal.sqlite3", keep_seconds=3600.0, keep_max=100)
+    journal = SqliteJournal(tmp_path / "journal.sqlite3", keep_seconds=3600.0, keep_max=100)
     journal.open()
     journal.record([make_request(1)])
     write_again = database._write_again

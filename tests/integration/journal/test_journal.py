@@ -12,7 +12,8 @@ import pytest
 
 from lambda_builder.builds import SKIPPED, BuildError, BuildState, Priority
 from lambda_builder.errors import BootError, RefusalCode, Refused
-from lambda_builder.journal import Journal, OpenBuild, lookups
+from lambda_builder.journal import OpenBuild, SqliteJournal
+from lambda_builder.journal.sqlite import lookups
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
 
 
@@ -102,7 +103,7 @@ def test_the_report_counts_open_builds_and_names_the_last(path):
         journal.record([make_request(number) for number in range(5)])
         journal.finish(make_result(4))
 
-    journal = Journal(path, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=10)
     report = journal.open()
     journal.close(10.0)
 
@@ -360,7 +361,7 @@ def test_one_tidy_file_is_left_behind(path):
 
 
 def test_closing_twice_or_before_opening_is_harmless(path):
-    journal = Journal(path, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=10)
     assert journal.close(1.0)
 
     with opened(path) as journal:
@@ -411,7 +412,7 @@ def test_a_path_that_cannot_be_a_journal_stops_the_start_and_says_so(tmp_path, p
     else:
         path.write_text("a file")
         path = path / "journal.sqlite3"
-    journal = Journal(path, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=10)
 
     with pytest.raises(BootError, match="must name a file"):
         journal.open()
@@ -425,7 +426,7 @@ def test_a_newer_journal_stops_the_start_and_is_left_as_it_is(path):
     with raw(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    journal = Journal(path, keep_seconds=60, keep_max=10)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=10)
 
     with pytest.raises(BootError, match="newer version"):
         journal.open()

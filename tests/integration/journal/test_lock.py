@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from lambda_builder.errors import BootError
-from lambda_builder.journal import Journal
-from lambda_builder.journal.lock import JournalLock
+from lambda_builder.journal import SqliteJournal
+from lambda_builder.journal.sqlite.lock import JournalLock
 from tests.journals import make_request, open_ids, opened
 
 HOLD = """
 import sys, pathlib
-from lambda_builder.journal import Journal
-journal = Journal(pathlib.Path(sys.argv[1]), keep_seconds=60, keep_max=10)
+from lambda_builder.journal import SqliteJournal
+journal = SqliteJournal(pathlib.Path(sys.argv[1]), keep_seconds=60, keep_max=10)
 journal.open()
 print("holding", flush=True)
 sys.stdin.read()
@@ -46,8 +46,8 @@ def holder(path):
 
 
 def test_a_second_process_refuses_to_boot_and_names_the_holder(path, holder, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.store._HOLDER_PATIENCE_SECONDS", 0.1)
-    journal = Journal(path, keep_seconds=60, keep_max=10)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.store._HOLDER_PATIENCE_SECONDS", 0.1)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=10)
 
     with pytest.raises(BootError) as refused:
         journal.open()
@@ -69,16 +69,16 @@ def test_a_start_waits_for_a_process_that_is_just_dying(path, holder):
 
 
 def test_the_same_process_cannot_open_it_twice_either(path, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.store._HOLDER_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.store._HOLDER_PATIENCE_SECONDS", 0.0)
     with opened(path):
         with pytest.raises(BootError, match=f"held by process {os.getpid()} on"):
-            Journal(path, keep_seconds=60, keep_max=10).open()
+            SqliteJournal(path, keep_seconds=60, keep_max=10).open()
         with pytest.raises(BootError, match="held by"):
-            Journal(path, keep_seconds=60, keep_max=10).open()
+            SqliteJournal(path, keep_seconds=60, keep_max=10).open()
 
 
 def test_a_closed_journal_can_be_opened_at_once(path, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.store._HOLDER_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.store._HOLDER_PATIENCE_SECONDS", 0.0)
     for number in range(5):
         with opened(path) as journal:
             journal.record([make_request(number)])

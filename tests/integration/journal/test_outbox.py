@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lambda_builder.builds import BuildState
-from lambda_builder.journal.outbox import _DUE
+from lambda_builder.journal.sqlite.outbox import _DUE
 from tests.journals import make_message, make_request, make_result, opened, raw
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambda_builder.journal.readers import Readers
-from lambda_builder.journal.schema import connect_writer
+from lambda_builder.journal.sqlite.readers import Readers
+from lambda_builder.journal.sqlite.schema import connect_writer
 from tests.waiting import wait_until
 
 SLOW = (

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.outgoing import breaker, delivery
 from lambda_builder.outgoing.breaker import AWAY_AFTER
 from lambda_builder.outgoing.sink import Sink
@@ -168,7 +168,7 @@ def test_a_journal_that_is_not_open_yet_is_told_of_once_and_delivers_when_it_is(
     receiver, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(delivery, "_TROUBLE_SECONDS", 0.02)
-    journal = Journal(tmp_path / "journal.sqlite3", keep_seconds=60, keep_max=100)
+    journal = SqliteJournal(tmp_path / "journal.sqlite3", keep_seconds=60, keep_max=100)
     reads = []
     fetch = journal.outbox._fetch
     journal.outbox._fetch = lambda *query: reads.append(query) or fetch(*query)

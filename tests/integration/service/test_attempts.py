@@ -12,7 +12,7 @@ import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.devcluster import DevCluster, Fault
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.pipeline.runner import BuildRunner
 from tests.integration.service.conftest import BUILT, Running
 from tests.waiting import wait_until
@@ -152,7 +152,7 @@ def test_a_build_that_used_up_its_attempts_in_killed_processes_is_not_dead_if_it
     request = first.wait_for(1, *BUILT).request
     first.service.shutdown()
     path = tmp_path / "journal.sqlite3"
-    journal = Journal(path, keep_seconds=60, keep_max=100)
+    journal = SqliteJournal(path, keep_seconds=60, keep_max=100)
     journal.open()
     journal.record([request])
     journal.attempt(request.event_hash, 4)

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from lambda_builder.builds import CommandRequest
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import NoJournal, SqliteJournal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.steering import command_events
 from lambda_builder.steering.command_events import CommandEvents
@@ -63,7 +63,7 @@ def request(event_id: str, *, source: str = "s", job_name: str = "j") -> Command
     )
 
 
-def made(builds: Builds, journal: Journal | NoJournal | None = None) -> CommandEvents:
+def made(builds: Builds, journal: SqliteJournal | NoJournal | None = None) -> CommandEvents:
     health = ApiHealth(lambda: True)
     return CommandEvents(builds, journal or NoJournal(), health, last_number=lambda: 0)
 
@@ -236,8 +236,8 @@ def test_a_cancel_that_its_first_delivery_may_yet_lose_is_refused_to_the_second(
         wait_until(lambda: builds.cancelled == ["twice"], "the cancel")
 
 
-def open_journal(path: Path) -> Journal:
-    journal = Journal(path, keep_seconds=3600, keep_max=1000)
+def open_journal(path: Path) -> SqliteJournal:
+    journal = SqliteJournal(path, keep_seconds=3600, keep_max=1000)
     journal.open()
     return journal
 
@@ -272,7 +272,7 @@ def test_cancels_of_a_journal_that_can_be_opened_only_later_are_taken_up(
     journal = open_journal(path)
     take(made(builds, journal), request("left"))
     assert journal.close(WAIT_SECONDS)
-    journal = Journal(path, keep_seconds=3600, keep_max=1000)
+    journal = SqliteJournal(path, keep_seconds=3600, keep_max=1000)
     cancels = made(builds, journal)
     with capture_logs() as lines:
         cancels.start()

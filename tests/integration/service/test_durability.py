@@ -13,7 +13,7 @@ import requests
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.ledger import Ledger
@@ -300,10 +300,10 @@ def test_a_start_outlasts_ended_builds_that_cannot_be_read(
     with opened(path) as journal:
         journal.record([make_request(1)])
 
-    def refuse(self: Journal, **_: object) -> None:
+    def refuse(self: SqliteJournal, **_: object) -> None:
         raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal cannot be read: disk I/O error")
 
-    monkeypatch.setattr(Journal, "finished", refuse)
+    monkeypatch.setattr(SqliteJournal, "finished", refuse)
     running = start(journal_path=path)
     running.wait_for("correlation-1", *BUILT)
 

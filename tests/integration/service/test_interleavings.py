@@ -16,7 +16,7 @@ import structlog
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import SqliteJournal
 from lambda_builder.kube.lease import Leadership
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.replay import Replay
@@ -267,15 +267,15 @@ def test_a_replay_outlasts_a_read_that_fails(
         first.post(number)
     first.service.shutdown()
     cluster.restore()
-    real, reads = Journal.open_builds, []
+    real, reads = SqliteJournal.open_builds, []
 
-    def flaky(self: Journal, **query: Any) -> Any:
+    def flaky(self: SqliteJournal, **query: Any) -> Any:
         reads.append(query)
         if len(reads) == 1:
             raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk I/O error")
         return real(self, **query)
 
-    monkeypatch.setattr(Journal, "open_builds", flaky)
+    monkeypatch.setattr(SqliteJournal, "open_builds", flaky)
     second = start(**settings, queue_size=20)
     wait_until(lambda: len(cluster.jobs()) == 20, "the left-over builds", 20)
     wait_until(lambda: second.post("new").status_code == 200, "room for new events")
@@ -305,14 +305,14 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
     send(first, "1")
     first.service.shutdown()
     cluster.restore()
-    real_find, real_replay = Journal.find, Replay._run
+    real_find, real_replay = SqliteJournal.find, Replay._run
     go, found = threading.Event(), threading.Event()
 
     def late_replay(self: Replay, stopping: threading.Event) -> None:
         go.wait(10)
         real_replay(self, stopping)
 
-    def slow_find(self: Journal, event_hash: str) -> Any:
+    def slow_find(self: SqliteJournal, event_hash: str) -> Any:
         result = real_find(self, event_hash)
         found.set()
         second.wait_for("1", *BUILT)
@@ -320,13 +320,13 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
 
     monkeypatch.setattr(Replay, "_run", late_replay)
     second = start(**settings, ack="created", ack_timeout_seconds=2)
-    monkeypatch.setattr(Journal, "find", slow_find)
+    monkeypatch.setattr(SqliteJournal, "find", slow_find)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(send, second, "1")
         assert found.wait(5)
         go.set()
         assert answer.result().status_code == 200
-    monkeypatch.setattr(Journal, "find", real_find)
+    monkeypatch.setattr(SqliteJournal, "find", real_find)
     wait_until(lambda: second.stats()["busy_workers"] == 0, "the worker")
     assert send(second, "1").status_code == 200
     assert second.http.delete("/async-jobs/1").json["state"] == "cancelled"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lambda_builder.journal import Journal, NoJournal
+from lambda_builder.journal import NoJournal, SqliteJournal
 from lambda_builder.journal.changes import Change
-from lambda_builder.journal.housekeeping import Housekeeping
-from lambda_builder.journal.schema import connect_writer
+from lambda_builder.journal.sqlite.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite.schema import connect_writer
 from tests.journals import opened
 
 
@@ -60,7 +60,7 @@ def test_what_is_refused_pushes_out_nothing_that_was_done(monkeypatch, tmp_path)
 
 def test_what_is_refused_waits_for_no_disk(tmp_path, monkeypatch):
     with opened(tmp_path / "journal.sqlite3") as journal:
-        monkeypatch.setattr(Journal, "available", False)
+        monkeypatch.setattr(SqliteJournal, "available", False)
         for _ in range(100):
             journal.note([b"{}"], refused=True)
         journal.note([b"1"], refused=False)

@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from lambda_builder.journal.changes import Change
-from lambda_builder.journal.committer import Committer, Verdict
-from lambda_builder.journal.database import Database
-from lambda_builder.journal.housekeeping import Housekeeping
-from lambda_builder.journal.room import Room
 from lambda_builder.journal.rows import message_row, request_row, result_row
-from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.sqlite.committer import Committer, Verdict
+from lambda_builder.journal.sqlite.database import Database
+from lambda_builder.journal.sqlite.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite.room import Room
+from lambda_builder.journal.sqlite.statements import Statements
 from tests.journals import make_message, make_request, make_result
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_builder.journal.changes import Change
-from lambda_builder.journal.housekeeping import Housekeeping
 from lambda_builder.journal.rows import request_row, result_row
-from lambda_builder.journal.schema import connect_writer
-from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.sqlite.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite.schema import connect_writer
+from lambda_builder.journal.sqlite.statements import Statements
 from tests.journals import make_request, make_result
 
 
@@ -115,7 +115,7 @@ def test_a_full_log_is_moved_into_the_file_without_waiting_for_a_round(connectio
 
 
 def test_a_busy_journal_is_trimmed_in_slices_with_a_breath_between(connection, write, monkeypatch):
-    monkeypatch.setattr("lambda_builder.journal.housekeeping._BREATH_SECONDS", 60.0)
+    monkeypatch.setattr("lambda_builder.journal.sqlite.housekeeping._BREATH_SECONDS", 60.0)
     write(settled(range(1000), at=1.0))
     housekeeping = Housekeeping(1.0, 10, clock=lambda: 100.0)
     housekeeping.start_round()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from lambda_builder.builds import netstring_digest
-from lambda_builder.journal.known import KnownEvents
+from lambda_builder.journal.sqlite.known import KnownEvents
 
 HASHES = [netstring_digest("source", str(number)).encode() for number in range(4000)]
 

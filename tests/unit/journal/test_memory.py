@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from lambda_builder.builds import BuildResult, BuildState
-from lambda_builder.journal import Journal, MemoryOutbox, NoJournal, OpenReport, OutboxMessage
+from lambda_builder.journal import MemoryOutbox, NoJournal, OpenReport, OutboxMessage, SqliteJournal
 from tests.journals import make_message as message
 from tests.journals import make_request
 
@@ -157,4 +157,4 @@ def test_both_journals_have_the_same_methods():
             if not name.startswith("_")
         }
 
-    assert methods(NoJournal) == methods(Journal)
+    assert methods(NoJournal) == methods(SqliteJournal)

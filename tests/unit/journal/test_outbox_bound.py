@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lambda_builder.journal.changes import Change
-from lambda_builder.journal.outbox_bound import OutboxBound
 from lambda_builder.journal.rows import message_row
-from lambda_builder.journal.schema import connect_writer
-from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.sqlite.outbox_bound import OutboxBound
+from lambda_builder.journal.sqlite.schema import connect_writer
+from lambda_builder.journal.sqlite.statements import Statements
 from tests.journals import make_message
 
 SIZE = 100

@@ -9,8 +9,14 @@ import sqlite3
 import pytest
 
 from lambda_builder.errors import BootError
-from lambda_builder.journal.schema import MIGRATIONS, OPEN, SETTLED, TablesMissing, connect_writer
-from lambda_builder.journal.sqlite_errors import wants_new_connection
+from lambda_builder.journal.sqlite.schema import (
+    MIGRATIONS,
+    OPEN,
+    SETTLED,
+    TablesMissing,
+    connect_writer,
+)
+from lambda_builder.journal.sqlite.sqlite_errors import wants_new_connection
 
 
 def close_after(path) -> None:
@@ -42,7 +48,7 @@ def test_a_journal_of_an_older_version_is_brought_up_to_date_and_keeps_what_it_h
 ):
     path = tmp_path / "journal.sqlite3"
     with monkeypatch.context() as older:
-        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:2])
+        older.setattr("lambda_builder.journal.sqlite.schema.MIGRATIONS", MIGRATIONS[:2])
         with contextlib.closing(connect_writer(path)) as connection:
             connection.execute("INSERT INTO probe (id) VALUES (7)")
             connection.execute("INSERT INTO cancels VALUES (1, 'hash', '{}')")
@@ -148,7 +154,7 @@ def test_an_older_journal_of_a_killed_process_gets_a_new_log_before_it_is_brough
     """What was not committed may stand behind the rest, and must not be written over."""
     path, killed = tmp_path / "journal.sqlite3", tmp_path / "killed"
     with monkeypatch.context() as older:
-        older.setattr("lambda_builder.journal.schema.MIGRATIONS", MIGRATIONS[:2])
+        older.setattr("lambda_builder.journal.sqlite.schema.MIGRATIONS", MIGRATIONS[:2])
         with contextlib.closing(connect_writer(path)) as connection:
             for number in range(200):
                 connection.execute(

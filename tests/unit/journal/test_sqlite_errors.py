@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from lambda_builder.journal.sqlite_errors import describe, is_damage, wants_new_connection
+from lambda_builder.journal.sqlite.sqlite_errors import describe, is_damage, wants_new_connection
 
 
 def error(code: int) -> sqlite3.Error:

@@ -6,7 +6,7 @@ import pytest
 
 from lambda_builder.journal.changes import Change
 from lambda_builder.journal.rows import request_row
-from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.sqlite.statements import Statements
 from tests.journals import make_request
 
 

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import enum
 import sqlite3
 from collections.abc import Sequence
 
 import structlog
 
 from lambda_builder.errors import BootError
-from lambda_builder.journal.changes import Change
-from lambda_builder.journal.database import Database
-from lambda_builder.journal.housekeeping import Housekeeping
-from lambda_builder.journal.outbox_bound import OutboxBound
-from lambda_builder.journal.room import Room
-from lambda_builder.journal.sqlite_errors import (
+from lambda_builder.journal.changes import Change, Verdict
+from lambda_builder.journal.sqlite.database import Database
+from lambda_builder.journal.sqlite.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite.outbox_bound import OutboxBound
+from lambda_builder.journal.sqlite.room import Room
+from lambda_builder.journal.sqlite.sqlite_errors import (
     DISK_FULL,
     describe,
     is_damage,
     wants_new_connection,
 )
-from lambda_builder.journal.statements import PROBE, Statement, Statements
+from lambda_builder.journal.sqlite.statements import PROBE, Statement, Statements
 
 _UNUSABLE = (sqlite3.Error, OSError, BootError)
-
-
-class Verdict(enum.Enum):
-    """How a commit went."""
-
-    WRITTEN = enum.auto()
-    UNAVAILABLE = enum.auto()
-    """The file or the disk is to blame: nothing can be written now."""
-    REJECTED = enum.auto()
-    """One of the changes is to blame."""
 
 
 class Committer:

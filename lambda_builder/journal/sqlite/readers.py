@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lambda_builder.journal.schema import connect_reader
+from lambda_builder.journal.sqlite.schema import connect_reader
 
 _KEPT = 8
 

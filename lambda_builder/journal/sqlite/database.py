@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 
-from lambda_builder.journal.readers import Readers
-from lambda_builder.journal.rebuild import finish_rebuild, rebuild, sync_directory
-from lambda_builder.journal.schema import BUSY_SECONDS, connect_writer
-from lambda_builder.journal.sqlite_errors import is_damage, result_code
+from lambda_builder.journal.sqlite.readers import Readers
+from lambda_builder.journal.sqlite.rebuild import finish_rebuild, rebuild, sync_directory
+from lambda_builder.journal.sqlite.schema import BUSY_SECONDS, connect_writer
+from lambda_builder.journal.sqlite.sqlite_errors import is_damage, result_code
 
 _READ_BYTES = 1024 * 1024
 _LOOK_SECONDS = 1.0

@@ -14,7 +14,7 @@ from typing import Any
 
 from lambda_builder.journal.changes import Change
 from lambda_builder.journal.rows import Row
-from lambda_builder.journal.schema import BUILD_COLUMNS, OPEN, OUTBOX_COLUMNS
+from lambda_builder.journal.sqlite.schema import BUILD_COLUMNS, OPEN, OUTBOX_COLUMNS
 
 Statement = tuple[str, Sequence[Any]]
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 
-from lambda_builder.journal.schema import OPEN, connect_reader, connect_writer
-from lambda_builder.journal.sqlite_errors import is_damage, result_code
+from lambda_builder.journal.sqlite.schema import OPEN, connect_reader, connect_writer
+from lambda_builder.journal.sqlite.sqlite_errors import is_damage, result_code
 
 _NAMES_LOGGED = 100
 _COMPANIONS = ("-wal", "-shm", "-journal")

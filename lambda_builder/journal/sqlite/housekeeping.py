@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from lambda_builder.journal.schema import SETTLED
+from lambda_builder.journal.sqlite.schema import SETTLED
 from lambda_builder.journal.values import AUDIT_KEPT
 
 _ROUND_SECONDS = 10.0

@@ -15,6 +15,7 @@ import structlog
 
 from lambda_builder.errors import Refused
 from lambda_builder.journal.changes import Change
+from lambda_builder.journal.news import News
 from lambda_builder.journal.rows import MESSAGE_COLUMNS, Unreadable, message_of, message_row, plain
 from lambda_builder.journal.values import Destination, OutboxMessage
 
@@ -31,26 +32,6 @@ _BY_ID = f"SELECT {MESSAGE_COLUMNS} FROM outbox WHERE id IN (%s) ORDER BY due_at
 _SETTLING_SECONDS = 0.2
 _DESTINATION = 1
 """Where the destination stands in a message's row."""
-
-
-class News:
-    """Counts arrivals, so that consumers can wait for the next one; thread-safe."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._count = 0
-
-    def nudge(self) -> None:
-        """Make every ``wait_for_news`` return."""
-        with self._changed:
-            self._count += 1
-            self._changed.notify_all()
-
-    def wait_for_news(self, seen: int, timeout: float) -> int:
-        """Wait until there is more than ``seen``; returns the value for the next call."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._count != seen, timeout)
-            return self._count
 
 
 class DiskOutbox(News):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-DISK_FULL = "disk full"
+from lambda_builder.journal.changes import DISK_FULL
+
 _RESULT_CODE = 0xFF
 """The rest of an extended result code is detail."""
 

@@ -15,17 +15,17 @@ import structlog
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
 from lambda_builder.journal.changes import Change, Ticket, unavailable
-from lambda_builder.journal.committer import Committer
-from lambda_builder.journal.database import Database
-from lambda_builder.journal.due_clock import DueClock
-from lambda_builder.journal.housekeeping import Housekeeping
-from lambda_builder.journal.lock import JournalLock
-from lambda_builder.journal.lookups import Lookups
-from lambda_builder.journal.outbox import DiskOutbox
-from lambda_builder.journal.room import Room
 from lambda_builder.journal.rows import command_row, plain, request_row, result_row
-from lambda_builder.journal.sqlite_errors import DISK_FULL, describe
-from lambda_builder.journal.statements import Statements
+from lambda_builder.journal.sqlite.committer import Committer
+from lambda_builder.journal.sqlite.database import Database
+from lambda_builder.journal.sqlite.due_clock import DueClock
+from lambda_builder.journal.sqlite.housekeeping import Housekeeping
+from lambda_builder.journal.sqlite.lock import JournalLock
+from lambda_builder.journal.sqlite.lookups import Lookups
+from lambda_builder.journal.sqlite.outbox import DiskOutbox
+from lambda_builder.journal.sqlite.room import Room
+from lambda_builder.journal.sqlite.sqlite_errors import DISK_FULL, describe
+from lambda_builder.journal.sqlite.statements import Statements
 from lambda_builder.journal.values import OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 
@@ -37,13 +37,16 @@ _LEAST_FREE_BYTES = 128 * 1024
 """Less than SQLite needs beside the file to open it."""
 
 
-class Journal(Lookups):
+class SqliteJournal(Lookups):
     """What was accepted, on disk before it is answered; thread-safe, for one process.
 
     ``open`` comes first. Settled builds are kept for ``keep_seconds``, at most ``keep_max``.
     Methods that read or wait raise ``Refused`` (``JOURNAL_UNAVAILABLE``) while the disk is full
     or broken; the journal works again by itself as soon as the disk does.
     """
+
+    durable = True
+    """What is recorded outlasts the process."""
 
     def __init__(
         self,

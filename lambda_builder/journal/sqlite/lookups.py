@@ -12,8 +12,6 @@ import structlog
 
 from lambda_builder.builds import BuildResult, CommandRequest
 from lambda_builder.journal.changes import Change, unavailable
-from lambda_builder.journal.database import Database
-from lambda_builder.journal.known import KnownEvents
 from lambda_builder.journal.rows import (
     RESULT_COLUMNS,
     Row,
@@ -23,8 +21,10 @@ from lambda_builder.journal.rows import (
     request_of,
     result_of,
 )
-from lambda_builder.journal.schema import OPEN, SETTLED
-from lambda_builder.journal.sqlite_errors import describe, is_damage
+from lambda_builder.journal.sqlite.database import Database
+from lambda_builder.journal.sqlite.known import KnownEvents
+from lambda_builder.journal.sqlite.schema import OPEN, SETTLED
+from lambda_builder.journal.sqlite.sqlite_errors import describe, is_damage
 from lambda_builder.journal.values import OpenBuild
 from lambda_builder.journal.writer import Writer
 
