@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal.rows import Row
@@ -77,12 +78,20 @@ class Change:
     """(message id, next time)."""
     attempts: Sequence[Row] = ()
     """(event hash, attempts)."""
+    taken_back: Sequence[Row] = ()
+    """(event hash, attempts, whether it may have a Job): attempts that ended without outcome."""
     records: Sequence[Row] = ()
     reopens: Sequence[Row] = ()
     commands: Sequence[Row] = ()
     """(event hash, request)."""
     audit: Sequence[Row] = ()
     """(whether it was refused, entry)."""
+    rejections: Sequence[Row] = ()
+    """(entry,)."""
+    grip: int = 0
+    """Marks what it takes in, in a shared journal."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """What a shared journal said of its rows, by event hash."""
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | None = None
@@ -95,8 +104,8 @@ class Change:
         parts = (
             *(self.finishes, self.turned_away, self.forgets, self.commands_over),
             *(self.delivered, self.messages, self.failed),
-            *(self.attempts, self.records, self.reopens, self.commands),
-            self.audit,
+            *(self.attempts, self.taken_back, self.records, self.reopens, self.commands),
+            *(self.audit, self.rejections),
         )
         return [part for part in parts if part]
 
@@ -149,6 +158,17 @@ class Change:
     def refusable(self) -> bool:
         """Whether a failed write is told to a caller, who then tries again."""
         return self.ticket is not None and not self.patient
+
+
+def undelivered(changes: Sequence[Change]) -> list[Row]:
+    """Return the messages that nobody took back after they were put."""
+    messages: dict[str, Row] = {}
+    for change in changes:
+        for (message_id,) in change.delivered:
+            messages.pop(message_id, None)
+        for row in change.messages:
+            messages[row[0]] = row
+    return list(messages.values())
 
 
 class Verdict(enum.Enum):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
+
+import structlog
 
 from lambda_builder.builds import (
     BuildError,
@@ -34,11 +37,20 @@ class Unreadable(Exception):
     """A row that holds nothing of any version known here."""
 
 
+@contextlib.contextmanager
+def tolerance(**context: Any) -> Iterator[None]:
+    """Log a row that cannot be read and go on without it."""
+    try:
+        yield
+    except Unreadable as error:
+        structlog.get_logger().error("journal_row_unreadable", error=str(error), **context)
+
+
 def plain(text: str) -> str:
-    """Return ``text`` as SQLite can hold it; only lone surrogates are spelled out."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return ``text`` as every database can hold it: lone surrogates and NUL are spelled out."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\0", "\\x00")
 
 
 def request_row(request: BuildRequest) -> Row:
@@ -56,11 +68,6 @@ def result_row(result: BuildResult, settled_at: float) -> Row:
     """Return (event_hash, job_name, correlation_id, request, attempts, state, outcome,
     accepted_at, settled_at).
     """
-    outcome = {name: getattr(result, name) for name in _OUTCOME_FIELDS}
-    if result.error is not None:
-        outcome["error"] = [result.error.code, result.error.message]
-        outcome["category"] = result.error.category
-    text = json.dumps(outcome, separators=(",", ":"))
     event_hash, name, *request, accepted_at = request_row(result.request)
     return (
         event_hash,
@@ -68,10 +75,19 @@ def result_row(result: BuildResult, settled_at: float) -> Row:
         *request,
         result.attempts,
         result.state.value,
-        text.encode("ascii"),
+        outcome_text(result),
         accepted_at,
         settled_at,
     )
+
+
+def outcome_text(result: BuildResult) -> bytes:
+    """Return what ``result_of`` reads of an outcome beside its columns."""
+    outcome = {name: getattr(result, name) for name in _OUTCOME_FIELDS}
+    if result.error is not None:
+        outcome["error"] = [result.error.code, result.error.message]
+        outcome["category"] = result.error.category
+    return json.dumps(outcome, separators=(",", ":")).encode("ascii")
 
 
 def request_of(text: bytes) -> BuildRequest:

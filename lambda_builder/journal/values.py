@@ -15,6 +15,10 @@ AUDIT_KEPT: Mapping[bool, int] = {False: 10_000, True: 1_000}
 itself, so that nobody can push out what others did by what he may not do."""
 
 
+REJECTIONS_KEPT = 1_000
+"""How many refused events are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenBuild:
     """A recorded build that has no outcome yet."""

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import structlog
 
 from lambda_builder.errors import BootError
-from lambda_builder.journal.changes import Change, Verdict
+from lambda_builder.journal.changes import DISK_FULL, Change, Verdict
 from lambda_builder.journal.sqlite.database import Database
 from lambda_builder.journal.sqlite.housekeeping import Housekeeping
 from lambda_builder.journal.sqlite.outbox_bound import OutboxBound
 from lambda_builder.journal.sqlite.room import Room
 from lambda_builder.journal.sqlite.sqlite_errors import (
-    DISK_FULL,
     describe,
     is_damage,
     wants_new_connection,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import structlog
 
 from lambda_builder.builds import BuildResult, CommandRequest
 from lambda_builder.journal.changes import Change, unavailable
 from lambda_builder.journal.rows import (
     RESULT_COLUMNS,
     Row,
-    Unreadable,
     command_of,
     plain,
     request_of,
     result_of,
+    tolerance,
 )
 from lambda_builder.journal.sqlite.database import Database
 from lambda_builder.journal.sqlite.known import KnownEvents
@@ -87,7 +84,7 @@ class Lookups:
                 break
             after_seq = rows[-1][0]
             for seq, request, attempts in rows:
-                with _tolerance(seq=seq):
+                with tolerance(seq=seq):
                     builds.append(OpenBuild(seq, request_of(request), attempts))
         return builds
 
@@ -123,7 +120,7 @@ class Lookups:
         """Return the commands that are kept, oldest first."""
         requests = []
         for seq, text in self._fetch("SELECT seq, request FROM commands ORDER BY seq"):
-            with _tolerance(seq=seq):
+            with tolerance(seq=seq):
                 requests.append(command_of(text))
         return requests
 
@@ -173,15 +170,6 @@ def _page(sizes: Sequence[tuple[int, int]]) -> int:
 def _results(rows: Sequence[Sequence[Any]]) -> list[BuildResult]:
     results = []
     for row in rows:
-        with _tolerance():
+        with tolerance():
             results.append(result_of(row))
     return results
-
-
-@contextlib.contextmanager
-def _tolerance(**context: Any) -> Iterator[None]:
-    """Log a row that cannot be read and go on without it."""
-    try:
-        yield
-    except Unreadable as error:
-        structlog.get_logger().error("journal_row_unreadable", error=str(error), **context)

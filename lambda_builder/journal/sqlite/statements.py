@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lambda_builder.journal.changes import Change
+from lambda_builder.journal.changes import Change, undelivered
 from lambda_builder.journal.rows import Row
 from lambda_builder.journal.sqlite.schema import BUILD_COLUMNS, OPEN, OUTBOX_COLUMNS
 
 Statement = tuple[str, Sequence[Any]]
 
 _ROWS_PER_STATEMENT = 32
-_ID, _DESTINATION, _KEY = range(3)
+_DESTINATION, _KEY = 1, 2
 """Where these stand in a message's row."""
 
 _INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
@@ -117,21 +117,10 @@ class Statements:
         now = self._clock()
         rows = [
             (number, *row, now, row[_DESTINATION], row[_KEY])
-            for number, row in enumerate(_undelivered(changes), start=self._message_seq + 1)
+            for number, row in enumerate(undelivered(changes), start=self._message_seq + 1)
         ]
         self._message_seq += len(rows)
         return rows
-
-
-def _undelivered(changes: Sequence[Change]) -> list[Row]:
-    """Return the messages that nobody took back after they were put."""
-    messages: dict[str, Row] = {}
-    for change in changes:
-        for (message_id,) in change.delivered:
-            messages.pop(message_id, None)
-        for row in change.messages:
-            messages[row[_ID]] = row
-    return list(messages.values())
 
 
 def _bulk(part: str, rows: Sequence[Row]) -> Iterator[Statement]:

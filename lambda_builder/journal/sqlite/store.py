@@ -14,17 +14,18 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
-from lambda_builder.journal.changes import Change, Ticket, unavailable
+from lambda_builder.journal.changes import DISK_FULL, Change, Ticket, unavailable
+from lambda_builder.journal.due_clock import DueClock
+from lambda_builder.journal.outbox import JournalOutbox
 from lambda_builder.journal.rows import command_row, plain, request_row, result_row
 from lambda_builder.journal.sqlite.committer import Committer
 from lambda_builder.journal.sqlite.database import Database
-from lambda_builder.journal.sqlite.due_clock import DueClock
 from lambda_builder.journal.sqlite.housekeeping import Housekeeping
 from lambda_builder.journal.sqlite.lock import JournalLock
 from lambda_builder.journal.sqlite.lookups import Lookups
-from lambda_builder.journal.sqlite.outbox import DiskOutbox
+from lambda_builder.journal.sqlite.outbox import FileMessages
 from lambda_builder.journal.sqlite.room import Room
-from lambda_builder.journal.sqlite.sqlite_errors import DISK_FULL, describe
+from lambda_builder.journal.sqlite.sqlite_errors import describe
 from lambda_builder.journal.sqlite.statements import Statements
 from lambda_builder.journal.values import OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
@@ -70,7 +71,9 @@ class SqliteJournal(Lookups):
         self._committer = Committer(database, statements, self._housekeeping, room)
         writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
         super().__init__(database, writer)
-        self.outbox = DiskOutbox(self._fetch, writer.queue, writer.write, clock=self._due_clock)
+        self.outbox = JournalOutbox(
+            FileMessages(self._fetch), writer.queue, writer.write, clock=self._due_clock
+        )
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -294,14 +294,14 @@ def test_what_was_delivered_but_not_written_is_not_read_again_and_again(journal,
     for number in range(28):
         journal.outbox.delivered(f"message-{number}")
 
-    fetch, read = journal.outbox._fetch, [0]
+    fetch, read = journal.outbox._messages._fetch, [0]
 
     def watched(sql, parameters):
         rows = fetch(sql, parameters)
         read[0] += sum(len(value) for row in rows for value in row if isinstance(value, bytes))
         return rows
 
-    monkeypatch.setattr(journal.outbox, "_fetch", watched)
+    monkeypatch.setattr(journal.outbox._messages, "_fetch", watched)
     due = journal.outbox.due(journal.outbox.now(), 16, "sink")
     assert [message.id for message in due] == ["message-28", "message-29"]
     assert read[0] < 250_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambda_builder.journal.sqlite.due_clock import DueClock
+from lambda_builder.journal.due_clock import DueClock
 
 
 def test_it_starts_at_the_wall_clock_and_runs_with_the_timer() -> None:

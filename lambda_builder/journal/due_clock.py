@@ -29,3 +29,7 @@ class DueClock:
         """Begin anew, given when the last message is due."""
         start = max(self._clock(), latest_due - _LONGEST_DELAY_SECONDS)
         self._offset = start - self._timer()
+
+    def not_before(self, now: float) -> None:
+        """Go on from ``now`` where that is later."""
+        self._offset = max(self._offset, now - self._timer())

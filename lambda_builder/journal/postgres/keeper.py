@@ -1,0 +1,203 @@
+"""The thread that keeps the lease, hears of the other replicas, and inherits their messages."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import psycopg
+import structlog
+
+from lambda_builder.journal.interface import Others
+from lambda_builder.journal.news import News
+from lambda_builder.journal.postgres.database_errors import describe
+from lambda_builder.journal.postgres.lane import Health
+from lambda_builder.journal.postgres.lease import Lease
+from lambda_builder.journal.postgres.moves import CHANNEL, tell
+from lambda_builder.journal.postgres.outbox import inherit
+from lambda_builder.journal.postgres.server import Connection, Server
+from lambda_builder.threads import Background
+
+_BEATS = 5
+"""Beats in the time of a lease."""
+_LONGEST_PAUSE_SECONDS = 1.0
+_GRACE_SECONDS = 3.0
+"""After the database was away the others get this long to say that they are alive."""
+
+_OTHERS = (
+    "SELECT replicas.id, replicas.capacity, builds.third_party_id, count(builds.owner)"
+    " FROM replicas LEFT JOIN builds ON builds.owner = replicas.id AND builds.state = 'queued'"
+    " WHERE replicas.id <> %s GROUP BY 1, 2, 3"
+)
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
+
+
+class HasFileno(Protocol):
+    """What can be waited for."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+
+
+class Keeper:
+    """Keeps one connection; ``changed`` and ``others`` are for any thread."""
+
+    def __init__(
+        self,
+        server: Server,
+        lease: Lease,
+        health: Health,
+        *,
+        seconds: float,
+        on_time: Callable[[float], object],
+        on_inherited: Callable[[], object],
+    ) -> None:
+        """``seconds`` is how long the lease lasts; ``on_time`` is told the database's clock."""
+        self._server = server
+        self._lease = lease
+        self._health = health
+        self._pause = min(seconds / _BEATS, _LONGEST_PAUSE_SECONDS)
+        self._grace = min(seconds / 3, _GRACE_SECONDS)
+        self._on_time = on_time
+        self._on_inherited = on_inherited
+        self._connection: Connection | None = None
+        self._steady_since = 0.0
+        self._live: set[int] | None = None
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._thread = Background("journal-lease", self._run, wake=self.wake)
+        self.changed = News()
+        """Tells of what other replicas did."""
+        self.others = Others()
+        """What the others' queues held last."""
+        self.lost = 0
+        """How often the lease was lost."""
+
+    def start(self, connection: Connection) -> None:
+        """Keep the lease that was taken over ``connection``, which is the keeper's from now on."""
+        self._adopt(connection)
+        self.beat()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the thread look at once."""
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"\0")
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread and give the lease back, so that others take over at once."""
+        ended = not self._thread.stop(timeout)
+        if ended and self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._lease.give_back(self._connection)
+                tell(self._connection, self._lease.id)
+            self._drop()
+        self._wake_in.close()
+        self._wake_out.close()
+        self.changed.nudge()
+        return ended
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            self._wait(self._pause)
+            if not stopping.is_set():
+                self.beat()
+
+    def beat(self) -> None:
+        """Do one round; raises nothing."""
+        try:
+            if self._connection is None:
+                self._adopt(self._server.connect())
+            self._round(self._connection)
+        except (psycopg.Error, OSError) as error:
+            self._drop()
+            self._health.note("lease", describe(error))
+        except Exception:  # noqa: BLE001 - logged; the lease must be kept
+            structlog.get_logger().exception("journal_lease_panic")
+            self._drop()
+        else:
+            self._health.note("lease", None)
+
+    def _round(self, connection: Connection | None) -> None:
+        assert connection is not None  # noqa: S101 - just made
+        if not self._lease.renew(connection):
+            self.lost += 1
+            self._live = None
+            self.changed.nudge()
+        self._set_clock(connection)
+        steady = time.monotonic() - self._steady_since >= self._grace
+        if steady and self._lease.end_lapsed(connection):
+            tell(connection, self._lease.id)
+            self.changed.nudge()
+        self._look_at_others(connection)
+        self._hear(connection)
+
+    def _set_clock(self, connection: Connection) -> None:
+        before = time.monotonic()
+        row = connection.execute(_NOW).fetchone()
+        if row is not None:
+            self._on_time(row[0] + time.monotonic() - before)
+
+    def _look_at_others(self, connection: Connection) -> None:
+        capacities: dict[int, int] = {}
+        waiting: Counter[str] = Counter()
+        for lease, capacity, tenant, count in connection.execute(_OTHERS, (self._lease.id,)):
+            capacities[lease] = capacity
+            if tenant is not None:
+                waiting[tenant] += count
+        self.others = Others(len(capacities), sum(capacities.values()), dict(waiting))
+        if self._live is None or self._live - {*capacities}:
+            while inherit(connection, self._lease.id):
+                self._on_inherited()
+        self._live = {*capacities}
+
+    def _hear(self, connection: Connection) -> None:
+        """Read what the others told of."""
+        own = {str(lease) for lease in self._lease.ids}
+        told = [each for each in connection.notifies(timeout=0) if each.payload not in own]
+        if told:
+            self.changed.nudge()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until it is time, somebody wakes the thread, or the others told of something."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            connection = self._connection
+            heard: list[HasFileno] = [self._wake_out]
+            if connection is not None:
+                heard.append(connection)
+            ready, _, _ = select.select(heard, [], [], left)
+            if self._wake_out in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_out.recv(1024)
+                return
+            if connection is not None and connection in ready:
+                try:
+                    self._hear(connection)
+                except psycopg.Error:
+                    return
+
+    # -- the connection ------------------------------------------------------------------------
+
+    def _adopt(self, connection: Connection) -> None:
+        self._connection = connection
+        self._steady_since = time.monotonic()
+        connection.execute("SET synchronous_commit = off")
+        connection.execute(f"LISTEN {CHANNEL}")
+        # What was told meanwhile was not heard.
+        self.changed.nudge()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()

