@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -11,9 +13,48 @@ import pytest
 from tests.programs import require, summary
 from tests.waiting import wait_until
 
+if TYPE_CHECKING:  # no test that needs no database waits for its client
+    from tests.postgres_server import PostgresServer
+
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("suite", deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def postgres_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files of a fresh database server are, made once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if base.name.startswith("popen-") else base) / "postgres"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_files: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that is not to be stopped."""
+    from tests.postgres_server import running  # noqa: PLC0415
+
+    with running(postgres_files) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def journal_database(postgres_server: PostgresServer) -> str:
+    """The name of a database with the journal's tables."""
+    from lambda_builder.journal.postgres.schema import migrate  # noqa: PLC0415
+
+    name = postgres_server.new_database()
+    with postgres_server.connect(name) as connection:
+        migrate(connection, name)
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, journal_database: str) -> str:
+    """Where a database is whose journal is empty; a new one takes ten times as long."""
+    tables = ("builds", "replicas", "outbox", "commands", "audit", "rejections")
+    deletes = "; ".join(f"DELETE FROM {table}" for table in tables)
+    postgres_server.execute(deletes, database=journal_database)
+    return postgres_server.url(journal_database)
 
 
 @pytest.fixture(autouse=True)

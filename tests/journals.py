@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambda_builder.builds import (
     BuildError,
@@ -17,6 +17,9 @@ from lambda_builder.builds import (
     netstring_digest,
 )
 from lambda_builder.journal import OutboxMessage, SqliteJournal
+
+if TYPE_CHECKING:
+    from lambda_builder.journal.postgres.store import PostgresJournal
 
 
 def make_request(number: int, **changes: Any) -> BuildRequest:
@@ -78,3 +81,17 @@ def open_ids(journal: SqliteJournal) -> list[str]:
     """Return the event ids of all open builds, in their order."""
     builds = journal.open_builds(after_seq=0, limit=1_000_000, up_to_seq=1 << 62)
     return [build.request.event_id for build in builds]
+
+
+def shared_journal(url: str, name: str = "replica-1", **options: Any) -> PostgresJournal:
+    """Return a journal in the database at ``url``; it is not open yet."""
+    from lambda_builder.journal.postgres.store import PostgresJournal  # noqa: PLC0415
+
+    defaults: dict[str, Any] = {
+        "lease_seconds": 30.0,
+        "capacity": 100,
+        "max_active": 0,
+        "keep_seconds": 3600.0,
+        "keep_max": 100_000,
+    }
+    return PostgresJournal(url, name=name, **{**defaults, **options})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import itertools
 import os
@@ -35,29 +36,40 @@ _SETTINGS = {
 class PostgresServer:
     """One server and its files; ``start`` comes first, ``remove`` last."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Path | None = None) -> None:
+        """``files`` is a directory where those of a fresh server are, or are put for others."""
         # Not below pytest's directory, where only the user of the tests may look.
         self._root = Path(tempfile.mkdtemp(prefix="lambda-builder-postgres-"))
         self._data = self._root / "data"
         self._user = _USER if os.geteuid() == 0 else None
-        if self._user is not None:
-            shutil.chown(self._root, self._user)
-        self._run(
-            "initdb",
-            "-D",
-            str(self._data),
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "-A",
-            "trust",
-            "--no-sync",
-            "--no-instructions",
-        )
+        self._make(files)
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count()
+
+    def _make(self, files: Path | None) -> None:
+        if files is None:
+            self._initialise()
+            return
+        with files.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not files.exists():
+                self._initialise()
+                shutil.copytree(self._data, files)
+                return
+        shutil.copytree(files, self._data)
+        self._data.chmod(0o700)
+        if self._user is not None:
+            for path in (self._root, *self._root.rglob("*")):
+                shutil.chown(path, self._user)
+
+    def _initialise(self) -> None:
+        if self._user is not None:
+            shutil.chown(self._root, self._user)
+        self._run(
+            *("initdb", "-D", str(self._data), "-U", "postgres", "-E", "UTF8", "-A", "trust"),
+            *("--no-sync", "--no-instructions"),
+        )
 
     def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
         """Return where a database is."""
@@ -150,9 +162,9 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running(**settings: str) -> Iterator[PostgresServer]:
+def running(files: Path | None = None, **settings: str) -> Iterator[PostgresServer]:
     """A server that runs meanwhile."""
-    server = PostgresServer()
+    server = PostgresServer(files)
     try:
         server.start(**settings)
         yield server

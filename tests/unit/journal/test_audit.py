@@ -35,7 +35,7 @@ def test_entries_of_both_kinds_come_newest_first_page_by_page(journal):
 
 
 def test_what_is_refused_pushes_out_nothing_that_was_done(monkeypatch, tmp_path):
-    for module in ("memory", "housekeeping"):
+    for module in ("memory", "sqlite.housekeeping"):
         monkeypatch.setattr(f"lambda_builder.journal.{module}.AUDIT_KEPT", {False: 60, True: 3})
     memory = NoJournal()
     rows = [(int(number % 2 == 0), b"%d" % number) for number in range(400)]
