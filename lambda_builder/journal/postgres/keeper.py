@@ -69,9 +69,8 @@ class Keeper:
         self._connection: Connection | None = None
         self._steady_since = 0.0
         self._live: set[int] | None = None
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake_in: socket.socket | None = None
+        self._wake_out: socket.socket | None = None
         self._thread = Background("journal-lease", self._run, wake=self.wake)
         self.changed = News()
         """Tells of what other replicas did."""
@@ -82,14 +81,18 @@ class Keeper:
 
     def start(self, connection: Connection) -> None:
         """Keep the lease that was taken over ``connection``, which is the keeper's from now on."""
+        self._wake_in, self._wake_out = socket.socketpair()
+        for each in (self._wake_in, self._wake_out):
+            each.setblocking(False)
         self._adopt(connection)
         self.beat()
         self._thread.start()
 
     def wake(self) -> None:
         """Have the thread look at once."""
-        with contextlib.suppress(OSError):
-            self._wake_in.send(b"\0")
+        if self._wake_in is not None:
+            with contextlib.suppress(OSError):
+                self._wake_in.send(b"\0")
 
     def stop(self, timeout: float) -> bool:
         """End the thread and give the lease back, so that others take over at once."""
@@ -99,8 +102,9 @@ class Keeper:
                 self._lease.give_back(self._connection)
                 tell(self._connection, self._lease.id)
             self._drop()
-        self._wake_in.close()
-        self._wake_out.close()
+        for each in (self._wake_in, self._wake_out):
+            if each is not None:
+                each.close()
         self.changed.nudge()
         return ended
 
@@ -108,16 +112,20 @@ class Keeper:
 
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
-            self._wait(self._pause)
+            # Where the connection is gone the beat will see that.
+            with contextlib.suppress(psycopg.Error, OSError, ValueError):
+                self._wait(self._pause)
             if not stopping.is_set():
                 self.beat()
 
     def beat(self) -> None:
-        """Do one round; raises nothing."""
+        """Do one round, on a new connection where the last one was lost; raises nothing."""
         try:
-            if self._connection is None:
-                self._adopt(self._server.connect())
-            self._round(self._connection)
+            for last in (False, True):
+                if self._connection is None:
+                    self._adopt(self._server.connect())
+                if self._survives(last):
+                    break
         except (psycopg.Error, OSError) as error:
             self._drop()
             self._health.note("lease", describe(error))
@@ -127,8 +135,20 @@ class Keeper:
         else:
             self._health.note("lease", None)
 
-    def _round(self, connection: Connection | None) -> None:
+    def _survives(self, last: bool) -> bool:
+        """Do a round; False where the connection was lost, and another one may do."""
+        connection = self._connection
         assert connection is not None  # noqa: S101 - just made
+        try:
+            self._round(connection)
+        except psycopg.Error:
+            if last or not connection.closed:
+                raise
+            self._drop()
+            return False
+        return True
+
+    def _round(self, connection: Connection) -> None:
         if not self._lease.renew(connection):
             self.lost += 1
             self._live = None
@@ -171,20 +191,16 @@ class Keeper:
         """Wait until it is time, somebody wakes the thread, or the others told of something."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            connection = self._connection
-            heard: list[HasFileno] = [self._wake_out]
-            if connection is not None:
-                heard.append(connection)
+            heard: list[HasFileno] = [
+                each for each in (self._wake_out, self._connection) if each is not None
+            ]
             ready, _, _ = select.select(heard, [], [], left)
-            if self._wake_out in ready:
+            if self._wake_out is not None and self._wake_out in ready:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_out.recv(1024)
                 return
-            if connection is not None and connection in ready:
-                try:
-                    self._hear(connection)
-                except psycopg.Error:
-                    return
+            if ready and self._connection is not None:
+                self._hear(self._connection)
 
     # -- the connection ------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class Lane:
     def commit(self, changes: Sequence[Change]) -> Verdict:
         """Write ``changes`` in one transaction, all or none; raises nothing."""
         if not any(change.rows for change in changes):
+            if self.failure is not None:
+                self.probe()
             return Verdict.WRITTEN if self.failure is None else Verdict.UNAVAILABLE
         lost = False
         for _ in range(_TRIES):

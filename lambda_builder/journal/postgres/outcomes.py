@@ -27,7 +27,8 @@ _SET = ", ".join(
 )
 _ACTIVE = "{0}.state IN ('created', 'running')"
 # What a replica that was paused brings must undo nothing: of a build that waits only its owner
-# tells, of one that has a Job only who means that Job, and nobody of a cancelled one.
+# tells, of one that has a Job only who means that Job, and nobody of a cancelled one. The end of a
+# Job that is told first stands.
 _FINISH = (
     f"INSERT INTO builds (owner, grip, settled_at, active, {_RESULTS})"
     f" SELECT %s, 0, clock_timestamp(), {_ACTIVE.format('new')}, {_RESULTS}"
@@ -39,8 +40,8 @@ _FINISH = (
     " WHEN 'cancelled' THEN excluded.state = 'cancelled'"
     " ELSE CASE WHEN excluded.job_uid IS NULL THEN builds.owner = ANY(%s)"
     " WHEN builds.job_uid IS NULL THEN true"
-    " ELSE builds.job_uid = excluded.job_uid AND NOT"
-    f" (builds.state IN ('succeeded', 'failed') AND {_ACTIVE.format('excluded')}) END END"
+    " ELSE builds.job_uid = excluded.job_uid AND"
+    " (builds.state NOT IN ('succeeded', 'failed') OR builds.state = excluded.state) END END"
     " RETURNING event_hash"
 )
 _SAME_JOB = (
