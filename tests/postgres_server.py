@@ -111,6 +111,12 @@ class PostgresServer:
         self.stop(how)
         self.start(**settings)
 
+    def demand_password(self, user: str) -> None:
+        """Let a user in by his password only."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self.execute("SELECT pg_reload_conf()")
+
     def remove(self) -> None:
         """Stop it and delete its files."""
         self.stop(signal.SIGQUIT)
@@ -119,7 +125,7 @@ class PostgresServer:
     def execute(self, query: str, *arguments: object, database: str = "postgres") -> list[tuple]:
         """Run a query past the journal."""
         with contextlib.closing(self.connect(database)) as connection:
-            cursor = connection.execute(query, arguments)
+            cursor = connection.execute(query, arguments or None)
             return cursor.fetchall() if cursor.description else []
 
     def new_database(self, template: str = "template0") -> str:

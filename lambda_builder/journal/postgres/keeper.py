@@ -27,6 +27,7 @@ from lambda_builder.threads import Background
 _BEATS = 5
 """Beats in the time of a lease."""
 _LONGEST_PAUSE_SECONDS = 1.0
+_RECONNECT_SECONDS = 0.25
 _GRACE_SECONDS = 3.0
 """After the database was away the others get this long to say that they are alive."""
 
@@ -114,7 +115,7 @@ class Keeper:
         while not stopping.is_set():
             # Where the connection is gone the beat will see that.
             with contextlib.suppress(psycopg.Error, OSError, ValueError):
-                self._wait(self._pause)
+                self._wait(self._pause if self._connection else _RECONNECT_SECONDS)
             if not stopping.is_set():
                 self.beat()
 

@@ -14,13 +14,14 @@ from lambda_builder.journal.changes import Change, Verdict
 from lambda_builder.journal.postgres.database_errors import Meaning, describe, meaning
 from lambda_builder.journal.postgres.lease import Lease, LeaseGone
 from lambda_builder.journal.postgres.server import Connection, Server
+from lambda_builder.threads import Backoff
 
 Write = Callable[[Connection, Sequence[Change]], None]
 
 _TRIES = 5
 """Of one batch, where it met a deadlock or its connection was lost."""
-_RECONNECT_SECONDS = 0.5
-"""No two tries to connect are nearer, so that whoever writes meanwhile is refused at once."""
+_RECONNECT_SECONDS = (0.05, 0.5)
+"""Between tries to connect, at first and at most: whoever writes meanwhile is refused at once."""
 _FOREVER = 3600.0
 
 
@@ -84,6 +85,9 @@ class Lane:
         """Called where others have ended the lease."""
         self._connection: Connection | None = None
         self._connect_at = 0.0
+        self._in_vain = 0
+        """Tries to connect, one after the other."""
+        self._backoff = Backoff(*_RECONNECT_SECONDS)
         self.failure: str | None = None
         """Why nothing can be recorded now; None while all is well."""
         self.rows = self.commits = self.fsyncs = self.connections = 0
@@ -170,9 +174,11 @@ class Lane:
         try:
             connection = self._server.connect()
         except BaseException:
-            self._connect_at = time.monotonic() + _RECONNECT_SECONDS
+            self._connect_at = time.monotonic() + self._backoff.pause(self._in_vain)
+            self._in_vain += 1
             raise
         self._connection = connection
+        self._in_vain = 0
         self.connections += 1
         if not self._synchronous:
             connection.execute("SET synchronous_commit = off")
