@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+import structlog
 
 from lambda_builder.journal.interface import JobOf
 from lambda_builder.journal.postgres.build_rows import OPEN_COLUMNS, open_builds
@@ -99,6 +100,8 @@ class Moves:
         """See ``Journal.take_over``."""
         builds = self._move(_TAKE_OVER, (self._lease.id, self._lease.doubtful, limit))
         self.taken_over += len(builds)
+        if builds:
+            structlog.get_logger().info("builds_taken_over", builds=len(builds))
         return builds
 
     def relieve(self, limit: int) -> list[OpenBuild]:
@@ -108,6 +111,8 @@ class Moves:
             if count > 0:
                 builds = self._move(_RELIEVE, (owner, count, count, owner))
                 self.relieved += len(builds)
+                if builds:
+                    structlog.get_logger().info("builds_relieved", builds=len(builds))
                 return builds
         return []
 
