@@ -22,7 +22,7 @@ from lambda_builder.journal import NoJournal
 from lambda_builder.pipeline.collector import PipelineCollector
 from lambda_builder.pipeline.stats import Stats
 from lambda_builder.problems import KINDS
-from lambda_builder.settings import Settings
+from lambda_builder.settings import Settings, model
 from lambda_builder.telemetry.metrics import Metrics
 
 FOLDER = Path(__file__).parent
@@ -69,7 +69,7 @@ def _rst(text: str) -> str:
 
 
 def _settings() -> Iterator[str]:
-    meanings = _docstrings(Path(settings.__file__), "Settings")
+    meanings = _docstrings(Path(model.__file__), "Settings")
     rows = [
         (f"``{name.upper()}``", _default(field.get_default()), _setting(meanings[name], field))
         for name, field in Settings.model_fields.items()

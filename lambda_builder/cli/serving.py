@@ -20,6 +20,7 @@ from lambda_builder.server.boot import CONFIG_ERROR, load_settings, refusing_to_
 from lambda_builder.server.listening import check_address
 from lambda_builder.server.start_warnings import warnings_of
 from lambda_builder.settings import PREFIX, Rate, Settings, variables, without_secrets
+from lambda_builder.settings.database import SCHEME
 
 
 def _writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -145,7 +146,9 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, SecretStr):
-        return "(hidden)" if value.get_secret_value() else ""
+        value = value.get_secret_value()
+        if not value.startswith(SCHEME):
+            return "(hidden)" if value else ""
     if isinstance(value, tuple) and not isinstance(value, Rate):
         value = ",".join(value)
     return without_secrets(str(value))

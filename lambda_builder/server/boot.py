@@ -10,6 +10,7 @@ from lambda_builder.errors import BootError
 from lambda_builder.lifecycle.signing import signer_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.settings import Settings, load
+from lambda_builder.settings.database import check_password_file
 
 CONFIG_ERROR = 2
 """Exit code of a process whose settings cannot work."""
@@ -39,4 +40,5 @@ def load_settings() -> Settings:
 
             Directory(settings.auth_file)
         signer_of(settings)
+        check_password_file(settings.journal_password_file)
     return settings

@@ -60,7 +60,7 @@ class Intake:
                 waits = self._waits_for_jobs(delivery)
                 if waits:
                     slots.enter_context(services.threads.acknowledgements.take())
-                elif services.settings.journal_path is not None:
+                elif services.settings.has_journal:
                     # A disk that stalls must not take the threads that answer probes.
                     slots.enter_context(services.threads.recording.take())
                 with services.command_events.keeping(_commands_of(delivery)):

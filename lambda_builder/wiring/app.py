@@ -53,11 +53,7 @@ def quick_requests(settings: Settings) -> Callable[[str, str], bool]:
     Events do for the disk where there is a journal, with ``ACK=created`` for their Jobs, and where
     it is asked who sends them they may for the keys of an issuer.
     """
-    waits = (
-        settings.journal_path is not None
-        or settings.ack == "created"
-        or settings.auth_file is not None
-    )
+    waits = settings.has_journal or settings.ack == "created" or settings.auth_file is not None
     return lambda method, path: not waits and method == "POST" and path in EVENT_PATHS
 
 

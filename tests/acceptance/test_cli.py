@@ -41,12 +41,14 @@ def test_the_effective_settings_are_shown_with_secrets_hidden() -> None:
         "check-config",
         LAMBDA_BUILDER_QUEUE_SIZE="7",
         K_CE_OVERRIDES='{"extensions": {"token": "hunter2"}}',
+        LAMBDA_BUILDER_JOURNAL_URL="postgresql://builder:hunter2@db/builds?sslpassword=hunter2",
     )
     assert shown.returncode == 0
     lines = [line.split("│") for line in shown.stdout.splitlines() if "│" in line]
     values = {line[1].strip(): line[2].strip() for line in lines}
     assert values["LAMBDA_BUILDER_QUEUE_SIZE"] == "7"
     assert values["K_CE_OVERRIDES"] == "(hidden)"
+    assert values["LAMBDA_BUILDER_JOURNAL_URL"] == "postgresql://***@db/builds?***"
     assert "hunter2" not in shown.stdout
     assert "warning: AUTH_FILE is empty" in shown.stderr
 

@@ -124,6 +124,14 @@ def test_a_service_of_which_the_environment_says_where_it_is() -> None:
     ("settings", "told"),
     [
         ({"PORT": "many"}, "PORT: must be a whole number, is 'many'"),
+        ({"LAMBDA_BUILDER_JOURNAL_URL": "x://y"}, "JOURNAL_URL: must be a postgresql:// URL"),
+        (
+            {
+                "LAMBDA_BUILDER_JOURNAL_URL": "postgresql://y",
+                "LAMBDA_BUILDER_JOURNAL_PASSWORD_FILE": "/nowhere",
+            },
+            "JOURNAL_PASSWORD_FILE cannot be read: ",
+        ),
         ({"LAMBDA_BUILDER_JOB_TEMPLATE": "/nowhere"}, "JOB_TEMPLATE=/nowhere is no Job template"),
     ],
 )

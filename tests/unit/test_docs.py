@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from lambda_builder.settings import Settings
 
@@ -54,6 +55,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     rows = dict(re.findall(r"\* - ``(\w+)``\n     - (.+)\n", page))
     for name, field in Settings.model_fields.items():
         default = field.get_default()
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
         shown = rows.pop(name.upper())
         if isinstance(default, int | float) and not isinstance(default, bool):
             assert float(shown.strip("`")) == default, name

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pprint
+import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
 from lambda_builder.errors import BootError
 from lambda_builder.settings import Settings, load, unknown_variables
+from lambda_builder.settings.database import check_password_file
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +30,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.max_retries, settings.retry_base_seconds) == (3, 0.5)
     assert (settings.retry_max_seconds, settings.drain_seconds) == (30, 20)
     assert (settings.namespace, settings.kube_api_timeout_seconds) == ("knative-lambda", 10)
+    assert (settings.journal_url.get_secret_value(), settings.lease_seconds) == ("", 15)
     assert (settings.journal_path, settings.port, settings.max_body_bytes) == (None, 8080, 1 << 20)
     assert settings.build_event_types == (
         "network.notifi.lambda.build.start",
@@ -108,6 +112,12 @@ def test_the_drain_always_fits_into_gunicorns_graceful_timeout(drain: float) -> 
         ("SINK_URL", "http://"),
         ("SINK_URL", "http://broker:port"),
         ("HANDOFF_URL", "http://broker/a b"),
+        ("JOURNAL_URL", "mysql://database/builds"),
+        ("JOURNAL_URL", "host=database dbname=builds"),
+        ("JOURNAL_URL", "postgresql://database/builds?no_such_parameter=1"),
+        ("JOURNAL_PASSWORD_FILE", "/run/password"),
+        ("LEASE_SECONDS", "4.9"),
+        ("LEASE_SECONDS", "301"),
         ("BUILD_EVENT_TYPES", "build.start,network.notifi.lambda.build.cancel"),
     ],
 )
@@ -193,3 +203,80 @@ def test_a_value_that_cannot_be_is_told_with_what_it_must_be(
         load()
     assert f"  {name}: {said}" in str(problem.value)
     assert "secret" not in str(problem.value)
+
+
+DATABASE = "postgresql://builder:canary-password@database:5432/builds?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        DATABASE,
+        DATABASE.replace(":5432", ""),
+        DATABASE.replace("database:5432", "one:5432,two:5433"),
+        DATABASE.replace("sslmode=verify-full", "password=canary-in-query"),
+    ],
+)
+def test_the_url_of_a_shared_journal_shows_itself_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_URL", url)
+    settings = load()
+    assert settings.journal_url.get_secret_value() == url
+    assert settings.has_journal
+    for text in (repr(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "canary" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://builder:canary@database/builds",
+        "postgresql://builder:canary%zz@database/builds",
+        "postgresql://builder:can@ary@database/builds",
+        "postgresql://builder:can ary@database/builds",
+        "postgresql://builder:can/ary@database/builds",
+        "postgresql://builder:canary@database/builds?canary=1",
+        "postgresql://builder:can\nary@database/builds",
+    ],
+)
+def test_a_database_url_that_cannot_be_is_refused_without_a_part_of_it_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_URL", url)
+    with pytest.raises(BootError, match="LAMBDA_BUILDER_JOURNAL_URL: must ") as caught:
+        load()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "canary" not in told
+    assert "ary@" not in told
+
+
+def test_a_file_and_a_database_are_not_both_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_URL", DATABASE)
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_PATH", "/data/journal.db")
+    with pytest.raises(BootError, match=r"_JOURNAL_PATH and .*_JOURNAL_URL exclude each other"):
+        load()
+
+
+def test_a_database_without_its_driver_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("LAMBDA_BUILDER_JOURNAL_URL", DATABASE)
+    with pytest.raises(BootError, match=r"pip install lambda-builder\[postgres\]"):
+        load()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff"])
+def test_a_password_file_that_holds_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BootError, match="LAMBDA_BUILDER_JOURNAL_PASSWORD_FILE"):
+        check_password_file(path)
+
+
+def test_a_password_file_that_holds_one_will_do(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    check_password_file(tmp_path / "password")
+    check_password_file(None)
