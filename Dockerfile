@@ -23,7 +23,7 @@ COPY lambda_builder ./lambda_builder
 RUN pip wheel --no-index --no-build-isolation --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/lambda-builder \
     && pip --python /opt/lambda-builder/bin/python install \
-        --no-index --find-links /wheels "lambda-builder[otlp]"
+        --no-index --find-links /wheels "lambda-builder[otlp,postgres]"
 
 FROM base
 ARG VERSION=0.1.0

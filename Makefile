@@ -109,8 +109,8 @@ checkov: installed-dev ## what checkov finds wrong with the build Jobs and the c
 	$(BIN)/python -m tests.chart.checkov $(VENV)-checkov/bin/checkov
 
 lock: installed-dev  ## move every pinned version to the newest that setup.cfg allows
-	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --output-file requirements.lock setup.cfg -
-	$(COMPILE) --extra otlp --extra dev --extra docs --constraint requirements.lock \
+	echo 'setuptools>=80,<83' | $(COMPILE) --extra otlp --extra postgres --output-file requirements.lock setup.cfg -
+	$(COMPILE) --extra otlp --extra postgres --extra dev --extra docs --constraint requirements.lock \
 		--output-file requirements-dev.lock requirements.lock setup.cfg
 	$(MAKE) sbom
 

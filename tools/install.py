@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
-EXTRAS = "dev,docs,otlp"
+EXTRAS = "dev,docs,otlp,postgres"
 DECLARED = ("metadata", "options")  # the sections of setup.cfg that an installation follows
 VERSION = sys.version.split()[0]
 UV_PIN = re.compile(r"^uv==(\S+) \\\n(?:    --hash=.*\n)+", re.MULTILINE)

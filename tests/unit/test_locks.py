@@ -17,7 +17,10 @@ from tests.processes import ROOT
 LOCKED = re.compile(
     r"^([\w.-]+)==(\S+)(?: ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M
 )
-EXTRAS = {"requirements.lock": ["otlp"], "requirements-dev.lock": ["otlp", "dev", "docs"]}
+EXTRAS = {
+    "requirements.lock": ["otlp", "postgres"],
+    "requirements-dev.lock": ["otlp", "postgres", "dev", "docs"],
+}
 LINUX = {
     "sys_platform": "linux",
     "platform_system": "Linux",
