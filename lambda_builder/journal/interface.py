@@ -166,8 +166,14 @@ class Journal(Protocol):
         about it.
         """
 
-    def wait_for_change(self, timeout: float) -> None:
-        """Wait until another replica did something that may concern this one, or time is up."""
+    def wait_for_change(self, timeout: float) -> bool:
+        """Wait until another replica did something that may concern this one, or time is up.
+
+        False, at once, where there never are others.
+        """
+
+    def left_behind(self, limit: int) -> list[OpenBuild]:
+        """Return open builds that nobody but the next process of this journal would take over."""
 
     def elsewhere(
         self, wanted: BuildFilter, *, before: Place | None, limit: int

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
+from lambda_builder.journal.alone import Alone
+from lambda_builder.journal.interface import Claim
 from lambda_builder.journal.news import News
 from lambda_builder.journal.values import (
     AUDIT_KEPT,
@@ -128,10 +130,11 @@ def _size(message: OutboxMessage) -> int:
     return len(message.body) + sum(len(name) + len(text) for name, text in message.headers.items())
 
 
-class NoJournal:
+class NoJournal(Alone):
     """``Journal`` for memory-only operation: recording costs nothing and promises nothing."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.outbox = MemoryOutbox()
         self._lock = threading.Lock()
         self._noted = {kind: deque[tuple[int, bytes]](maxlen=n) for kind, n in AUDIT_KEPT.items()}
@@ -148,10 +151,15 @@ class NoJournal:
 
     def record(
         self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
-    ) -> None:
+    ) -> dict[str, BuildResult]:
         """Do nothing."""
+        return {}
 
-    def attempt(self, event_hash: str, attempts: int) -> None:
+    def attempt(self, event_hash: str, attempts: int) -> Claim:
+        """Grant it."""
+        return Claim.GRANTED
+
+    def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
         """Do nothing."""
 
     def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
@@ -161,8 +169,9 @@ class NoJournal:
     def forget(self, event_hash: str) -> None:
         """Do nothing."""
 
-    def reopen(self, request: BuildRequest) -> None:
-        """Do nothing."""
+    def reopen(self, request: BuildRequest) -> bool:
+        """Let it go again."""
+        return True
 
     def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Do nothing."""
@@ -188,15 +197,27 @@ class NoJournal:
             older = (each for each in noted if before is None or each[0] < before)
             return [*itertools.islice(older, limit)]
 
-    def open_builds(
-        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
-    ) -> list[OpenBuild]:
+    def left_open(self) -> int:
+        """Find nothing."""
+        return 0
+
+    def take_over(self, limit: int) -> list[OpenBuild]:
         """Find nothing."""
         return []
+
+    def left_behind(self, limit: int) -> list[OpenBuild]:
+        """Find nothing."""
+        return []
+
+    def take(self, event_hash: str, *, from_others: bool) -> OpenBuild | None:
+        """Find nothing."""
+        return None
 
     def find(self, event_hash: str) -> BuildResult | None:
         """Find nothing."""
         return None
+
+    recall = find
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Find nothing."""

@@ -74,7 +74,7 @@ class Client(threading.Thread):
             traceback.print_exc()
             os._exit(1)  # a load that has stopped would prove nothing
 
-    def _ask(self, call: Callable[[], None], *words: object) -> bool:
+    def _ask(self, call: Callable[[], object], *words: object) -> bool:
         thread = threading.get_ident()
         say(*words, thread)
         try:

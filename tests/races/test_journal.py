@@ -11,8 +11,7 @@ from pathlib import Path
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import Refused
 from lambda_builder.journal import SqliteJournal
-from lambda_builder.journal.changes import Change
-from lambda_builder.journal.sqlite.committer import Verdict
+from lambda_builder.journal.changes import Change, Verdict
 from tests.journals import make_message, make_request, make_result
 from tests.races.conftest import Explore
 from tests.races.orders import together

@@ -33,7 +33,7 @@ from lambda_builder.journal.postgres.schema import migrate
 from lambda_builder.journal.postgres.server import Server
 from lambda_builder.journal.postgres.sessions import check_server
 from lambda_builder.journal.rows import command_row, plain, tolerance
-from lambda_builder.journal.values import OpenReport, OutboxMessage
+from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 from lambda_builder.threads import repeating
 
@@ -316,12 +316,17 @@ class PostgresJournal(Lookups, Moves):
                 results.append(result_of_row(self._outcomes.overtaken.popleft()))
         return results
 
-    def wait_for_change(self, timeout: float) -> None:
+    def wait_for_change(self, timeout: float) -> bool:
         """Wait until another replica did something that may concern this one, or time is up.
 
         For one thread.
         """
         self._seen = self._keeper.changed.wait_for_news(self._seen, timeout)
+        return True
+
+    def left_behind(self, limit: int) -> list[OpenBuild]:
+        """Return nothing: what is left is for the other replicas."""
+        return []
 
     def others(self) -> Others:
         """Return what the other replicas' queues hold, some seconds old at most; quick."""

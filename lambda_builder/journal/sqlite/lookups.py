@@ -51,6 +51,8 @@ _PAGE_BYTES = 8 * 1024 * 1024
 _OPEN_AFTER = f"FROM builds WHERE {OPEN} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _SIZES_AFTER = f"SELECT seq, length(request) {_OPEN_AFTER}"
 _BUILDS_AFTER = f"SELECT seq, request, attempts {_OPEN_AFTER}"
+_COUNT_OPEN_AFTER = f"SELECT count(*) FROM builds WHERE {OPEN} AND seq > ? AND seq <= ?"
+_OPEN_BY_HASH = f"SELECT seq, request, attempts FROM builds WHERE {OPEN} AND event_hash = ?"
 
 
 class Lookups:
@@ -66,6 +68,8 @@ class Lookups:
         """Of every event in the file, before it is written."""
         self._last_seq = 0
         """Of what an earlier process left."""
+        self._taken_seq = 0
+        """Of what was taken over of that."""
 
     def open_builds(
         self, *, after_seq: int, limit: int, up_to_seq: int | None = None
@@ -88,12 +92,36 @@ class Lookups:
                     builds.append(OpenBuild(seq, request_of(request), attempts))
         return builds
 
+    def left_open(self) -> int:
+        """Return how many of the builds that an earlier process left are not taken over yet."""
+        ((count,),) = self._fetch(_COUNT_OPEN_AFTER, (self._taken_seq, self._last_seq))
+        return int(count)
+
+    def take_over(self, limit: int) -> list[OpenBuild]:
+        """Return the next of the builds that an earlier process left; for one thread."""
+        builds = self.open_builds(after_seq=self._taken_seq, limit=limit)
+        self._taken_seq = builds[-1].seq if builds else self._last_seq
+        return builds
+
+    def left_behind(self, limit: int) -> list[OpenBuild]:
+        """Return open builds that an earlier process left, taken over or not."""
+        return self.open_builds(after_seq=0, limit=limit)
+
+    def take(self, event_hash: str, *, from_others: bool) -> OpenBuild | None:
+        """Return an open build; None where there is none of that event."""
+        for seq, request, attempts in self._fetch(_OPEN_BY_HASH, (plain(event_hash),)):
+            with tolerance(seq=seq):
+                return OpenBuild(seq, request_of(request), attempts)
+        return None
+
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""
         key = plain(event_hash)
         if not self._known.may_hold(key.encode()):
             return None
         return next(iter(_results(self._fetch(_BY_HASH, (key,)))), None)
+
+    recall = find
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first, at most 500."""

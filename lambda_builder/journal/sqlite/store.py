@@ -14,8 +14,10 @@ import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, CommandRequest
 from lambda_builder.errors import BootError, Refused
+from lambda_builder.journal.alone import Alone
 from lambda_builder.journal.changes import DISK_FULL, Change, Ticket, unavailable
 from lambda_builder.journal.due_clock import DueClock
+from lambda_builder.journal.interface import Claim
 from lambda_builder.journal.outbox import JournalOutbox
 from lambda_builder.journal.rows import command_row, plain, request_row, result_row
 from lambda_builder.journal.sqlite.committer import Committer
@@ -38,7 +40,7 @@ _LEAST_FREE_BYTES = 128 * 1024
 """Less than SQLite needs beside the file to open it."""
 
 
-class SqliteJournal(Lookups):
+class SqliteJournal(Lookups, Alone):
     """What was accepted, on disk before it is answered; thread-safe, for one process.
 
     ``open`` comes first. Settled builds are kept for ``keep_seconds``, at most ``keep_max``.
@@ -70,7 +72,8 @@ class SqliteJournal(Lookups):
         statements = Statements(clock=self._due_clock)
         self._committer = Committer(database, statements, self._housekeeping, room)
         writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
-        super().__init__(database, writer)
+        Lookups.__init__(self, database, writer)
+        Alone.__init__(self)
         self.outbox = JournalOutbox(
             FileMessages(self._fetch), writer.queue, writer.write, clock=self._due_clock
         )
@@ -145,8 +148,8 @@ class SqliteJournal(Lookups):
 
     def record(
         self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
-    ) -> None:
-        """Record builds, all or none; returns when they are on the disk.
+    ) -> dict[str, BuildResult]:
+        """Record builds, all or none; returns nothing when they are on the disk.
 
         One whose event has an outcome here starts afresh; one that is open stays as it is.
         ``turned_away`` are outcomes of events that came with them and are not built.
@@ -159,13 +162,23 @@ class SqliteJournal(Lookups):
         )
         self._expect((*change.records, *change.turned_away))
         self._writer.write(change)
+        return {}
 
-    def attempt(self, event_hash: str, attempts: int) -> None:
+    def attempt(self, event_hash: str, attempts: int) -> Claim:
         """Note, before it is made, that a build's attempt ``attempts`` begins.
 
         Returns when the next process will see it, should this one be killed.
         """
         self._writer.write(Change(attempts=((plain(event_hash), attempts),)))
+        return Claim.GRANTED
+
+    def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
+        """Note that ``attempts`` count, since one ended without outcome; does not wait.
+
+        After ``close`` it is not noted.
+        """
+        with contextlib.suppress(Refused):
+            self._writer.queue(Change(attempts=((plain(event_hash), attempts),)))
 
     def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
         """Store a build's outcome, or a later one, together with ``messages``; does not wait.
@@ -197,11 +210,12 @@ class SqliteJournal(Lookups):
         with contextlib.suppress(Refused):
             self._writer.queue(Change(forgets=((plain(event_hash),),)))
 
-    def reopen(self, request: BuildRequest) -> None:
-        """Record that a build with an outcome goes again, as if new; returns when on the disk."""
+    def reopen(self, request: BuildRequest) -> bool:
+        """Record that a build with an outcome goes again, as if new; True when on the disk."""
         row = request_row(request)
         self._expect((row,))
         self._writer.write(Change(reopens=(row,), durable=True))
+        return True
 
     def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Keep commands, all or none, until ``drop_command``; returns when they are on the disk."""

@@ -8,9 +8,8 @@ import pytest
 
 from lambda_builder.errors import Refused
 from lambda_builder.journal.batches import Batches
-from lambda_builder.journal.changes import Change, Ticket
+from lambda_builder.journal.changes import Change, Ticket, Verdict
 from lambda_builder.journal.rows import message_row, request_row
-from lambda_builder.journal.sqlite.committer import Verdict
 from tests.journals import make_message, make_request
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lambda_builder.journal.changes import Change
+from lambda_builder.journal.changes import Change, Verdict
 from lambda_builder.journal.rows import message_row, request_row, result_row
-from lambda_builder.journal.sqlite.committer import Committer, Verdict
+from lambda_builder.journal.sqlite.committer import Committer
 from lambda_builder.journal.sqlite.database import Database
 from lambda_builder.journal.sqlite.housekeeping import Housekeeping
 from lambda_builder.journal.sqlite.room import Room

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambda_builder.journal.changes import Change, Ticket
-from lambda_builder.journal.sqlite.committer import Verdict
+from lambda_builder.journal.changes import Change, Ticket, Verdict
 from lambda_builder.journal.writer import Writer
 from tests.waiting import wait_until
 
