@@ -21,7 +21,7 @@ from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.creator import AsyncJobCreator
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build
-from lambda_builder.pipeline.replay import Replay
+from lambda_builder.pipeline.takeover import TakeOver
 from lambda_builder.telemetry.tracing import Exporter
 
 _JOURNAL_SECONDS = 0.5
@@ -55,7 +55,7 @@ class Service:
         *,
         creator: AsyncJobCreator,
         ledger: Ledger,
-        replay: Replay,
+        take_over: TakeOver,
         journal: Journal,
         announcer: Announcer,
         sink: Sink,
@@ -72,7 +72,7 @@ class Service:
         """``parts`` run beside the workers and stop after them; ``at_once`` comes before all."""
         self.creator = creator
         self._ledger = ledger
-        self._replay = replay
+        self._take_over = take_over
         self._journal = journal
         self._announcer = announcer
         self._sink = sink
@@ -189,7 +189,7 @@ class Service:
         if not self._handoff_url:
             return set()
         requests = [build.request for build in left]
-        waiting = self._replay.not_replayed(left)
+        waiting = self._take_over.left_behind(left)
         messages = {
             request.event_hash: self._announcer.handoff(request)
             for request in (*requests, *waiting)

@@ -18,6 +18,7 @@ from typing import Literal
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, Priority
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal
+from lambda_builder.pipeline.awaited import Awaited
 from lambda_builder.pipeline.ledger import Ledger, turning_away
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
@@ -84,6 +85,7 @@ class Acceptance:
         admissions: Sequence[Admission] = (),
         over_share: Callable[[], object] = lambda: None,
         judge: Callable[[BuildRequest], None] = lambda _request: None,
+        awaited: Awaited | None = None,
     ) -> None:
         self._queue = build_queue
         self._ledger = ledger
@@ -96,6 +98,7 @@ class Acceptance:
         self._admissions = admissions
         self._over_share = over_share
         self._judge = judge
+        self._awaited = awaited or Awaited()
         self._lock = threading.Lock()
         self._claims: dict[str, threading.Event] = {}
         """Events that a request is accepting at this moment, until when."""
@@ -118,7 +121,8 @@ class Acceptance:
             for request in fresh:
                 self._judge(request)
             skipped = [r.request for r in receipts.values() if r and r.status == "skipped"]
-            entered = self._enter(fresh, skipped) if fresh or skipped else {}
+            entered = self._enter_or_find(fresh, skipped) if fresh or skipped else {}
+            _refuse_others(entered.values(), tenants)
         settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
         return list(self._one_each(requests, settled))
 
@@ -186,12 +190,20 @@ class Acceptance:
         return self._receipt("skipped", skipped, result)
 
     def _find(self, event_hash: str) -> BuildResult | None:
-        found = self._results.by_event(event_hash) or self._journal.find(event_hash)
-        if found is None or not found.state.waits:
-            return found
-        # A row that is not replayed yet gets a build that can be waited for; it may also have
-        # ended since the row was read.
-        self._ledger.adopt(found.request, found.attempts)
+        found = self._results.by_event(event_hash) or self._journal.recall(event_hash)
+        return found if found is None or not found.state.waits else self._waiting(found)
+
+    def _waiting(self, found: BuildResult) -> BuildResult:
+        """Return a build that waits as it is now.
+
+        One that is this replica's, but not queued yet, gets a build that can be waited for; it may
+        also have ended since it was looked for.
+        """
+        event_hash = found.request.event_hash
+        if self._live.get(event_hash) is None:
+            row = self._journal.take(event_hash, from_others=False)
+            if row is not None:
+                self._ledger.adopt(row.request, row.attempts)
         return self._results.by_event(event_hash) or found
 
     def _busy_target(self, request: BuildRequest) -> str | None:
@@ -209,12 +221,35 @@ class Acceptance:
         build = self._live.get(request.event_hash)
         if build is not None:
             future = build.future
+        elif result.state.waits:  # at another replica
+            future = self._awaited.future_of(request.event_hash)
         else:
             future = Future()
             future.set_result(result)
         return Receipt(status, request, self._queue.qsize(), result.state, future)
 
     # -- new -----------------------------------------------------------------------------------
+
+    def _enter_or_find(
+        self, requests: list[BuildRequest], skipped: Sequence[BuildRequest]
+    ) -> dict[str, Receipt]:
+        """Enter new builds; where there is no room for them, some may be known elsewhere."""
+        try:
+            return self._enter(requests, skipped)
+        except Refused as refused:
+            if refused.code is RefusalCode.JOURNAL_UNAVAILABLE:
+                raise
+            known = {each.event_hash: self._journal.find(each.event_hash) for each in requests}
+            found = {key: result for key, result in known.items() if result is not None}
+            if not found:
+                raise
+        fresh = [request for request in requests if request.event_hash not in found]
+        entered = self._enter(fresh, skipped) if fresh or skipped else {}
+        return entered | {key: self._duplicate(result) for key, result in found.items()}
+
+    def _duplicate(self, known: BuildResult) -> Receipt:
+        result = self._waiting(known) if known.state.waits else known
+        return self._receipt("duplicate", result.request, result)
 
     def _enter(
         self, requests: list[BuildRequest], skipped: Sequence[BuildRequest]
@@ -230,7 +265,12 @@ class Acceptance:
         try:
             for admit in self._admissions if requests else ():
                 admit(requests)
-            self._journal.record(requests, turned_away)
+            known = self._journal.record(requests, turned_away)
+            if known:
+                self._give_back([each for each in requests if each.event_hash in known])
+                requests = [each for each in requests if each.event_hash not in known]
+                builds = [each for each in builds if each.request.event_hash not in known]
+                size = sum(request.event_bytes for request in requests)
             self._ledger.accepted(builds)
         except BaseException:
             self._queue.release(len(builds), size, tenants_of(requests))
@@ -239,12 +279,18 @@ class Acceptance:
         for result in turned_away:
             self._ledger.turned_away(result)
         waiting = self._queue.qsize()
-        return {
+        duplicates = {key: self._duplicate(result) for key, result in known.items()}
+        return duplicates | {
             build.request.event_hash: Receipt(
                 "queued", build.request, waiting, BuildState.QUEUED, build.future
             )
             for build in builds
         }
+
+    def _give_back(self, requests: Sequence[BuildRequest]) -> None:
+        """Give the room of events back that turned out to be known."""
+        size = sum(request.event_bytes for request in requests)
+        self._queue.release(len(requests), size, tenants_of(requests))
 
     def _reserve(self, requests: Sequence[BuildRequest], size: int) -> None:
         count = len(requests)

@@ -75,6 +75,12 @@ class Accounts(Generic[T]):
         self.outcomes[outcome] += 1
         self._departures.append(now)
 
+    def leave(self, entry: Entry[T]) -> None:
+        """Forget a held entry: it is counted elsewhere from now on."""
+        del self._held[entry.order]
+        del self._unfinished[entry.order]
+        self.accepted -= 1
+
     def unfinished(self) -> list[Entry[T]]:
         """Return what waits or is held, in order."""
         return [*self._unfinished.values()]

@@ -24,11 +24,12 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.journal import Journal
+from lambda_builder.journal import Claim, Journal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.manifest.template import Manifest
 from lambda_builder.pipeline.capacity import Capacity
+from lambda_builder.pipeline.hold import Hold
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.ordering import Entry
@@ -42,6 +43,8 @@ from lambda_builder.threads import Backoff
 
 _JOURNAL_RETRY_SECONDS = 1.0
 _NOT_SENT_SECONDS = 1.0
+_NO_ROOM_SECONDS = 0.25
+"""How soon it is asked again whether one more Job may be made."""
 _AMBIGUOUS = frozenset(
     {FailureReason.TIMEOUT, FailureReason.CONNECTION, FailureReason.SERVER_ERROR}
 )
@@ -72,9 +75,13 @@ class Attempts:
         retry_base_seconds: float,
         retry_max_seconds: float,
         on_created: Callable[[CreatedJob], None],
+        hold: Hold | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """``on_created`` is told of each Job once its build is known to have it; must be quick."""
+        """``on_created`` is told of each Job once its build is known to have it; must be quick.
+
+        ``hold`` keeps the workers from asking while there is no room for one more Job.
+        """
         self._queue = build_queue
         self._ledger = ledger
         self._live = live
@@ -86,6 +93,7 @@ class Attempts:
         self._counts = counts
         self._max_attempts = max_attempts
         self._on_created = on_created
+        self._hold = hold or Hold()
         self._backoff = Backoff(retry_base_seconds, retry_max_seconds, jitter=1.0, rng=rng)
 
     def run(self, entry: Entry[Build]) -> bool:
@@ -101,7 +109,7 @@ class Attempts:
             elif build.attempts >= self._max_attempts:
                 self._used_up(entry)
             else:
-                self._attempt(entry)
+                return self._attempt(entry)
             return True
         except Unreachable as error:
             self._unreachable(entry, error, before)
@@ -144,9 +152,12 @@ class Attempts:
 
     # -- one attempt ---------------------------------------------------------------------------
 
-    def _attempt(self, entry: Entry[Build]) -> None:
+    def _attempt(self, entry: Entry[Build]) -> bool:
         build, request = entry.item, entry.item.request
-        self._journal.attempt(request.event_hash, build.attempts + 1)
+        claim = self._journal.attempt(request.event_hash, build.attempts + 1)
+        if claim is not Claim.GRANTED:
+            self._not_granted(entry, claim)
+            return False
         if not build.tried:
             self._metrics.queue_wait.observe(
                 max(0.0, time.time() - request.accepted_at), exemplar_of(request.traceparent)
@@ -166,13 +177,22 @@ class Attempts:
                 self._health.report_success()
                 self._ledger.skipped(build, busy.job_name)
                 self._queue.finish(entry, "skipped")
-                return
+                return True
         self._health.report_success()
         self._capacity.admitted()
         if self._ledger.created(build, job):
             self._created(entry, job)
         else:
             self._take_back(entry)
+        return True
+
+    def _not_granted(self, entry: Entry[Build], claim: Claim) -> None:
+        if claim is Claim.MOVED:
+            self._ledger.moved(entry.item)
+            self._queue.leave(entry)
+            return
+        self._hold.for_seconds(_NO_ROOM_SECONDS)
+        self._give_back(entry, 0.0)
 
     def _create(self, build: Build, manifest: Manifest) -> CreatedJob:
         """Create the Job, and know afterwards whether there may be one."""
@@ -244,11 +264,7 @@ class Attempts:
 
     def _undo(self, build: Build, before: _Before) -> None:
         """Let the attempt be none."""
-        attempts, build.tried = before
-        if build.attempts != attempts:
-            build.attempts = attempts
-            with suppress(Refused):
-                self._journal.attempt(build.request.event_hash, attempts)
+        build.attempts, build.tried = before
 
     def _refused(self, entry: Entry[Build], error: Permanent) -> None:
         build = entry.item
@@ -281,6 +297,10 @@ class Attempts:
         self, entry: Entry[Build], reason: FailureReason, message: str, delay: float
     ) -> None:
         self._counts.add("retried", reason.value)
+        build = entry.item
+        self._journal.take_back_attempt(
+            build.request.event_hash, build.attempts, has_job=build.uncertain
+        )
         self._ledger.retrying(entry.item, BuildError(reason.value, message), delay)
         self._give_back(entry, delay)
 

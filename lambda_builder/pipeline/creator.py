@@ -1,6 +1,6 @@
 """AsyncJobCreator: has a pool of workers create the Jobs of the builds that were accepted.
 
-Ties queue, pool, journal and results together, from start through replay to the drain.
+Ties queue, pool, journal and results together, from start through take-over to the drain.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue
-from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts, Stats
+from lambda_builder.pipeline.takeover import TakeOver
 from lambda_builder.threads import repeating
 
 _SWEEP_SECONDS = 5.0
@@ -64,7 +64,7 @@ class AsyncJobCreator:
         *,
         build_queue: BuildQueue[Build],
         pool: WorkerPool[Build],
-        replay: Replay,
+        take_over: TakeOver,
         journal: Journal,
         results: ResultStore,
         health: ApiHealth,
@@ -74,7 +74,7 @@ class AsyncJobCreator:
     ) -> None:
         self._queue = build_queue
         self._pool = pool
-        self._replay = replay
+        self._take_over = take_over
         self._journal = journal
         self._results = results
         self._health = health
@@ -88,7 +88,7 @@ class AsyncJobCreator:
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the journal, begin the replay, start the workers. Harmless twice.
+        """Open the journal, begin to take over, start the workers. Harmless twice.
 
         Raises ``BootError`` when the journal cannot be used.
         """
@@ -98,7 +98,7 @@ class AsyncJobCreator:
             structlog.get_logger().warning(
                 "no_journal", consequence="builds that wait are lost if this process is killed"
             )
-        self._replay.start(self._open_journal)
+        self._take_over.start(self._open_journal)
         self._sweeper.start()
         self._pool.start()
         self._started.set()
@@ -121,7 +121,7 @@ class AsyncJobCreator:
     def close_intake(self) -> None:
         """Refuse new events from now on; what was accepted is still worked off."""
         self._closing.set()
-        self._replay.ask_to_stop()
+        self._take_over.ask_to_stop()
         self._queue.close()
 
     def drain(self, deadline: float) -> list[Build]:
@@ -139,7 +139,7 @@ class AsyncJobCreator:
         self._queue.halt()
         alive = self._pool.stop(_LET_GO_SECONDS)
         alive += self._sweeper.stop(1.0)
-        alive += self._replay.stop(1.0)
+        alive += self._take_over.stop(1.0)
         if alive:
             structlog.get_logger().warning("threads_still_alive", threads=alive)
         return [entry.item for entry in self._queue.unfinished()]

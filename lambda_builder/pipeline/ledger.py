@@ -237,12 +237,11 @@ class Ledger:
             fresh, lambda: not (self._results.by_event(event_hash) or result).state.retryable
         )
         if build is not fresh:
-            raise Refused(
-                RefusalCode.NOT_RETRYABLE, f"build {fresh.request.job_name} goes again already"
-            )
+            raise _goes_again(fresh)
         try:
             yield fresh
-            self._journal.reopen(fresh.request)
+            if not self._journal.reopen(fresh.request):
+                raise _goes_again(fresh)
         except BaseException:
             self._live.drop(fresh)
             raise
@@ -255,6 +254,16 @@ class Ledger:
         if self._results.by_event(result.request.event_hash) is None:
             self._results.put(result)
             self._journal.finish(result)
+
+    def moved(self, build: Build) -> None:
+        """The build goes on at another replica: here nothing is known of it any more."""
+        self._live.drop(build)
+        self._results.discard(build.request.event_hash)
+
+    def out_of_date(self, event_hash: str) -> None:
+        """What became of a build is known elsewhere; forget what is known here, unless it waits."""
+        if self._live.get(event_hash) is None:
+            self._results.discard(event_hash)
 
     def abandoned(self, build: Build) -> None:
         """The service stops, nothing will remember the build, and nobody else took it."""
@@ -290,6 +299,10 @@ class Ledger:
         self._live.drop(build)
         if not build.future.done():
             build.future.set_result(result)
+
+
+def _goes_again(build: Build) -> Refused:
+    return Refused(RefusalCode.NOT_RETRYABLE, f"build {build.request.job_name} goes again already")
 
 
 def turning_away(request: BuildRequest) -> BuildResult:

@@ -78,13 +78,23 @@ class LiveBuilds:
             build.settled = True
             self._drop(build)
 
+    def outside(self) -> list[Build]:
+        """Return the builds that are known here, but not in the queue, and have not ended."""
+        with self._lock:
+            builds = self._builds.values()
+            return [build for build in builds if not (build.entered or build.settled)]
+
     # -- decisions -----------------------------------------------------------------------------
 
     def enter(self, build: Build) -> bool:
-        """Note that a build of the journal goes into the queue; False where it has ended."""
+        """Note that a build of the journal goes into the queue; False where it has ended, or is
+        in it.
+        """
         with self._lock:
-            build.entered = not build.settled
-            return build.entered
+            if build.settled or build.entered:
+                return False
+            build.entered = True
+            return True
 
     def settle(self, build: Build, *, despite_cancel: bool = True) -> bool:
         """Decide that the build ends; False where it yields to a cancel, and there is one."""
@@ -95,7 +105,7 @@ class LiveBuilds:
             return True
 
     def settle_outside(self, build: Build) -> bool:
-        """Decide that a build ends that waits to be replayed; False where it is in the queue."""
+        """Decide that a build ends that waits to be taken over; False where it is in the queue."""
         with self._lock:
             if build.entered or build.settled:
                 return False

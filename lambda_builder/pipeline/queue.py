@@ -118,6 +118,17 @@ class BuildQueue(queue.Queue[Entry[T]]):
             self._backlog += count
             self.not_full.notify_all()
 
+    def await_room(self, timeout: float) -> int:
+        """Wait until an announced entry may be put; returns how many may be, 0 after ``timeout``.
+
+        Raises ``QueueClosed`` once closed.
+        """
+        with self.not_full:
+            self.not_full.wait_for(lambda: self._closed or self._room_for_expected() > 0, timeout)
+            if self._closed:
+                raise QueueClosed
+            return max(0, self._room_for_expected())
+
     def put_expected(self, entry: Entry[T], timeout: float | None = None) -> None:
         """Put an announced entry once fewer than ``maxsize`` wait and there is room for its bytes.
 
@@ -125,7 +136,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """
         with self.not_full:
             self._await_room(
-                lambda: len(self._waiting) < self.maxsize and self._holds(entry.size), timeout
+                lambda: self._room_for_expected() > 0 and self._holds(entry.size), timeout
             )
             self._backlog -= 1
             self._add(entry)
@@ -204,6 +215,12 @@ class BuildQueue(queue.Queue[Entry[T]]):
         """Count a held entry as finished with ``outcome``."""
         with self.mutex:
             self._accounts.finish(entry, outcome, self._clock())
+            self._tell_if_finished()
+
+    def leave(self, entry: Entry[T]) -> None:
+        """Forget a held entry, which is somebody else's from now on: it was never accepted here."""
+        with self.mutex:
+            self._accounts.leave(entry)
             self._tell_if_finished()
 
     def count(self, outcome: str) -> None:
@@ -304,6 +321,9 @@ class BuildQueue(queue.Queue[Entry[T]]):
 
     def _occupied(self) -> int:
         return len(self._waiting) + self._reserved + self._backlog
+
+    def _room_for_expected(self) -> int:
+        return self.maxsize - len(self._waiting)
 
     def _holds(self, size: int) -> bool:
         taken = self._waiting.size + self._reserved_bytes

@@ -69,7 +69,7 @@ def _service(
     return Service(
         creator=pipeline.creator,
         ledger=base.ledger,
-        replay=pipeline.replay,
+        take_over=pipeline.take_over,
         journal=base.journal,
         announcer=base.announcer,
         sink=watched.sink,

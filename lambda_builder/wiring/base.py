@@ -10,6 +10,7 @@ from lambda_builder.journal import Journal, NoJournal, SqliteJournal
 from lambda_builder.kube.client import KubeClient
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import JobManager
+from lambda_builder.kube.lease import identity
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.lifecycle.provenance import Provenance
 from lambda_builder.lifecycle.signing import signer_of
@@ -121,6 +122,20 @@ def _directory(settings: Settings) -> Directory | None:
 
 
 def _journal(settings: Settings) -> Journal:
+    if settings.has_shared_journal:
+        # Only here: its driver is an extra.
+        from lambda_builder.journal.postgres.store import PostgresJournal  # noqa: PLC0415
+
+        return PostgresJournal(
+            settings.journal_url.get_secret_value(),
+            name=identity(),
+            lease_seconds=settings.lease_seconds,
+            capacity=settings.queue_size,
+            max_active=settings.max_active_jobs,
+            keep_seconds=settings.result_ttl_seconds,
+            keep_max=settings.result_max,
+            password_file=settings.journal_password_file,
+        )
     if settings.journal_path is None:
         return NoJournal()
     return SqliteJournal(

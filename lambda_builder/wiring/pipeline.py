@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from lambda_builder.lifecycle.failure_backoff import FailureBackoff
 from lambda_builder.pipeline.acceptance import Acceptance, Admission
 from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.awaited import Awaited
 from lambda_builder.pipeline.creator import AsyncJobCreator
+from lambda_builder.pipeline.hold import Hold
 from lambda_builder.pipeline.live_builds import Build
 from lambda_builder.pipeline.pool import WorkerPool
 from lambda_builder.pipeline.queue import BuildQueue
-from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.stats import Counts, Stats
+from lambda_builder.pipeline.takeover import TakeOver
 from lambda_builder.telemetry.minutes import MinuteCounts, Totals
 from lambda_builder.wiring.base import Base
 from lambda_builder.wiring.watched import Watched
@@ -25,7 +27,7 @@ class Pipeline:
     queue: BuildQueue[Build]
     counts: Counts
     acceptance: Acceptance
-    replay: Replay
+    take_over: TakeOver
     creator: AsyncJobCreator
     minutes: MinuteCounts
 
@@ -40,6 +42,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         fair=settings.queue_discipline == "fair",
         stalled=base.is_stalled,
     )
+    awaited = Awaited()
     acceptance = Acceptance(
         build_queue,
         base.ledger,
@@ -52,12 +55,21 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         admissions=_admissions(base, watched),
         over_share=base.metrics.rate_limited.labels("queue_share").inc,
         judge=base.template.judge,
+        awaited=awaited,
     )
-    replay = Replay(build_queue, base.ledger, base.live, base.journal)
+    take_over = TakeOver(
+        build_queue,
+        base.ledger,
+        base.live,
+        base.journal,
+        awaited,
+        delete_job=lambda name, uid: base.jobs.delete_job(name, uid=uid),
+        may_work=lambda: not base.is_stalled(),
+    )
     creator = AsyncJobCreator(
         build_queue=build_queue,
         pool=_pool(base, watched, build_queue, counts),
-        replay=replay,
+        take_over=take_over,
         journal=base.journal,
         results=base.results,
         health=base.health,
@@ -66,7 +78,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         job_counts=watched.job_counts,
     )
     minutes = MinuteCounts(lambda: _totals(creator.get_stats()))
-    return Pipeline(build_queue, counts, acceptance, replay, creator, minutes)
+    return Pipeline(build_queue, counts, acceptance, take_over, creator, minutes)
 
 
 def _totals(stats: Stats) -> Totals:
@@ -92,7 +104,7 @@ def _admissions(base: Base, watched: Watched) -> list[Admission]:
 def _pool(
     base: Base, watched: Watched, build_queue: BuildQueue[Build], counts: Counts
 ) -> WorkerPool[Build]:
-    settings = base.settings
+    settings, hold = base.settings, Hold()
     attempts = Attempts(
         build_queue,
         base.ledger,
@@ -107,6 +119,7 @@ def _pool(
         retry_base_seconds=settings.retry_base_seconds,
         retry_max_seconds=settings.retry_max_seconds,
         on_created=watched.job_created,
+        hold=hold,
     )
     return WorkerPool(
         build_queue,
@@ -115,7 +128,8 @@ def _pool(
         minimum=settings.worker_count,
         maximum=settings.worker_count_max,
         may_take=lambda stopping: (
-            watched.cap.may_take(stopping)
+            hold.may_take(stopping)
+            and watched.cap.may_take(stopping)
             and base.capacity.may_take(stopping)
             and base.health.wait_turn(stopping)
         ),
