@@ -78,7 +78,7 @@ class OneReplica(RuleBasedStateMachine):
     def teardown(self) -> None:
         with self.end:
             self.replica.queue.halt()
-            assert self.replica.replay.stop(10.0) == []
+            assert self.replica.take_over.stop(10.0) == []
             assert self.journal.close(10.0)
 
     # -- deliveries ----------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class OneReplica(RuleBasedStateMachine):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copy(f"{self.path}{suffix}", f"{path}{suffix}")
         self.replica.queue.halt()
-        assert self.replica.replay.stop(10.0) == []
+        assert self.replica.take_over.stop(10.0) == []
         assert self.journal.close(10.0)
         for known in self.known.values():
             known.written |= how != "killed" and (known.state != "job" or self._is_seen())
@@ -265,7 +265,7 @@ class OneReplica(RuleBasedStateMachine):
             result_ttl=TTL,
             clock=lambda: self.now,
         )
-        self.replica.replay.start(self.journal.open)
+        self.replica.take_over.start(self.journal.open)
         self._take_over()
         self.replica.list_again()
 

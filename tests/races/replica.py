@@ -22,15 +22,16 @@ from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.acceptance import Acceptance
 from lambda_builder.pipeline.announcements import Announcements
 from lambda_builder.pipeline.attempts import Attempts
+from lambda_builder.pipeline.awaited import Awaited
 from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.changes import ChangeFeed
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue
-from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
 from lambda_builder.pipeline.stats import Counts
+from lambda_builder.pipeline.takeover import TakeOver
 from lambda_builder.settings import Settings
 from lambda_builder.steering.commands import BuildCommands
 from lambda_builder.steering.queries import BuildFinder
@@ -134,7 +135,7 @@ class Replica:
             self.counts,
             job_of=self.lifecycle.of_event,
         )
-        self.replay = Replay(self.queue, self.ledger, self.live, self.journal)
+        self.take_over = TakeOver(self.queue, self.ledger, self.live, self.journal, Awaited())
         self.finder = BuildFinder(
             self.results, self.journal, jobs, self.watcher, self.health, self.lifecycle.current
         )

@@ -211,7 +211,7 @@ def test_what_an_earlier_process_left_is_replayed_once_while_it_is_sent_and_canc
         journal = SqliteJournal(path, keep_seconds=3600.0, keep_max=100)
         service = Service(scheduler, trouble=0.1, journal=journal)
         service.queued += [FIRST.event_hash, SECOND.event_hash]
-        service.replica.replay.start(journal.open)
+        service.replica.take_over.start(journal.open)
         service.pool.start()
         together(
             scheduler,
@@ -223,7 +223,7 @@ def test_what_an_earlier_process_left_is_replayed_once_while_it_is_sent_and_canc
             service.replica.queue.wait_finished(1.0)
             journal.flush(1.0)
         service.stop()
-        while service.replica.replay.stop(60.0):
+        while service.replica.take_over.stop(60.0):
             pass
         service.check(FIRST, SECOND)
         while not journal.flush(60.0):

@@ -170,8 +170,8 @@ def test_a_journal_that_is_not_open_yet_is_told_of_once_and_delivers_when_it_is(
     monkeypatch.setattr(delivery, "_TROUBLE_SECONDS", 0.02)
     journal = SqliteJournal(tmp_path / "journal.sqlite3", keep_seconds=60, keep_max=100)
     reads = []
-    fetch = journal.outbox._fetch
-    journal.outbox._fetch = lambda *query: reads.append(query) or fetch(*query)
+    due = journal.outbox.due
+    monkeypatch.setattr(journal.outbox, "due", lambda *query: reads.append(query) or due(*query))
     sink = Sink(journal.outbox, {"sink": receiver.url})
     sink.start()
     wait_until(lambda: len(reads) > 3, "some looks in vain")

@@ -19,8 +19,8 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import SqliteJournal
 from lambda_builder.kube.lease import Leadership
 from lambda_builder.outgoing.announcer import Announcer
-from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.runner import BuildRunner
+from lambda_builder.pipeline.takeover import TakeOver
 from lambda_builder.telemetry import logs
 from tests.http_sink import HttpSink
 from tests.integration.service.conftest import BUILT, TYPE, Running
@@ -305,12 +305,12 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
     send(first, "1")
     first.service.shutdown()
     cluster.restore()
-    real_find, real_replay = SqliteJournal.find, Replay._run
+    real_find, real_take_over = SqliteJournal.recall, TakeOver._run
     go, found = threading.Event(), threading.Event()
 
-    def late_replay(self: Replay, stopping: threading.Event) -> None:
+    def late_take_over(self: TakeOver, stopping: threading.Event) -> None:
         go.wait(10)
-        real_replay(self, stopping)
+        real_take_over(self, stopping)
 
     def slow_find(self: SqliteJournal, event_hash: str) -> Any:
         result = real_find(self, event_hash)
@@ -318,15 +318,15 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
         second.wait_for("1", *BUILT)
         return result
 
-    monkeypatch.setattr(Replay, "_run", late_replay)
+    monkeypatch.setattr(TakeOver, "_run", late_take_over)
     second = start(**settings, ack="created", ack_timeout_seconds=2)
-    monkeypatch.setattr(SqliteJournal, "find", slow_find)
+    monkeypatch.setattr(SqliteJournal, "recall", slow_find)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(send, second, "1")
         assert found.wait(5)
         go.set()
         assert answer.result().status_code == 200
-    monkeypatch.setattr(SqliteJournal, "find", real_find)
+    monkeypatch.setattr(SqliteJournal, "recall", real_find)
     wait_until(lambda: second.stats()["busy_workers"] == 0, "the worker")
     assert send(second, "1").status_code == 200
     assert second.http.delete("/async-jobs/1").json["state"] == "cancelled"

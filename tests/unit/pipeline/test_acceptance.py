@@ -31,10 +31,11 @@ class Journal(NoJournal):
 
     def record(
         self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
-    ) -> None:
+    ) -> dict[str, BuildResult]:
         if self.refuses:
             raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk full")
         self.recorded.append(([*requests], [*turned_away]))
+        return super().record(requests, turned_away)
 
 
 class Intake:

@@ -18,7 +18,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.journal import NoJournal
+from lambda_builder.journal import Claim, NoJournal
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.labels import ANNOTATIONS
 from lambda_builder.outgoing.announcer import Announcer
@@ -54,12 +54,18 @@ class Journal(NoJournal):
     def __init__(self) -> None:
         super().__init__()
         self.attempts: list[int] = []
+        self.taken_back: list[tuple[int, bool]] = []
+        self.claim = Claim.GRANTED
         self.refuses = False
 
-    def attempt(self, event_hash: str, attempts: int) -> None:
+    def attempt(self, event_hash: str, attempts: int) -> Claim:
         if self.refuses:
             raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk full")
         self.attempts.append(attempts)
+        return self.claim
+
+    def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
+        self.taken_back.append((attempts, has_job))
 
 
 class Runner:

@@ -65,8 +65,9 @@ class Written(NoJournal):
     def finish(self, result: BuildResult, messages: Sequence[OutboxMessage] = ()) -> None:
         self.finishes.append((result, [m.id.rpartition("-")[2] for m in messages]))
 
-    def reopen(self, request: BuildRequest) -> None:
+    def reopen(self, request: BuildRequest) -> bool:
         self.reopened.append(request)
+        return True
 
     def forget(self, event_hash: str) -> None:
         self.forgotten.append(event_hash)

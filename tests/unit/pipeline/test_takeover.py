@@ -11,26 +11,35 @@ import pytest
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import NoJournal, OpenBuild, OpenReport
 from lambda_builder.outgoing.announcer import Announcer
-from lambda_builder.pipeline import replay as module
+from lambda_builder.pipeline import takeover as module
 from lambda_builder.pipeline.announcements import Announcements
+from lambda_builder.pipeline.awaited import Awaited
 from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.queue import BuildQueue
-from lambda_builder.pipeline.replay import Replay
 from lambda_builder.pipeline.results import ResultStore
+from lambda_builder.pipeline.takeover import TakeOver
 from tests.journals import make_request
 from tests.waiting import wait_until
 
 
 class Journal(NoJournal):
-    """Has open builds, of which row 2 cannot be read, and those above row 4 are its own."""
+    """Has open builds, of which row 2 cannot be read."""
 
-    def open_builds(
-        self, *, after_seq: int, limit: int, up_to_seq: int | None = None
-    ) -> list[OpenBuild]:
-        assert up_to_seq == 4
-        rows = [OpenBuild(seq, make_request(seq), seq - 1) for seq in (1, 3, 4, 5)]
-        return [row for row in rows if after_seq < row.seq <= up_to_seq][:2]
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = [OpenBuild(seq, make_request(seq), seq - 1) for seq in (1, 3, 4)]
+        self.unreadable = 1
+
+    def left_open(self) -> int:
+        return len(self.left) + self.unreadable if self.left else 0
+
+    def take_over(self, limit: int) -> list[OpenBuild]:
+        page, self.left = self.left[: min(limit, 2)], self.left[min(limit, 2) :]
+        return page
+
+    def left_behind(self, limit: int) -> list[OpenBuild]:
+        return self.left[:limit]
 
 
 class Start:
@@ -42,11 +51,11 @@ class Start:
         announcer = Announcer(source="s", overrides={}, sink=False, dead_letters=False)
         announcements = Announcements(announcer, journal.outbox)
         self.ledger = Ledger(results, live, journal, announcements, namespace="builds")
-        self.replay = Replay(self.queue, self.ledger, live, journal)
+        self.take_over = TakeOver(self.queue, self.ledger, live, journal, Awaited())
 
     def end(self) -> None:
         self.queue.close()
-        assert self.replay.stop(10.0) == []
+        assert self.take_over.stop(10.0) == []
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +77,7 @@ def has_room(queue: BuildQueue[Build], count: int) -> bool:
 
 def test_open_builds_are_queued_in_their_order_and_rows_that_nobody_can_read_hold_no_room() -> None:
     start = Start()
-    start.replay.start(lambda: REPORT)
+    start.take_over.start(lambda: REPORT)
 
     wait_until(lambda: has_room(start.queue, 1), "the room of the row that cannot be read")
     assert not has_room(start.queue, 2)
@@ -88,7 +97,7 @@ def test_a_build_that_ended_before_its_turn_is_not_queued_and_holds_no_room() ->
     build = start.ledger.adopt(make_request(3), 0)
     assert build is not None
     start.ledger.cancelled(build)
-    start.replay.start(lambda: REPORT)
+    start.take_over.start(lambda: REPORT)
 
     wait_until(lambda: has_room(start.queue, 2), "the room of what is not queued")
     assert [start.queue.get(block=False).item.request.event_id for _ in range(2)] == [
@@ -117,7 +126,7 @@ FULL = Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk full")
 def test_a_journal_that_cannot_be_opened_yet_is_opened_later() -> None:
     start = Start()
     open_journal, _ = failing(FULL, FULL, BootError("held"), BootError("held"), FULL)
-    start.replay.start(open_journal)
+    start.take_over.start(open_journal)
 
     wait_until(lambda: start.queue.qsize() == 3, "the builds to be queued")
     start.end()
@@ -130,20 +139,20 @@ def test_a_service_that_stops_before_its_journal_is_open_replays_nothing() -> No
         asked.set()
         raise FULL
 
-    start.replay.start(open_journal)
+    start.take_over.start(open_journal)
     assert asked.wait(10.0)
     start.end()
     assert start.queue.unfinished() == []
-    assert start.replay._expected == 0
+    assert start.take_over._expected == 0
 
 
 def test_a_journal_that_can_never_be_opened_stops_the_start() -> None:
     with pytest.raises(BootError, match="held"):
-        Start().replay.start(failing(BootError("held"))[0])
+        Start().take_over.start(failing(BootError("held"))[0])
 
 
-def test_what_was_not_replayed_is_known_at_the_end() -> None:
+def test_what_nobody_takes_over_is_known_at_the_end() -> None:
     start = Start()
-    start.replay._take_over(REPORT)
     left = [Build(make_request(1))]
-    assert [request.event_id for request in start.replay.not_replayed(left)] == ["id-3"]
+    found = start.take_over.left_behind(left)
+    assert [request.event_id for request in found] == ["id-3", "id-4"]
