@@ -1,6 +1,6 @@
 """Writes tests/chart/crd_schemas from the packages that publish the CRDs' models.
 
-Run by hand where ``cloudcoil-models-knative-serving``, ``-knative-eventing`` and
+Run by hand where ``cloudcoil-models-knative-serving``, ``-knative-eventing``, ``-keda`` and
 ``-prometheus-operator`` are installed, in an environment of their own:
 ``python tests/chart/record_crd_schemas.py``. What is kept are the fields and their types, closed,
 so that a field that the API server would prune is an error.
@@ -21,6 +21,7 @@ MODELS = {
     "ServiceMonitor": "cloudcoil.models.prometheus_operator.v1",
     "PodMonitor": "cloudcoil.models.prometheus_operator.v1",
     "PrometheusRule": "cloudcoil.models.prometheus_operator.v1",
+    "ScaledObject": "cloudcoil.models.keda.v1alpha1",
 }
 KEPT = ("type", "enum", "const", "pattern", "minimum", "maximum", "required", "format")
 

@@ -26,6 +26,23 @@ WATCHED: Values = {
     "prometheusRule": {"enabled": True},
     "grafanaDashboard": {"enabled": True},
 }
+SHARED: Values = {
+    **DEPLOYMENT,
+    "journal": {
+        "storage": "postgres",
+        "postgres": {
+            "secret": "database",
+            "passwordKey": "password",
+            "rootCertificate": {"secret": "database-ca"},
+        },
+    },
+}
+"""Replicas that share a database."""
+KEDA: Values = {
+    "enabled": True,
+    "kind": "ScaledObject",
+    "prometheusUrl": "http://prometheus.monitoring:9090",
+}
 OWN_TEMPLATE = "apiVersion: batch/v1\nkind: Job\nspec:\n  template: {}\n"
 MATRIX: Mapping[str, Values] = {
     "no values": {},
@@ -89,6 +106,16 @@ MATRIX: Mapping[str, Values] = {
         "build": {"serviceAccount": {"annotations": {"role": "arn"}}, "podSecurity": "privileged"},
         "podLabels": {"team": "builds"},
         "service": {"annotations": {"a": "b"}},
+    },
+    "deployment with a database": {
+        **SHARED,
+        **WATCHED,
+        "autoscaling": KEDA,
+        "networkPolicy": {"egress": {"database": {"namespaces": ["databases"]}}},
+    },
+    "knative with a database": {
+        "journal": {"storage": "postgres", "postgres": {"secret": "database"}},
+        "networkPolicy": {"egress": {"database": {"cidrs": ["10.1.2.3/32"]}}},
     },
     "deployment with the least": {
         **DEPLOYMENT,

@@ -18,6 +18,7 @@ from tests.chart.rendering import (
     FULLNAME,
     MATRIX,
     NAMESPACE,
+    SHARED,
     ChartEngine,
     Values,
 )
@@ -188,6 +189,17 @@ def test_the_collector_is_reached_only_where_there_is_one(chart: ChartEngine) ->
     assert not any(4318 in ports(rule) for rule in policy(chart, {})["egress"])
     traced = {"otel": {"endpoint": "http://collector:4318"}}
     assert any(4318 in ports(rule) for rule in policy(chart, traced)["egress"])
+
+
+def test_the_database_is_reached_only_where_there_is_one(chart: ChartEngine) -> None:
+    assert not any(5432 in ports(rule) for rule in policy(chart, DEPLOYMENT)["egress"])
+    (anywhere,) = [rule for rule in policy(chart, SHARED)["egress"] if 5432 in ports(rule)]
+    assert "to" not in anywhere
+    place = {"namespaces": ["databases"], "cidrs": ["10.1.2.3/32"], "ports": [6432]}
+    narrowed = {**SHARED, "networkPolicy": {"egress": {"database": place}}}
+    (there,) = [rule for rule in policy(chart, narrowed)["egress"] if 6432 in ports(rule)]
+    assert namespaces(there, "to") == ["databases"]
+    assert {"ipBlock": {"cidr": "10.1.2.3/32"}} in there["to"]
 
 
 def test_a_broker_with_an_ingress_of_its_own_is_reached_in_its_namespace(

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from lambda_builder.settings import BUILD_EVENT_TYPES, COMMAND_EVENT_TYPES
-from tests.chart.rendering import DEPLOYMENT, FULLNAME, NAMESPACE, ChartEngine, Values
+from tests.chart.rendering import (
+    DEPLOYMENT,
+    FULLNAME,
+    KEDA,
+    NAMESPACE,
+    SHARED,
+    ChartEngine,
+    Values,
+)
 
 HANDING_OFF: Values = {**DEPLOYMENT, "journal": {"storage": "emptyDir"}}
 BROKER_URL = f"http://broker-ingress.knative-eventing.svc.cluster.local/{NAMESPACE}/{FULLNAME}"
@@ -151,7 +159,68 @@ def test_the_autoscaler_sets_the_replicas_and_follows_the_queue(chart: ChartEngi
     assert chart.all_of(HANDING_OFF, "HorizontalPodAutoscaler") == []
 
 
-@pytest.mark.parametrize("values", [DEPLOYMENT, HANDING_OFF])
+def test_replicas_that_share_a_database_have_no_volumes_and_hand_nothing_off(
+    chart: ChartEngine,
+) -> None:
+    workload = chart.one(SHARED, "Deployment")
+    assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert chart.all_of(SHARED, "StatefulSet") == []
+    assert mounted(chart, SHARED, "journal") is None
+    settings = chart.settings(SHARED)
+    assert {"LAMBDA_BUILDER_JOURNAL_PATH", "LAMBDA_BUILDER_HANDOFF_URL"}.isdisjoint(settings)
+    assert settings["LAMBDA_BUILDER_LEASE_SECONDS"] == "15"
+    assert chart.one(SHARED, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_the_databases_address_comes_from_its_secret_and_its_password_as_a_file_that_may_change(
+    chart: ChartEngine,
+) -> None:
+    (container,) = chart.service_pod(SHARED)["spec"]["containers"]
+    environment = {each["name"]: each for each in container["env"]}
+    url = environment["LAMBDA_BUILDER_JOURNAL_URL"]["valueFrom"]["secretKeyRef"]
+    assert url == {"name": "database", "key": "url"}
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database"]
+    assert mount["readOnly"]
+    assert "subPath" not in mount
+    password = environment["LAMBDA_BUILDER_JOURNAL_PASSWORD_FILE"]["value"]
+    assert password == f"{mount['mountPath']}/password"
+    assert environment["PGSSLROOTCERT"]["value"] == f"{mount['mountPath']}/ca.crt"
+    assert environment["PGSSLMODE"]["value"] == "verify-full"
+    assert mounted(chart, SHARED, "database")["projected"]["sources"] == [
+        {"secret": {"name": "database", "items": [{"key": "password", "path": "password"}]}},
+        {"secret": {"name": "database-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+
+
+@pytest.mark.parametrize("mode", ["knative", "deployment"])
+def test_a_database_whose_url_says_all_needs_no_files(chart: ChartEngine, mode: str) -> None:
+    values = {"mode": mode, "journal": {"storage": "postgres", "postgres": {"secret": "database"}}}
+    (container,) = chart.service_pod(values)["spec"]["containers"]
+    names = {each["name"] for each in container["env"]}
+    assert "LAMBDA_BUILDER_JOURNAL_URL" in names
+    assert {"LAMBDA_BUILDER_JOURNAL_PASSWORD_FILE", "PGSSLROOTCERT", "PGSSLMODE"}.isdisjoint(names)
+    assert mounted(chart, values, "database") is None
+
+
+def test_replicas_are_scaled_by_one_autoscaler_alone(chart: ChartEngine) -> None:
+    ours = {**SHARED, "autoscaling": {"enabled": True}}
+    kedas = {**SHARED, "autoscaling": {**KEDA, "targetQueueDepth": 20}}
+    assert chart.all_of(ours, "ScaledObject") == []
+    assert chart.all_of(kedas, "HorizontalPodAutoscaler") == []
+    assert "replicas" not in chart.one(kedas, "Deployment")["spec"]
+    scaled = chart.one(kedas, "ScaledObject")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == FULLNAME
+    (trigger,) = scaled["triggers"]
+    assert trigger["metricType"] == "AverageValue"
+    assert trigger["metadata"]["query"] == (
+        f'sum(async_job_queue_depth{{namespace="{NAMESPACE}",job="{FULLNAME}"}})'
+    )
+    assert trigger["metadata"]["threshold"] == "20"
+    behavior = chart.one(ours, "HorizontalPodAutoscaler")["spec"]["behavior"]
+    assert scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == behavior
+
+
+@pytest.mark.parametrize("values", [DEPLOYMENT, HANDING_OFF, SHARED])
 def test_selectors_find_the_pods_and_only_them(chart: ChartEngine, values: Values) -> None:
     labels = chart.service_pod(values)["metadata"]["labels"].items()
     selectors = [each["spec"]["selector"] for each in chart.all_of(values, "Service", "v1")]

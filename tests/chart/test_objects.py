@@ -37,6 +37,7 @@ CUSTOM_GROUPS = (
     "eventing.knative.dev/",
     "sources.knative.dev/",
     "monitoring.coreos.com/",
+    "keda.sh/",
 )
 
 

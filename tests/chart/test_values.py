@@ -81,6 +81,7 @@ OTHERS: dict[str, Any] = {
     "deadLetterUrl": "http://dead",
     "handoffUrl": "http://again",
     "journalPath": "/somewhere/journal",
+    "leaseSeconds": 30.5,
     "authFile": "/somewhere/auth.yaml",
     "readOnly": True,
     "trustedProxies": ["10.0.0.0/8", "fd00::/8"],
@@ -95,8 +96,9 @@ OTHERS: dict[str, Any] = {
 }
 
 
-INJECTED_BY_KNATIVE = {"k_sink"}
-SETTINGS = {name for name in Settings.model_fields if name not in INJECTED_BY_KNATIVE}
+NOT_OF_CONFIG = {"k_sink", "journal_url", "journal_password_file"}
+"""What Knative injects, and what comes from the Secret of the database."""
+SETTINGS = {name for name in Settings.model_fields if name not in NOT_OF_CONFIG}
 
 
 def camel(name: str) -> str:
@@ -154,7 +156,7 @@ def test_the_schema_has_the_bounds_of_the_settings(chart: ChartEngine) -> None:
     ours = chart.schema["properties"]["config"]["properties"]
     bounded = Settings.model_json_schema(by_alias=False)["properties"]
     for name, field in bounded.items():
-        if name in INJECTED_BY_KNATIVE:
+        if name in NOT_OF_CONFIG:
             continue
         for bound in ("minimum", "maximum", "exclusiveMinimum", "enum", "pattern"):
             if bound in field:
@@ -202,6 +204,9 @@ def _given(path: str) -> bool:
         {"mode": "serverless"},
         {"journal": {"storage": "disk"}},
         {"journal": {"emptyDir": {}}},
+        {"journal": {"postgres": {"url": "postgresql://u:p@h/d"}}},
+        {"autoscaling": {"kind": "both"}},
+        {"config": {"leaseSeconds": 4}},
         {"triggers": {"delivery": {"retries": 3}}},
         {"triggers": {"delivery": {"backoffDelay": "2s"}}},
         {"triggers": {"delivery": {"deadLetterSink": {"url": "http://x"}}}},
@@ -234,6 +239,23 @@ def test_a_typo_or_a_value_out_of_bounds_stops_the_install(
         ({"config": {"drainSeconds": 90}}, "timeoutSeconds must be at least 130"),
         ({"knative": {"minScale": 2}}, "maxScale must be at least"),
         ({"mode": "deployment", "autoscaling": {"enabled": True}}, "strands its builds"),
+        ({"journal": {"storage": "postgres"}}, "needs journal.postgres.secret"),
+        ({"journal": {"postgres": {"secret": "db"}}}, "which is emptyDir"),
+        (
+            {
+                "journal": {"storage": "postgres", "postgres": {"secret": "db"}},
+                "config": {"journalPath": "/x"},
+            },
+            "config.journalPath and journal.storage postgres",
+        ),
+        (
+            {
+                "mode": "deployment",
+                "journal": {"storage": "emptyDir"},
+                "autoscaling": {"enabled": True, "kind": "ScaledObject"},
+            },
+            "needs autoscaling.prometheusUrl",
+        ),
         (
             {
                 "mode": "deployment",

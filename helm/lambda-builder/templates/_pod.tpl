@@ -30,6 +30,9 @@ env:
   # The root filesystem is read-only; gunicorn's heartbeat file wants memory, not a disk.
   - name: GUNICORN_CMD_ARGS
     value: --worker-tmp-dir=/tmp
+  {{- with include "lambda-builder.databaseEnv" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with include "lambda-builder.otelEnv" . }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -43,9 +46,15 @@ resources:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if ne (include "lambda-builder.storage" .) "memory" }}
+  {{- if has (include "lambda-builder.storage" .) (list "volume" "emptyDir") }}
   - name: journal
     mountPath: /var/lib/lambda-builder
+  {{- end }}
+  {{- if include "lambda-builder.databaseFiles" . }}
+  # Not by subPath, which would keep the password of the start.
+  - name: database
+    mountPath: /etc/lambda-builder-database
+    readOnly: true
   {{- end }}
   {{- if .Values.jobTemplate }}
   - name: job-template
@@ -76,6 +85,12 @@ volumeMounts:
 # Without a sizeLimit: over it the kubelet evicts the pod, where a full disk is only refused.
 - name: journal
   emptyDir: {}
+{{- end }}
+{{- with include "lambda-builder.databaseFiles" . }}
+- name: database
+  projected:
+    sources:
+      {{- . | nindent 6 }}
 {{- end }}
 {{- if .Values.jobTemplate }}
 - name: job-template
@@ -202,4 +217,15 @@ spec:
         failureThreshold: 2
   volumes:
     {{- include "lambda-builder.volumes" . | nindent 4 }}
+{{- end -}}
+
+{{/* How replicas come and go, whoever scales them. */}}
+{{- define "lambda-builder.scalingBehavior" -}}
+scaleDown:
+  # Each pod that goes hands its builds on: rather one too many for a while.
+  stabilizationWindowSeconds: 300
+  policies:
+    - type: Pods
+      value: 1
+      periodSeconds: 60
 {{- end -}}

@@ -1,6 +1,6 @@
 {{/* The service's settings: from `config` and from what the rest of the values imply. */}}
 
-{{/* volume, emptyDir or memory. */}}
+{{/* volume, emptyDir, postgres or memory. */}}
 {{- define "lambda-builder.storage" -}}
 {{- default (ternary "emptyDir" "volume" (eq .Values.mode "knative")) .Values.journal.storage -}}
 {{- end -}}
@@ -26,7 +26,7 @@
 {{- if and .Values.build.quota.enabled (hasKey .Values.build.quota.hard "pods") -}}
 {{- $_ := set $implied "maxActiveJobs" (get .Values.build.quota.hard "pods" | int) -}}
 {{- end -}}
-{{- if ne $storage "memory" -}}
+{{- if has $storage (list "volume" "emptyDir") -}}
 {{- $_ := set $implied "journalPath" "/var/lib/lambda-builder/journal.sqlite3" -}}
 {{- end -}}
 {{- if .Values.provenance.keySecret.name -}}
@@ -43,7 +43,7 @@
 {{- $_ := set $implied "sinkUrl" (include "lambda-builder.brokerUrl" .) -}}
 {{- end -}}
 {{- end -}}
-{{- if ne $storage "volume" -}}
+{{- if not (has $storage (list "volume" "postgres")) -}}
 {{- if $triggers -}}
 {{- $_ := set $implied "handoffUrl" (include "lambda-builder.brokerUrl" .) -}}
 {{- else if and (eq .Values.mode "deployment") (not .Values.auth.secret) -}}
@@ -79,6 +79,52 @@ LAMBDA_BUILDER_{{ snakecase $name | upper }}: {{ $value | quote }}
 {{- end -}}
 {{- if .Values.config.ceOverrides.extensions }}
 K_CE_OVERRIDES: {{ .Values.config.ceOverrides | toJson | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* The address of the shared journal, as a list of `env` entries. libpq's own variables give way to
+     what the URL says. */}}
+{{- define "lambda-builder.databaseEnv" -}}
+{{- if eq (include "lambda-builder.storage" .) "postgres" -}}
+{{- with .Values.journal.postgres -}}
+- name: LAMBDA_BUILDER_JOURNAL_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .urlKey | quote }}
+{{- if .passwordKey }}
+- name: LAMBDA_BUILDER_JOURNAL_PASSWORD_FILE
+  value: /etc/lambda-builder-database/password
+{{- end }}
+{{- if .rootCertificate.secret }}
+- name: PGSSLROOTCERT
+  value: /etc/lambda-builder-database/ca.crt
+- name: PGSSLMODE
+  value: verify-full
+{{- end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What of the database is mounted, as a list of a projected volume's sources. */}}
+{{- define "lambda-builder.databaseFiles" -}}
+{{- if eq (include "lambda-builder.storage" .) "postgres" -}}
+{{- with .Values.journal.postgres -}}
+{{- if .passwordKey }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - key: {{ .passwordKey | quote }}
+        path: password
+{{- end }}
+{{- if .rootCertificate.secret }}
+- secret:
+    name: {{ .rootCertificate.secret }}
+    items:
+      - key: {{ .rootCertificate.key | quote }}
+        path: ca.crt
+{{- end }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -147,16 +193,29 @@ K_CE_OVERRIDES: {{ .Values.config.ceOverrides | toJson | quote }}
 {{- end -}}
 {{- else -}}
 {{- if and .Values.autoscaling.enabled (eq $storage "volume") -}}
-{{- fail "autoscaling needs journal.storage emptyDir: a volume that scales away strands its builds" -}}
+{{- fail "autoscaling needs journal.storage postgres or emptyDir: a volume that scales away strands its builds" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (gt (.Values.autoscaling.minReplicas | int) (.Values.autoscaling.maxReplicas | int)) -}}
 {{- fail "autoscaling.maxReplicas must be at least autoscaling.minReplicas" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.kind "ScaledObject") (not .Values.autoscaling.prometheusUrl) -}}
+{{- fail "autoscaling.kind ScaledObject needs autoscaling.prometheusUrl: the Prometheus that scrapes the replicas" -}}
 {{- end -}}
 {{- with .Values.terminationGracePeriodSeconds -}}
 {{- if lt (int .) $least -}}
 {{- fail (printf "terminationGracePeriodSeconds must be at least %d: %v s of preStop and up to %d s to stop" $least ($.Values.preStopSeconds | toJson) $graceful) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if eq $storage "postgres" -}}
+{{- if not .Values.journal.postgres.secret -}}
+{{- fail "journal.storage postgres needs journal.postgres.secret: a Secret with the URL of the database" -}}
+{{- end -}}
+{{- if .Values.config.journalPath -}}
+{{- fail "config.journalPath and journal.storage postgres are two answers to one question; set one" -}}
+{{- end -}}
+{{- else if .Values.journal.postgres.secret -}}
+{{- fail (printf "journal.postgres is for journal.storage postgres, which is %s" $storage) -}}
 {{- end -}}
 {{- if and .Values.sinkBinding.enabled (or .Values.config.sinkUrl .Values.config.ceOverrides.extensions) -}}
 {{- fail "config.sinkUrl and config.ceOverrides would override what the SinkBinding injects; use sinkBinding.sink and sinkBinding.ceOverrides" -}}
