@@ -33,6 +33,40 @@ _COUNTERS = {
 }
 """Fields of ``Stats``, which say what they are."""
 
+_JOURNAL_GAUGES = {
+    "journal_open_builds": ("open", "Builds in the journal that have no outcome yet."),
+    "journal_pool_waiting": (
+        "readers_waiting",
+        "Reads that wait for a connection to the shared journal.",
+    ),
+    "journal_replicas": ("replicas", "Replicas that hold a lease in the shared journal."),
+}
+_JOURNAL_COUNTERS = {
+    "journal_moved_aside": (
+        "moved_aside",
+        "Damaged journals that were replaced by what could be read of them.",
+    ),
+    "journal_commits": ("commits", "Batches that were written to the journal."),
+    "journal_connections_made": (
+        "connections_made",
+        "Connections made to write to the shared journal: at the start, and where one was lost.",
+    ),
+    "journal_leases_lost": (
+        "leases_lost",
+        "Times that this replica was taken for gone, so that others got its builds.",
+    ),
+    "journal_builds_taken_over": (
+        "taken_over",
+        "Builds taken over from replicas that stopped or were not heard of.",
+    ),
+    "journal_builds_relieved": (
+        "relieved",
+        "Waiting builds taken from a replica with a longer queue.",
+    ),
+    "outbox_dropped": ("outbox_dropped", "Outgoing events dropped for want of room."),
+}
+"""Numbers of the journal, and what they say; zero where a journal has no such thing."""
+
 
 class PipelineCollector(Collector):
     """Reads ``Stats``, and how much the journal holds, at every scrape; thread-safe."""
@@ -88,20 +122,14 @@ class PipelineCollector(Collector):
             "1 while the journal can be written (or none is used), else 0.",
             value=float(journal.available),
         )
-        yield GaugeMetricFamily(
-            "journal_open_builds",
-            "Builds in the journal that have no outcome yet.",
-            value=numbers.get("open", 0),
-        )
+        for name, (key, text) in _JOURNAL_GAUGES.items():
+            yield GaugeMetricFamily(name, text, value=numbers.get(key, 0))
+        for name, (key, text) in _JOURNAL_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=numbers.get(key, 0))
         yield CounterMetricFamily(
-            "journal_moved_aside",
-            "Damaged journals that were replaced by what could be read of them.",
-            value=numbers.get("moved_aside", 0),
-        )
-        yield CounterMetricFamily(
-            "outbox_dropped",
-            "Outgoing events dropped for want of room.",
-            value=numbers.get("outbox_dropped", 0),
+            "journal_commit_seconds",
+            "Seconds that were spent on writing batches to the shared journal.",
+            value=numbers.get("commit_milliseconds", 0) / 1000,
         )
         pending = GaugeMetricFamily(
             "outbox_pending", "Outgoing events not delivered yet.", labels=["destination"]

@@ -56,6 +56,14 @@ SERIES = {
     "journal_open_builds": 18,
     "journal_moved_aside_total": 19,
     "outbox_dropped_total": 20,
+    "journal_pool_waiting": 21,
+    "journal_replicas": 22,
+    "journal_commits_total": 23,
+    "journal_connections_made_total": 24,
+    "journal_leases_lost_total": 25,
+    "journal_builds_taken_over_total": 26,
+    "journal_builds_relieved_total": 27,
+    "journal_commit_seconds_total": 28.5,
     'outbox_pending{destination="sink"}': 2,
     'outbox_pending{destination="dead_letter"}': 1,
 }
@@ -86,7 +94,19 @@ def series(text: str) -> dict[str, float]:
 
 
 def test_each_series_has_its_own_number() -> None:
-    journal = Journal(open=18, moved_aside=19, outbox_dropped=20)
+    journal = Journal(
+        open=18,
+        moved_aside=19,
+        outbox_dropped=20,
+        readers_waiting=21,
+        replicas=22,
+        commits=23,
+        connections_made=24,
+        leases_lost=25,
+        taken_over=26,
+        relieved=27,
+        commit_milliseconds=28_500,
+    )
     letter = make_message(3, destination="dead_letter")
     journal.outbox.put([make_message(1), make_message(2), letter])
 
@@ -103,7 +123,7 @@ def test_without_a_journal_its_series_are_there_and_zero() -> None:
 def test_every_series_says_what_it_means() -> None:
     told = [line.split(" ", 3)[2:] for line in scraped(Journal()).splitlines() if "# HELP" in line]
 
-    assert len(told) == 20
+    assert len(told) == 28
     assert [text for text in told if len(text) != 2 or len(text[1]) < 10] == []
     assert ["async_worker_busy", "Worker threads that hold a build."] in told
 
