@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": ("bench:bench", "Send load to an installed service and tell how it bears it."),
     "verify": ("provenance:verify", "Check provenance against a public key, and show it."),
     "auth": ("auth:auth", "Make and check what AUTH_FILE needs."),
+    "journal": ("journal:journal", "Copy a journal from a file to a database, or back."),
     "context": ("contexts_command:context", "Name services, and say which is meant."),
     "completion": ("completion:completion", "Print what lets a shell complete commands."),
 }

@@ -36,10 +36,10 @@ def check_journal_url(url: str) -> None:
         raise ValueError("must have @ and / in its password written as %40 and %2F")
 
 
-def check_password_file(path: Path | None) -> None:
-    """Raise ``BootError`` where the password of the database cannot be read."""
+def check_password_file(path: Path | None, named: str = f"{PREFIX}JOURNAL_PASSWORD_FILE") -> None:
+    """Raise ``BootError``, with what ``named`` the file, where it gives no password."""
     try:
         if path is not None and not path.read_text(encoding="utf-8").strip():
-            raise BootError(f"{PREFIX}JOURNAL_PASSWORD_FILE: {path} is empty")
+            raise BootError(f"{named}: {path} is empty")
     except (OSError, UnicodeDecodeError) as error:
-        raise BootError(f"{PREFIX}JOURNAL_PASSWORD_FILE cannot be read: {error}") from error
+        raise BootError(f"{named} cannot be read: {error}") from error

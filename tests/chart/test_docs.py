@@ -47,7 +47,7 @@ def _in_schema(schema: dict[str, Any], steps: list[str]) -> bool:
 
 def test_the_values_of_the_install_page_render(chart: ChartEngine) -> None:
     blocks = list(value_files(PAGES[0].read_text()))
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for values in blocks:
         assert chart.objects(values)
 
