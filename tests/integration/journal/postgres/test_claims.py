@@ -9,7 +9,9 @@ import pytest
 
 from lambda_builder.builds import BuildState, digest_bytes
 from lambda_builder.journal import Claim, JobOf
+from lambda_builder.journal.postgres.schema import CLAIMING
 from tests.journals import make_request, make_result
+from tests.waiting import wait_until
 
 GRANTED, NO_ROOM = Claim.GRANTED, Claim.NO_ROOM
 
@@ -34,6 +36,22 @@ def test_no_more_are_granted_however_many_ask_at_once(two):
     with ThreadPoolExecutor(20) as pool:
         answers = Counter(pool.map(claim, range(20)))
     assert answers == {GRANTED: 3, NO_ROOM: 17}
+
+
+def test_whoever_asks_waits_for_what_another_is_being_granted(
+    two, database, postgres_server, journal_database
+):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+    with ThreadPoolExecutor(1) as pool:
+        with postgres_server.connect(journal_database) as other, other.transaction():
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (CLAIMING,))
+            other.execute(
+                "UPDATE builds SET active = true WHERE event_hash = ANY(%s)",
+                ([event_hash(number) for number in range(3)],),
+            )
+            answer = pool.submit(two[0].attempt, event_hash(9), 1)
+            wait_until(lambda: answer.done() or database(waiting), "the question")
+        assert answer.result(10.0) is NO_ROOM
 
 
 def test_whoever_has_room_keeps_it(two):

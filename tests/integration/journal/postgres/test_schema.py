@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,6 @@ def test_a_url_that_is_none_stops_the_start_and_is_not_shown(url):
 
 
 def test_an_old_server_is_refused():
-    connection = types.SimpleNamespace(info=types.SimpleNamespace(server_version=140012))
+    connection: Any = types.SimpleNamespace(info=types.SimpleNamespace(server_version=140012))
     with pytest.raises(BootError, match="PostgreSQL 14; the journal needs 15 or newer"):
         check_server(connection, Server("postgresql://h/db", name="replica"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from typing import cast
 
 import psycopg
 import pytest
 
 from lambda_builder.errors import BootError
-from lambda_builder.journal.postgres.server import Server
+from lambda_builder.journal.postgres.server import Connection, Server
 from lambda_builder.journal.postgres.sessions import keeps_session
 from tests.journals import shared_journal
 
@@ -34,7 +35,7 @@ class Pooled:
         if self._held is not None:
             return self._held.execute(query, arguments)
         with self.transaction():
-            return self._held.execute(query, arguments)
+            return self.execute(query, arguments)
 
     def notifies(self, **_):
         return iter(())
@@ -54,7 +55,8 @@ def test_own_sessions_are_kept(sessions):
 
 
 def test_sessions_that_go_from_one_to_another_are_noticed(sessions):
-    assert not keeps_session(Pooled(sessions), Pooled(sessions))
+    one, other = cast("list[Connection]", [Pooled(sessions), Pooled(sessions)])
+    assert not keeps_session(one, other)
 
 
 def test_a_session_that_hears_nothing_is_noticed(sessions, monkeypatch):

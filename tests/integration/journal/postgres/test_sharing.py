@@ -60,6 +60,16 @@ def test_two_replicas_that_are_sent_the_same_events_at_once_record_each_once(rep
     assert journals[1].available
 
 
+def test_events_are_put_in_by_their_hashes_and_numbered_as_they_came(replica, database):
+    replica().record([make_request(number) for number in range(30)])
+    hashes = [event_hash(number) for number in range(30)]
+    # Else two replicas that are sent the same events could wait for one another.
+    assert [each for (each,) in database("SELECT event_hash FROM builds ORDER BY ctid")] == sorted(
+        hashes
+    )
+    assert [each for (each,) in database("SELECT event_hash FROM builds ORDER BY seq")] == hashes
+
+
 def test_a_build_that_another_replica_answered_for_is_not_forgotten(replica):
     one, two = replica(), replica()
     one.record([make_request(1), make_request(2)])
