@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -46,18 +46,21 @@ class BuildQueue(queue.Queue[Entry[T]]):
         *,
         max_bytes: int = sys.maxsize,
         tenant_share: float = 1.0,
+        others: Callable[[], tuple[int, Mapping[str, int]]] = lambda: (0, {}),
         fair: bool = False,
         stalled: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``tenant_share`` is how much of ``maxsize`` one tenant may fill by ``reserve``, at least
-        one slot; ``stalled`` says whether it is known that nothing can be finished now, and must
-        be quick.
+        """``tenant_share`` is how much of all queues one tenant may fill by ``reserve``, at least
+        one slot. ``others`` says what the others' ``maxsize`` come to, and what waits there by
+        tenant, as far as is known: the bound is no more exact than that. ``stalled`` says whether
+        it is known that nothing can be finished now. Both must be quick.
         """
         super().__init__(maxsize)
         self._max_bytes = max_bytes
         self._reserved_bytes = 0
-        self._most_of_tenant = max(1, int(tenant_share * maxsize)) if tenant_share < 1 else None
+        self._tenant_share = tenant_share
+        self._others = others
         self._of_tenants: Counter[str] = Counter()
         """What waits or is reserved, where that is bounded."""
         self._stalled = stalled
@@ -82,14 +85,16 @@ class BuildQueue(queue.Queue[Entry[T]]):
             if self._occupied() + count > self.maxsize or not self._holds(size):
                 self._accounts.full += 1
                 raise queue.Full
-            if self._most_of_tenant is not None:
-                self._take_share(Counter(tenants), self._most_of_tenant)
+            if self._tenant_share < 1:
+                self._take_share(Counter(tenants))
             self._reserved += count
             self._reserved_bytes += size
 
-    def _take_share(self, wanted: Counter[str], most: int) -> None:
+    def _take_share(self, wanted: Counter[str]) -> None:
+        capacity, waiting = self._others()
+        most = max(1, int(self._tenant_share * (self.maxsize + capacity)))
         for tenant, count in wanted.items():
-            if self._of_tenants[tenant] + count > most:
+            if self._of_tenants[tenant] + waiting.get(tenant, 0) + count > most:
                 raise TenantFull
         self._of_tenants += wanted
 
@@ -98,7 +103,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         with self.mutex:
             self._reserved -= count
             self._reserved_bytes -= size
-            if self._most_of_tenant is not None:
+            if self._tenant_share < 1:
                 self._of_tenants -= Counter(tenants)
             self.not_full.notify_all()
             self._tell_if_finished()
@@ -343,7 +348,7 @@ class BuildQueue(queue.Queue[Entry[T]]):
         self.not_empty.notify()
 
     def _count_tenant(self, entry: Entry[T], change: int) -> None:
-        if self._most_of_tenant is not None:
+        if self._tenant_share < 1:
             count = self._of_tenants[entry.tenant] + change
             if count:
                 self._of_tenants[entry.tenant] = count

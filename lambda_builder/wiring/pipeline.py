@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lambda_builder.journal import Others
 from lambda_builder.lifecycle.failure_backoff import FailureBackoff
 from lambda_builder.pipeline.acceptance import Acceptance, Admission
 from lambda_builder.pipeline.attempts import Attempts
@@ -39,6 +41,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
         settings.queue_size,
         max_bytes=settings.queue_max_bytes,
         tenant_share=settings.tenant_queue_share,
+        others=lambda: _of_others(base.journal.others()),
         fair=settings.queue_discipline == "fair",
         stalled=base.is_stalled,
     )
@@ -79,6 +82,10 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
     )
     minutes = MinuteCounts(lambda: _totals(creator.get_stats()))
     return Pipeline(build_queue, counts, acceptance, take_over, creator, minutes)
+
+
+def _of_others(others: Others) -> tuple[int, Mapping[str, int]]:
+    return others.capacity, others.waiting
 
 
 def _totals(stats: Stats) -> Totals:
