@@ -86,6 +86,21 @@ class ClusterProcess:
         """Have the API behave again."""
         requests.delete(f"{self.url}/devcluster/faults", timeout=10).raise_for_status()
 
+    def go_away(self, seconds: float) -> None:
+        """Refuse every connection for so long; returns once it does."""
+        answer = requests.post(
+            f"{self.url}/devcluster/outage", json={"seconds": seconds}, timeout=5
+        )
+        answer.raise_for_status()
+        wait_until(self._is_away, "the API to be away")
+
+    def _is_away(self) -> bool:
+        try:
+            requests.get(f"{self.url}/version", timeout=1)
+        except requests.ConnectionError:
+            return True
+        return False
+
     def requests(self) -> list[dict[str, Any]]:
         """Return the requests that the API got."""
         answer = requests.get(f"{self.url}/devcluster/requests", timeout=10)

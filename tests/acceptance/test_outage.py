@@ -30,12 +30,8 @@ def service(cluster: ClusterProcess, tmp_path: Path) -> ServiceProcess:  # type:
 def test_an_outage_costs_no_attempt_is_probed_rarely_and_ends_without_a_storm(
     cluster: ClusterProcess, service: ServiceProcess
 ) -> None:
-    answer = requests.post(
-        f"{cluster.url}/devcluster/outage", json={"seconds": OUTAGE_SECONDS}, timeout=5
-    )
-    answer.raise_for_status()
     begun = time.time()
-    wait_until(lambda: is_away(cluster), "the API to be away")
+    cluster.go_away(OUTAGE_SECONDS)
     for first in range(0, 300, 100):
         assert post_batch(service, range(first, first + 100)).status_code == 200
     accepted, refused = 300, 0
@@ -91,14 +87,6 @@ def post_batch(service: ServiceProcess, numbers: range) -> requests.Response:
         headers={"Content-Type": "application/cloudevents-batch+json"},
         timeout=10,
     )
-
-
-def is_away(cluster: ClusterProcess) -> bool:
-    try:
-        requests.get(f"{cluster.url}/version", timeout=1)
-    except requests.ConnectionError:
-        return True
-    return False
 
 
 def metric(service: ServiceProcess, name: str, operation: str) -> float:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,41 @@ def test_restarts_of_the_database_under_load_lose_and_double_nothing(
         check_built(cluster, load.accepted, within=30)
         wait_until_idle(replicas)
         assert all(each.is_ready() for each in replicas)
+
+
+def test_what_a_replica_leaves_when_it_stops_during_an_outage_is_the_others_at_once(
+    cluster: ClusterProcess, tmp_path: Path, postgres_url: str
+) -> None:
+    with running_replicas(2, cluster, tmp_path, postgres_url) as (stopping, other):
+        cluster.go_away(10)
+        accepted = {*map(str, range(30))}
+        for number in sorted(accepted):
+            assert stopping.post(number).status_code == 200
+        wait_until(lambda: not stopping.stats()["api_available"], "the outage to be seen")
+        stopping.terminate()
+        wait_until(lambda: other.stats()["accepted_total"] == 30, "them to be taken", 3)
+        check_built(cluster, accepted, within=10 + BACK_SECONDS)
+        wait_until_idle([other])
+        attempts = {other.get(f"/async-jobs/{number}").json()["attempts"] for number in accepted}
+        assert attempts == {1}
+
+
+def test_an_event_delivered_to_all_replicas_at_once_and_again_makes_one_job(
+    cluster: ClusterProcess, tmp_path: Path, postgres_url: str
+) -> None:
+    cluster.add_fault("latency", **SLOW)
+    with running_replicas(2, cluster, tmp_path, postgres_url) as replicas:
+        with ThreadPoolExecutor(10) as pool:
+            answers = [*pool.map(lambda n: replicas[n % 2].post("one").json(), range(20))]
+        check_built(cluster, {"one"}, within=10)
+        wait_until_idle(replicas)
+        again = [each.post("one").json() for each in replicas]
+        counted = [each.stats() for each in replicas]
+    assert Counter(answer["status"] for answer in answers) == {"queued": 1, "duplicate": 19}
+    assert {answer["status"] for answer in again} == {"duplicate"}
+    assert len({answer["job_name"] for answer in (*answers, *again)}) == 1
+    assert sum(stats["accepted_total"] for stats in counted) == 1
+    assert sum(stats["duplicates_total"] for stats in counted) == 21
 
 
 def trouble(seed: int, faults: int, folder: Path, database: PostgresServer) -> None:
