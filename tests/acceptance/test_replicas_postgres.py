@@ -114,8 +114,8 @@ def test_what_a_replica_leaves_when_it_stops_during_an_outage_is_the_others_at_o
         wait_until(lambda: not stopping.stats()["api_available"], "the outage to be seen")
         stopping.terminate()
         wait_until(lambda: other.stats()["accepted_total"] == 30, "them to be taken", 3)
-        check_built(cluster, accepted, within=10 + BACK_SECONDS)
-        wait_until_idle([other])
+        wait_until(lambda: other.stats()["created_total"] == 30, "the Jobs", 10 + BACK_SECONDS)
+        check_built(cluster, accepted, within=1)
         attempts = {other.get(f"/async-jobs/{number}").json()["attempts"] for number in accepted}
         assert attempts == {1}
 
