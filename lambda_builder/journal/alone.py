@@ -18,6 +18,9 @@ class Alone:
     Refused events are kept in memory.
     """
 
+    shared = False
+    """No other replica uses it."""
+
     def __init__(self) -> None:
         self._rejections: deque[bytes] = deque(maxlen=REJECTIONS_KEPT)
         self._rejections_lock = threading.Lock()

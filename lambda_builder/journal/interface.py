@@ -60,6 +60,10 @@ class Journal(Protocol):
         """Whether what is recorded outlasts this process."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other replicas may use it, too."""
+
+    @property
     def outbox(self) -> Outbox:
         """Messages written in the same transaction as what they tell of."""
 
@@ -116,7 +120,7 @@ class Journal(Protocol):
         """Delete an open build of this replica; does not wait."""
 
     def reopen(self, request: BuildRequest) -> bool:
-        """Record that a build with an outcome goes again here; False where it goes already."""
+        """Record that a dead or failed build goes again here; False where it goes already."""
 
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""

@@ -65,6 +65,14 @@ class Ledger:
             self._announcements.accepted(result)
         return build
 
+    def take(self, result: BuildResult) -> Build | None:
+        """Take a build that waits elsewhere, or waits to be taken over; it is not queued yet.
+
+        None where it does not wait any more. Raises ``Refused`` (``journal_unavailable``).
+        """
+        row = self._journal.take(result.request.event_hash, from_others=True)
+        return None if row is None else self.adopt(row.request, row.attempts)
+
     # -- changes of state ----------------------------------------------------------------------
 
     def accepted(self, builds: Sequence[Build]) -> None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from lambda_builder.builds import rfc3339, third_party_of
 from lambda_builder.errors import Refused
-from lambda_builder.journal import Outbox
+from lambda_builder.journal import Journal
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.stats import Counts
 from lambda_builder.tenants import ALL_TENANTS, Tenants
 
-_KEPT = 1000
-"""Refused events that are kept; and told of, as long as fewer messages wait for the sink."""
+_TOLD = 1000
+"""They are told of as long as fewer messages wait for the sink."""
 _TOLD_AT_ONCE = 60
 _TOLD_PER_SECOND = 1.0
 """A broker that sends them back as something else must not make them without end."""
@@ -35,7 +34,7 @@ _ATTRIBUTES = ("ce-type", "ce-source", "ce-id", "content-type", "content-length"
 
 
 class Rejections:
-    """Remembers refused events; thread-safe.
+    """Has the journal keep refused events, each with whose it claims to be; thread-safe.
 
     Each is told to the sink, but for those that came from there: the service's own events.
     """
@@ -44,17 +43,16 @@ class Rejections:
         self,
         counts: Counts,
         announcer: Announcer,
-        outbox: Outbox,
+        journal: Journal,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``clock`` is in seconds; by it goes how many are told of."""
         self._counts = counts
         self._announcer = announcer
-        self._outbox = outbox
+        self._journal = journal
+        self._outbox = journal.outbox
         self._lock = threading.Lock()
-        self._kept: deque[tuple[dict[str, Any], frozenset[str]]] = deque(maxlen=_KEPT)
-        """Each with whose it claims to be."""
         self._clock = clock
         self._left, self._left_at = float(_TOLD_AT_ONCE), clock()
 
@@ -83,8 +81,8 @@ class Rejections:
             "correlation_id": correlation_id,
             "excerpt": excerpt,
         }
-        with self._lock:
-            self._kept.append((kept, _tenants(lowered, content)))
+        entry = {"kept": kept, "tenants": sorted(_tenants(lowered, content))}
+        self._journal.keep_rejection(json.dumps(entry).encode())
         claimed = _claimed(lowered, content)
         if any(self._announcer.is_own(*each) for each in claimed) or not self._is_in_time():
             return
@@ -113,17 +111,21 @@ class Rejections:
 
     def _has_room(self) -> bool:
         try:
-            return self._outbox.pending("sink") < _KEPT
+            return self._outbox.pending("sink") < _TOLD
         except Refused:
             return False
 
     def newest(self, tenants: Tenants = ALL_TENANTS) -> list[dict[str, Any]]:
-        """Return what is kept and claims to be of these tenants alone, newest first."""
-        with self._lock:
-            kept = [*reversed(self._kept)]
-        return [
-            each for each, of in kept if tenants.are_all or (of and all(t in tenants for t in of))
-        ]
+        """Return what is kept and claims to be of these tenants alone, newest first.
+
+        Raises ``Refused`` (``journal_unavailable``).
+        """
+        entries = map(json.loads, self._journal.rejections())
+        return [each["kept"] for each in entries if _is_of(each["tenants"], tenants)]
+
+
+def _is_of(claimed: Sequence[str], tenants: Tenants) -> bool:
+    return tenants.are_all or (bool(claimed) and all(each in tenants for each in claimed))
 
 
 def _claimed(headers: Mapping[str, str], content: Any) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import FailureReason, Permanent
 from lambda_builder.kube.jobs import CreatedJob, JobManager
@@ -73,14 +75,22 @@ class BuildRunner:
         # A Job without the label is somebody else's, whatever its name.
         return job if job is not None and label and event_hash_of(job) == label else None
 
-    def remove(self, request: BuildRequest, *, wait_seconds: float = 0.0) -> bool:
+    def remove(
+        self,
+        request: BuildRequest,
+        *,
+        wait_seconds: float = 0.0,
+        check: Callable[[], object] = lambda: None,
+    ) -> bool:
         """Delete the build's Job with its pods; another event's Job is left alone.
 
-        Returns whether there was one. Raises ``Transient`` or ``Permanent``.
+        Returns whether there was one. Raises ``Transient`` or ``Permanent``, and what ``check``
+        raises, which is called once it is known which Job that is.
         """
         job = self.look(request)
         if job is None:
             return False
+        check()
         return self._jobs.delete_job(job.name, uid=job.uid, wait_seconds=wait_seconds)
 
     def _make_way(self, request: BuildRequest, conflict: Permanent) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -196,12 +196,20 @@ class CommandEvents:
 
     def _take_up(self, stopping: threading.Event) -> None:
         """Carry out what an earlier process left, once the journal can be read."""
-        requests = self._left_behind(stopping)
+        self._put_all(self._left_behind(stopping))
+
+    def _put_all(self, requests: Sequence[CommandRequest]) -> None:
         with self._changed:
             for request in requests:
                 kept = _Kept(request, None, unknown=True, since=time.monotonic(), is_kept=True)
                 if self._kept.setdefault(request.event_hash, kept) is kept:
                     self._put(kept, 0.0)
+
+    def take_up(self) -> None:
+        """Carry out what replicas that are gone left, where the journal can be read now."""
+        if self._journal.shared and not self._thread.stopping.is_set():
+            with suppress(Refused):
+                self._put_all(self._journal.commands())
 
     def _left_behind(self, stopping: threading.Event) -> list[CommandRequest]:
         """Read what the journal keeps, however long that cannot be done; nothing at the end."""

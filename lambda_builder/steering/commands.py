@@ -23,6 +23,8 @@ _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
 _LOOK_SECONDS = 0.1
 """How soon it is seen that the worker has let go."""
+_TAKES = 5
+"""Tries to take a build that waits and is not known here."""
 _SETTLE_SECONDS = 1.0
 """How long an outcome can be seen before everybody has been told of it."""
 _DELETE_SECONDS = 10.0
@@ -93,9 +95,8 @@ class BuildCommands:
         """Cancel one build; waits ``patience`` seconds for a worker that has it in hand."""
         event_hash = result.request.event_hash
         build = self._live.get(event_hash)
-        if build is None and result.state.waits:  # of an earlier process, and not replayed yet
-            build = self._ledger.adopt(result.request, result.attempts)
-            result = self._results.by_event(event_hash) or result
+        if build is None:
+            build, result = self._take(result)
         if build is None:
             return self._delete_job(result)
         cancelling = self._live.ask_to_cancel(build)
@@ -108,8 +109,25 @@ class BuildCommands:
         settled = build.future.result()
         return settled if cancelling else self._delete_job(settled)
 
+    def _take(self, result: BuildResult) -> tuple[Build | None, BuildResult]:
+        """Take a build that waits at another replica, or to be taken over; how it is without."""
+        for _ in range(_TAKES):
+            if not result.state.waits:
+                break
+            build = self._ledger.take(result)
+            if build is not None:
+                return build, result
+            # It has gone on, or this replica is about to let it go.
+            result = self._finder.again(result)
+            if result.state.waits:
+                time.sleep(_LOOK_SECONDS)
+        return None, result
+
     def _take_back(self, build: Build) -> bool:
-        """End a cancelled build that no worker has in hand; False where one does."""
+        """End a cancelled build that no worker has in hand; False where one does.
+
+        One that is not in the queue gets there by itself, and ends there, where this fails.
+        """
         entry = self._queue.remove(build.request.event_hash)
         if entry is None and build.entered:
             return False
@@ -188,8 +206,14 @@ class BuildCommands:
             raise shutting_down() from None
 
     def _clear_old_job(self, result: BuildResult, wait_seconds: float) -> None:
+        def check() -> None:
+            if self._finder.went_again(result):
+                name = result.request.job_name
+                raise Refused(RefusalCode.NOT_RETRYABLE, f"build {name} goes again already")
+
         try:
-            self._runner.remove(result.request, wait_seconds=wait_seconds)
+            # Who let it go again at the same moment may have made its new Job by now.
+            self._runner.remove(result.request, wait_seconds=wait_seconds, check=check)
         except AttemptFailed as error:
             raise kubernetes_failed(
                 error, f"the old job {result.request.job_name} was not deleted"

@@ -111,7 +111,8 @@ class CommandExecution:
         if build_id := _build_id(request):
             return self._finder.find_known(build_id, active=is_cancel)
         if is_cancel and not self.knows(request):
-            return []  # cheap to see, where finding looks at every build there is
+            # Cheap to see, where finding looks at every build there is.
+            return self._finder.find_waiting(*_target(request))
         return self._finder.find_target(*_target(request), active=is_cancel)
 
     def _is_later(self, result: BuildResult, request: CommandRequest, newest: int | None) -> bool:

@@ -1,7 +1,7 @@
 """BuildFinder: finds builds wherever they are known.
 
 This replica's own store answers first; for builds of other replicas, or from before a restart,
-the Job itself does.
+the journal does, and the Job itself.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-from lambda_builder.builds import BuildResult, digest_bytes
+from lambda_builder.builds import BuildResult, BuildState, digest_bytes
 from lambda_builder.errors import AttemptFailed, RefusalCode, Refused
 from lambda_builder.journal import Journal
 from lambda_builder.kube.health import ApiHealth
@@ -26,6 +27,9 @@ from lambda_builder.tenants import ALL_TENANTS, Tenants
 
 _JOB_NAME = re.compile(r"build-[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
 """A DNS-1123 label that ours could be; anything else must not get into a path of the API."""
+
+_ELSEWHERE_MAX = 500
+"""Most builds of a target that other replicas made which are looked at."""
 
 T = TypeVar("T")
 Results = list[BuildResult]
@@ -76,16 +80,38 @@ class BuildFinder:
         The API is asked only where the watch shows a Job, with ``active`` an unfinished one, that
         another replica made; with ``active`` a refusal of that counts even where more is known.
         """
-        own = self._results.by_id(build_id) or self._recorded(build_id)
         record = self._watcher.by_name(build_id)
+        shown = self._watcher.of_correlation(build_id) if record is None else [record]
+        own = self._results.by_id(build_id)
+        if not own or self._journal.shared:
+            read = partial(self._journal.find_by_id, build_id)
+            own = self._with_recorded(own, read, shown, active=active)
         if record is not None:
-            return self._merged(own, [record], lambda: self._job(build_id), active=active)
-        shown = self._watcher.of_correlation(build_id)
+            return self._merged(own, shown, lambda: self._job(build_id), active=active)
         look = lambda: self._jobs.find_by_correlation(build_id)  # noqa: E731
         return self._merged(own, shown, look, active=active)
 
+    def again(self, result: BuildResult) -> BuildResult:
+        """Return a build as this replica or the journal knows it by now."""
+        event_hash = result.request.event_hash
+        known = self._results.by_event(event_hash)
+        if known is None or known.state.waits:
+            known = self._journal.find(event_hash) or known
+        return known or result
+
+    def went_again(self, result: BuildResult) -> bool:
+        """Whether another replica has let a dead or failed build go again since."""
+        if not self._journal.shared:
+            return False
+        known = self._journal.find(result.request.event_hash)
+        return (
+            known is not None
+            and not known.state.retryable
+            and known.request.accepted_at > result.request.accepted_at
+        )
+
     def find_target(self, third_party_id: str, parser_id: str, *, active: bool) -> Results:
-        """Return the builds of a target that this replica knows or that have Jobs, newest first.
+        """Return the builds of a target that replicas know or that have Jobs, newest first.
 
         With ``active`` only unfinished Jobs of other replicas count.
         """
@@ -93,6 +119,8 @@ class BuildFinder:
         own = select(self._results.all(), wanted, OF_RESULTS)
         own.sort(key=place_of, reverse=True)
         shown = self._watcher.of_target(third_party_id, parser_id)
+        read = partial(self._journal.elsewhere, wanted, before=None, limit=_ELSEWHERE_MAX)
+        own = self._with_recorded(own, read, shown, active=active)
         return self._merged(
             own,
             shown,
@@ -100,10 +128,37 @@ class BuildFinder:
             active=active,
         )
 
-    def _recorded(self, build_id: str) -> Results:
-        """Find what the journal still knows, where its Job still exists."""
-        recorded = map(self._current, self._journal.find_by_id(build_id))
-        return [result for result in recorded if result is not None]
+    def find_waiting(self, third_party_id: str, parser_id: str) -> Results:
+        """Return the builds of a target that wait at other replicas, newest first."""
+        wanted = BuildFilter(
+            third_party_id=third_party_id,
+            parser_id=parser_id,
+            states=frozenset({BuildState.QUEUED}),
+        )
+        return self._journal.elsewhere(wanted, before=None, limit=_ELSEWHERE_MAX)
+
+    def _with_recorded(
+        self,
+        own: Results,
+        read: Callable[[], Results],
+        shown: Sequence[JobRecord],
+        *,
+        active: bool,
+    ) -> Results:
+        """Add what only the journal knows, where its Job still exists, at its place.
+
+        While it cannot be read, what else is known counts, unless that has to be all (``active``).
+        """
+        try:
+            recorded = read()
+        except Refused:
+            if active or not (own or shown):
+                raise
+            return own
+        known = {result.request.event_hash for result in own}
+        unknown = (r for r in recorded if r.request.event_hash not in known)
+        more = [result for result in map(self._current, unknown) if result is not None]
+        return sorted([*own, *more], key=place_of, reverse=True) if own and more else own or more
 
     def _merged(
         self,

@@ -117,7 +117,7 @@ def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
         logs=steering.logs,
         provenance=base.provenance,
         metrics=base.metrics,
-        rejections=Rejections(pipeline.counts, base.announcer, base.journal.outbox),
+        rejections=Rejections(pipeline.counts, base.announcer, base.journal),
         changes=base.changes,
         minutes=pipeline.minutes,
         inspection=steering.inspection,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.command_events import CommandEvents
 from lambda_builder.steering.commands import BuildCommands
+from lambda_builder.steering.elsewhere import Elsewhere
 from lambda_builder.steering.execution import CommandExecution
 from lambda_builder.steering.inspection import Inspection
 from lambda_builder.steering.listing import BuildList
@@ -52,6 +53,12 @@ def build_steering(base: Base, watched: Watched, pipeline: Pipeline) -> Steering
             watched.watcher.search,
             watched.diagnosis.reasons,
             pipeline.queue.positions,
+            Elsewhere(
+                base.journal,
+                watched.watcher.by_event,
+                watched.diagnosis.known,
+                watched.lifecycle.current,
+            ),
         ),
         commands=commands,
         command_events=CommandEvents(

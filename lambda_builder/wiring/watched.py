@@ -15,10 +15,12 @@ from lambda_builder.lifecycle.cap import ActiveJobsCap
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
+from lambda_builder.lifecycle.sweeper import SWEEP_SECONDS, Sweeper
 from lambda_builder.lifecycle.tracker import BuildLifecycle
 from lambda_builder.outgoing.sink import Sink
 from lambda_builder.pipeline.creator import JobCounts
 from lambda_builder.service import Part
+from lambda_builder.threads import repeating
 from lambda_builder.wiring.base import Base
 
 
@@ -73,9 +75,10 @@ def watch(base: Base) -> Watched:
     watcher.listen(JobAges(base.metrics).job_changed)
     watcher.listen(lambda change: base.capacity.room_made() if change.made_room else None)
     outbox, count = base.journal.outbox, base.metrics.count_delivered
+    parts: list[Part] = [*_sweeping(base, watcher), diagnosis, watcher]
     if not tells:
         sink = Sink(outbox, urls, count=count)
-        return Watched(watcher, diagnosis, lifecycle, cap, sink, [diagnosis, watcher], [])
+        return Watched(watcher, diagnosis, lifecycle, cap, sink, parts, [])
     leadership = Leadership(base.client, settings.namespace, identity())
     marks = JobMarks(watcher, base.jobs, available=available)
     notifier = BuildNotifier(
@@ -97,7 +100,14 @@ def watch(base: Base) -> Watched:
         lifecycle,
         cap,
         sink,
-        [notifier, leadership, diagnosis, watcher],
+        [notifier, leadership, *parts],
         # While the API may still be called: the next leader need not wait for the lease to pass.
         [leadership.resign],
     )
+
+
+def _sweeping(base: Base, watcher: JobWatcher) -> list[Part]:
+    if not base.journal.shared:
+        return []
+    sweeper = Sweeper(watcher, base.journal, base.jobs, available=base.api_is_available)
+    return [repeating("job-sweeper", SWEEP_SECONDS, sweeper.sweep)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lambda_builder.builds import BuildResult, CommandRequest
+from lambda_builder.builds import BuildResult, CommandRequest, digest_bytes
 from lambda_builder.journal.postgres.build_rows import RESULT_COLUMNS, found, listed
 from lambda_builder.journal.postgres.lease import Lease
 from lambda_builder.journal.postgres.reading import Reading
 from lambda_builder.journal.postgres.server import Connection
 from lambda_builder.journal.rows import command_of, plain, tolerance
 from lambda_builder.journal.values import REJECTIONS_KEPT
-from lambda_builder.selection import OF_RESULTS, BuildFilter, Place, place_of, search
+from lambda_builder.selection import OF_RESULTS, BuildFilter, Place, search
 
 _FOUND_MAX = 500
 """Most builds returned for one id."""
@@ -144,7 +144,13 @@ class Lookups:
         )
         results = _read(listed, rows)
         more = len(rows) == most and results
-        return results, place_of(results[-1]) if more else None
+        return results, _place(results[-1]) if more else None
+
+
+def _place(result: BuildResult) -> Place:
+    """Return where the table has it: by its acceptance alone."""
+    request = result.request
+    return request.accepted_at, request.job_name, digest_bytes(request.event_hash)
 
 
 def _conditions(wanted: BuildFilter) -> tuple[list[str], list[Any]]:

@@ -59,8 +59,9 @@ _REOPEN = (
     " seq = excluded.seq, state = 'queued', attempts = 0, moved_at = excluded.moved_at,"
     " active = false, skipped = false, told = false, category = NULL, job_uid = NULL,"
     f" settled_at = NULL, outcome = NULL, {', '.join(f'{n} = excluded.{n}' for n in BUILD_TYPES)}"
-    " WHERE builds.state <> 'queued'"
-    " OR builds.owner = excluded.owner AND builds.grip = excluded.grip RETURNING event_hash"
+    " WHERE builds.state IN ('dead', 'failed')"
+    " OR builds.state = 'queued' AND builds.owner = excluded.owner"
+    " AND builds.grip = excluded.grip RETURNING event_hash"
 )
 _KEEP_COMMANDS = (
     "INSERT INTO commands (owner, event_hash, request, grip) SELECT %s, event_hash, request, grip"

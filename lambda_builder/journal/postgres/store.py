@@ -54,6 +54,8 @@ class PostgresJournal(Lookups, Moves):
 
     durable = True
     """What is recorded outlasts the process."""
+    shared = True
+    """Other replicas use the database, too."""
 
     def __init__(
         self,
