@@ -143,7 +143,9 @@ class BuildCommands:
         if entry is None and not self._live.settle_outside(build):
             return False
         self._ledger.cancelled(build)
-        if entry is not None:
+        if entry is None:
+            self._queue.count("cancelled")
+        else:
             self._queue.finish(entry, "cancelled")
         return True
 

@@ -10,7 +10,7 @@ import pytest
 
 from lambda_builder.builds import parse_time
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import MemoryOutbox
+from lambda_builder.journal import MemoryOutbox, NoJournal
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.rejections import Rejections
 from lambda_builder.pipeline.stats import Counts
@@ -21,9 +21,9 @@ SOURCE = "lambda-builder/here"
 def rejections(
     *, sink: bool = False, clock: Callable[[], float] = lambda: 0.0
 ) -> tuple[Rejections, Counts, MemoryOutbox]:
-    counts, outbox = Counts(), MemoryOutbox()
+    counts, journal = Counts(), NoJournal()
     announcer = Announcer(source=SOURCE, overrides={}, sink=sink, dead_letters=False)
-    return Rejections(counts, announcer, outbox, clock=clock), counts, outbox
+    return Rejections(counts, announcer, journal, clock=clock), counts, journal.outbox
 
 
 def add(kept: Rejections, body: bytes = b"{}", **headers: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,16 +16,19 @@ from lambda_builder.builds import (
     BuildResult,
     BuildState,
     FailureCategory,
+    digest_bytes,
     job_name,
     netstring_digest,
 )
-from lambda_builder.errors import Refused
+from lambda_builder.errors import RefusalCode, Refused
+from lambda_builder.journal import NoJournal
 from lambda_builder.kube.index import JobIndex
-from lambda_builder.kube.record import JobRecord, record_of
+from lambda_builder.kube.record import FINISHED, JobRecord, record_of
 from lambda_builder.manifest.template import JobTemplate
 from lambda_builder.pipeline.results import ResultStore
-from lambda_builder.selection import OF_RESULTS, BuildFilter, place_of, select
+from lambda_builder.selection import OF_RESULTS, BuildFilter, Place, place_of, select
 from lambda_builder.settings import Settings
+from lambda_builder.steering.elsewhere import Elsewhere
 from lambda_builder.steering.listing import BuildList
 
 TEMPLATE = JobTemplate.from_settings(Settings())
@@ -59,6 +63,25 @@ def job(request: BuildRequest, state: BuildState = RUNNING, **changes: Any) -> J
     return replace(record_of(manifest), state=state, **changes)
 
 
+class Recorded(NoJournal):
+    """Knows builds of other replicas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[BuildResult] = []
+        self.asked: list[int] = []
+        self.is_away = False
+
+    def elsewhere(
+        self, wanted: BuildFilter, *, before: Place | None, limit: int
+    ) -> list[BuildResult]:
+        if self.is_away:
+            raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "away")
+        self.asked.append(limit)
+        rows = sorted(select(self.rows, wanted, OF_RESULTS), key=place_of, reverse=True)
+        return [row for row in rows if before is None or place_of(row) < before][:limit]
+
+
 class World:
     """Jobs, and what this replica knows."""
 
@@ -67,7 +90,19 @@ class World:
         self.own = ResultStore(ttl_seconds=60, maximum=1000)
         self.reasons: dict[str, BuildError] = {}
         self.places: dict[str, int] = {}
-        self.list = BuildList(self.own, self.jobs.search, lambda: self.reasons, lambda: self.places)
+        self.journal = Recorded()
+        self.elsewhere = Elsewhere(
+            self.journal, self.job_of, lambda record: record, self.where_its_job_is
+        )
+        self.list = BuildList(
+            self.own, self.jobs.search, lambda: self.reasons, lambda: self.places, self.elsewhere
+        )
+
+    def job_of(self, event_hash: str) -> JobRecord | None:
+        return self.jobs.of_event(digest_bytes(event_hash))
+
+    def where_its_job_is(self, row: BuildResult) -> BuildResult | None:
+        return row if row.state.final or row.state.waits else None
 
     def ids(self, **wanted: Any) -> list[str]:
         """Return the event ids of what is listed."""
@@ -289,7 +324,11 @@ def test_only_where_something_waits_are_places_in_the_queue_looked_up(world):
     world.own.put(BuildResult(request=request, state=BuildState.RETRYING))
     assert world.list.page(BuildFilter(), limit=5).positions == {request.event_hash: 7}
     world.list = BuildList(
-        world.own, world.jobs.search, dict, lambda: pytest.fail("asked for nothing")
+        world.own,
+        world.jobs.search,
+        dict,
+        lambda: pytest.fail("asked for nothing"),
+        world.elsewhere,
     )
     world.own.put(BuildResult(request=request, state=RUNNING))
     assert world.list.page(BuildFilter(), limit=5).positions == {}
@@ -352,7 +391,7 @@ def test_a_page_looks_at_no_more_builds_than_it_needs(world):
         jobs.read = counted
         return jobs
 
-    world.list = BuildList(world.own, search, dict, dict)
+    world.list = BuildList(world.own, search, dict, dict, world.elsewhere)
     wanted = BuildFilter(third_party_id="tenant-0", since=NOON + 10)
     cursor = world.list.page(wanted, limit=10).next_cursor
     assert len(world.list.page(wanted, limit=10, cursor=cursor).items) == 10
@@ -370,3 +409,76 @@ def test_the_job_of_an_event_is_not_one_that_its_labels_were_copied_to(world):
         assert world.jobs.of_event(original.event_hash) == copy
         world.jobs.replace(copy, None)
     assert world.jobs.of_event(original.event_hash) is None
+
+
+def test_a_build_that_only_the_journal_knows_is_listed_at_its_place(world):
+    add_jobs(world, job(build(4)), job(build(1)))
+    world.own.put(BuildResult(request=build(3), state=QUEUED))
+    world.journal.rows = [
+        BuildResult(request=build(2), state=QUEUED),
+        BuildResult(request=build(5), state=BuildState.DEAD),
+    ]
+    assert world.ids() == ["id-5", "id-4", "id-3", "id-2", "id-1"]
+    assert world.ids(states=frozenset({QUEUED})) == ["id-3", "id-2"]
+    assert world.list.matching(BuildFilter(states=frozenset({BuildState.DEAD})), 10)[1] == 1
+
+
+@pytest.mark.parametrize("state", BuildState)
+def test_what_is_known_here_and_then_its_job_goes_before_what_the_journal_has(world, state):
+    world.own.put(BuildResult(request=build(1), state=RUNNING))
+    add_jobs(world, job(build(2)))
+    world.journal.rows = [
+        BuildResult(request=build(n), state=state, job_uid=f"uid-id-{n}") for n in (1, 2)
+    ]
+    found = world.list.page(BuildFilter(), limit=5).items
+    assert [(each.request.event_id, each.state) for each in found] == [
+        ("id-2", RUNNING),
+        ("id-1", RUNNING),
+    ]
+    if state not in (BuildState.CANCELLED, *FINISHED):  # there the watch is behind
+        assert world.ids(states=frozenset(BuildState) - {RUNNING}) == []
+
+
+def test_a_build_whose_job_stands_at_another_place_is_listed_there_only(world):
+    add_jobs(world, job(build(1), FAILED))
+    again = replace(build(1), accepted_at=NOON + 9)
+    world.journal.rows = [BuildResult(request=again, state=QUEUED)]
+    assert world.ids() == ["id-1"]
+
+
+def test_a_recorded_build_whose_job_is_gone_is_not_listed_unless_it_may_not_be_seen_yet(world):
+    gone = BuildResult(request=build(1), state=BuildState.CREATED, created_at=NOON)
+    fresh = BuildResult(request=build(2), state=BuildState.CREATED, created_at=time.time())
+    world.journal.rows = [gone, fresh]
+    assert world.ids() == ["id-2"]
+
+
+def test_pages_of_what_is_known_here_of_jobs_and_of_the_journal_meet_without_gap_or_double(world):
+    rng = random.Random(5)
+    for number in range(300):
+        request = build(number, accepted_at=NOON + number // 3)
+        kind = rng.randrange(8)
+        if kind & 1:
+            world.own.put(BuildResult(request=request, state=QUEUED))
+        if kind & 2:
+            add_jobs(world, job(request))
+        if kind & 4 or not kind:
+            world.journal.rows.append(BuildResult(request=request, state=QUEUED))
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = world.list.page(BuildFilter(), limit=7, cursor=cursor)
+        found += [each.request.event_id for each in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert len(found) == len(set(found)) == 300
+    assert max(world.journal.asked) < 20
+
+
+def test_while_the_journal_is_away_what_else_is_known_is_listed_but_nothing_is_counted(world):
+    add_jobs(world, job(build(1)))
+    world.journal.is_away = True
+    assert world.ids() == ["id-1"]
+    with pytest.raises(Refused):
+        world.list.matching(BuildFilter(), 10)

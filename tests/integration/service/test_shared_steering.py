@@ -1,0 +1,175 @@
+"""Any replica of a shared journal finds, lists, cancels and retries the builds of the others."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lambda_builder.builds import BuildState
+from lambda_builder.devcluster import DevCluster, Fault
+from tests.integration.service.conftest import BUILT, TYPE, Running
+from tests.waiting import wait_until
+
+Pair = tuple[Running, Running]
+PROMPT_SECONDS = 2.0
+CANCEL_TYPE = TYPE.replace("start", "cancel")
+
+
+@pytest.fixture
+def pair(cluster: DevCluster, start: Callable[..., Running], postgres_url: str) -> Iterator[Pair]:
+    """Two replicas; calls that make Jobs hang once ``busy`` was called."""
+
+    def replica() -> Running:
+        return start(
+            journal_url=postgres_url,
+            worker_count=1,
+            worker_count_max=1,
+            kube_api_timeout_seconds=30,
+        )
+
+    yield replica(), replica()
+    cluster.clear_faults()
+
+
+def busy(cluster: DevCluster, pair: Pair) -> None:
+    """Give each replica a build whose Job takes long to make, so that what follows waits there."""
+    cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
+    for number, running in enumerate(pair):
+        running.post(f"busy-{number}")
+        wait_until(lambda: running.stats()["busy_workers"] == 1, "its worker to hang")
+
+
+def listed(running: Running, query: str = "") -> list[tuple[str, str]]:
+    items = running.http.get(f"/async-jobs?{query}").json["items"]
+    return [(item["correlation_id"], item["state"]) for item in items]
+
+
+def test_a_build_that_waits_at_one_replica_is_found_listed_and_cancelled_at_another(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    first.post("mine")
+    assert second.http.get("/async-jobs/mine").json["state"] == "queued"
+    assert listed(second, "state=queued")[0] == ("mine", "queued")
+    began = time.monotonic()
+    answer = second.http.delete("/async-jobs/mine")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+    wait_until(
+        lambda: first.http.get("/async-jobs/mine").json["state"] == "cancelled",
+        "the replica where it waited to know",
+        PROMPT_SECONDS,
+    )
+    assert time.monotonic() - began < PROMPT_SECONDS
+    assert second.http.delete("/async-jobs/mine").json["code"] == "already_finished"
+    wait_until(lambda: first.stats()["queue_size"] == 0, "it to leave the queue")
+    for running in pair:
+        wait_until(lambda: listed(running)[0] == ("mine", "cancelled"), "it to be listed, once")
+        assert [name for name, _ in listed(running)].count("mine") == 1
+    assert second.stats()["cancelled_total"] + first.stats()["cancelled_total"] == 1
+
+
+def test_all_builds_that_wait_anywhere_are_counted_and_cancelled_together(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    for number in range(5):
+        first.post(f"there-{number}", third_party_id="victim")
+        second.post(f"here-{number}", third_party_id="victim")
+    cancel = "/async-jobs/cancel?third_party_id=victim"
+    counted = second.http.post(f"{cancel}&dry_run=true")
+    assert counted.json["matched"] == 10, counted.json
+    done = second.http.post(cancel)
+    assert (done.status_code, done.json["matched"]) == (200, 10)
+    for running in pair:
+        wait_until(
+            lambda: (
+                {state for _, state in listed(running, "third_party_id=victim")} == {"cancelled"}
+            ),
+            "all to be cancelled",
+        )
+    cluster.clear_faults()
+    wait_until(lambda: len(cluster.jobs()) == 2, "those of the busy workers")
+
+
+def test_a_cancel_event_that_names_a_target_means_what_waits_at_another_replica(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    first.post("mine", third_party_id="victim", parser_id="p")
+    second.http.post(
+        "/events",
+        json={"third_party_id": "victim", "parser_id": "p"},
+        headers={"Ce-Id": uuid.uuid4().hex, "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
+    )
+    wait_until(
+        lambda: first.http.get("/async-jobs/mine").json["state"] == "cancelled",
+        "the build to be cancelled",
+        PROMPT_SECONDS,
+    )
+
+
+def test_of_one_correlation_the_builds_of_all_replicas_are_found(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    busy(cluster, pair)
+    for number, running in enumerate(pair):
+        running.http.post(
+            "/events",
+            json={"parser_id": f"p-{number}", "correlation_id": "shared"},
+            headers={"Ce-Id": f"c-{number}", "Ce-Source": "s", "Ce-Type": TYPE},
+        )
+    for running in pair:
+        answer = running.http.delete("/async-jobs/shared")
+        assert answer.json["code"] == "ambiguous", answer.json
+
+
+def test_a_dead_build_of_one_replica_goes_again_at_another(cluster: DevCluster, pair: Pair) -> None:
+    first, second = pair
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message="no"))
+    first.post(1)
+    first.wait_for(1, BuildState.DEAD)
+    wait_until(lambda: listed(second, "state=dead") == [("1", "dead")], "the dead letter")
+    assert "build-" in second.http.get("/page/dead-letters").text
+    cluster.clear_faults()
+    assert second.http.post("/async-jobs/1/retry").status_code == 200
+    assert second.wait_for(1, *BUILT, timeout=PROMPT_SECONDS).attempts == 1
+    wait_until(
+        lambda: first.http.get("/async-jobs/1").json["state"] in BUILT,
+        "the first to know",
+        PROMPT_SECONDS,
+    )
+    assert len(cluster.jobs()) == 1
+
+
+def test_of_two_replicas_that_retry_a_build_at_once_one_does_and_keeps_its_job(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message="no"))
+    first.post(1)
+    first.wait_for(1, BuildState.DEAD)
+    wait_until(lambda: listed(second, "state=dead") == [("1", "dead")], "the dead letter")
+    cluster.clear_faults()
+    with ThreadPoolExecutor(2) as pool:
+        answers = [*pool.map(lambda each: each.http.post("/async-jobs/1/retry"), pair)]
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    wait_until(lambda: len(cluster.jobs()) == 1, "its Job")
+    for running in pair:
+        wait_until(
+            lambda: running.http.get("/async-jobs/1").json["state"] in BUILT, "all to know of it"
+        )
+
+
+def test_what_one_replica_refused_all_show(pair: Pair) -> None:
+    first, second = pair
+    assert first.http.post("/events", data=b"nonsense").status_code == 400
+    wait_until(
+        lambda: len(second.http.get("/events/rejected").json["items"]) == 1, "it to be shown"
+    )
