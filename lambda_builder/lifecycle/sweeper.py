@@ -12,8 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from lambda_builder.errors import AttemptFailed, Refused
-from lambda_builder.journal import Journal
-from lambda_builder.journal.interface import JobOf
+from lambda_builder.journal import JobOf, Journal
 from lambda_builder.kube.jobs import JobManager
 from lambda_builder.kube.watcher import JobWatcher
 

@@ -284,6 +284,39 @@ def test_cancels_of_a_journal_that_can_be_opened_only_later_are_taken_up(
     assert journal.close(WAIT_SECONDS)
 
 
+class OfOthers(NoJournal):
+    """Has commands that a lapsed replica left, each once; refuses to be read before."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[CommandRequest] | None = []
+
+    def commands(self) -> list[CommandRequest]:
+        if self.left is None:
+            raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "away")
+        found, self.left = self.left, []
+        return found
+
+
+def test_what_a_lapsed_replica_left_is_carried_out_while_this_one_runs() -> None:
+    builds, journal = Builds(), OfOthers()
+    cancels = made(builds, journal)
+    cancels.start()
+    take(cancels, request("own"))
+    wait_until(lambda: builds.cancelled == ["own"], "the own one")
+    journal.left = None
+    cancels.take_up()
+    journal.left = [request("left"), request("own")]
+    cancels.take_up()
+    wait_until(lambda: builds.cancelled == ["own", "left", "own"], "what was left")
+    assert cancels.stop(WAIT_SECONDS) == []
+    journal.left = [request("late")]
+    cancels.take_up()
+    assert journal.left == [request("late")]
+
+
 def test_a_cancel_that_the_journal_cannot_keep_is_refused(tmp_path: Path) -> None:
     builds = Builds()
     journal = open_journal(tmp_path / "journal.sqlite3")

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -40,12 +41,28 @@ def busy(cluster: DevCluster, pair: Pair) -> None:
     cluster.add_fault(Fault("hang", verb="create", resource="jobs"))
     for number, running in enumerate(pair):
         running.post(f"busy-{number}")
-        wait_until(lambda: running.stats()["busy_workers"] == 1, "its worker to hang")
+        wait_until(partial(is_busy, running), "its worker to hang")
+
+
+def is_busy(running: Running) -> bool:
+    return bool(running.stats()["busy_workers"])
+
+
+def state_at(running: Running, build_id: str) -> str:
+    return str(running.http.get(f"/async-jobs/{build_id}").json["state"])
+
+
+def has_job(running: Running, build_id: str) -> bool:
+    return state_at(running, build_id) in BUILT
 
 
 def listed(running: Running, query: str = "") -> list[tuple[str, str]]:
     items = running.http.get(f"/async-jobs?{query}").json["items"]
     return [(item["correlation_id"], item["state"]) for item in items]
+
+
+def all_cancelled(running: Running) -> bool:
+    return {state for _, state in listed(running, "third_party_id=victim")} == {"cancelled"}
 
 
 def test_a_build_that_waits_at_one_replica_is_found_listed_and_cancelled_at_another(
@@ -60,7 +77,7 @@ def test_a_build_that_waits_at_one_replica_is_found_listed_and_cancelled_at_anot
     answer = second.http.delete("/async-jobs/mine")
     assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
     wait_until(
-        lambda: first.http.get("/async-jobs/mine").json["state"] == "cancelled",
+        lambda: state_at(first, "mine") == "cancelled",
         "the replica where it waited to know",
         PROMPT_SECONDS,
     )
@@ -68,7 +85,7 @@ def test_a_build_that_waits_at_one_replica_is_found_listed_and_cancelled_at_anot
     assert second.http.delete("/async-jobs/mine").json["code"] == "already_finished"
     wait_until(lambda: first.stats()["queue_size"] == 0, "it to leave the queue")
     for running in pair:
-        wait_until(lambda: listed(running)[0] == ("mine", "cancelled"), "it to be listed, once")
+        assert listed(running)[0] == ("mine", "cancelled")
         assert [name for name, _ in listed(running)].count("mine") == 1
     assert second.stats()["cancelled_total"] + first.stats()["cancelled_total"] == 1
 
@@ -87,12 +104,7 @@ def test_all_builds_that_wait_anywhere_are_counted_and_cancelled_together(
     done = second.http.post(cancel)
     assert (done.status_code, done.json["matched"]) == (200, 10)
     for running in pair:
-        wait_until(
-            lambda: (
-                {state for _, state in listed(running, "third_party_id=victim")} == {"cancelled"}
-            ),
-            "all to be cancelled",
-        )
+        wait_until(partial(all_cancelled, running), "all to be cancelled", PROMPT_SECONDS)
     cluster.clear_faults()
     wait_until(lambda: len(cluster.jobs()) == 2, "those of the busy workers")
 
@@ -109,7 +121,7 @@ def test_a_cancel_event_that_names_a_target_means_what_waits_at_another_replica(
         headers={"Ce-Id": uuid.uuid4().hex, "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
     )
     wait_until(
-        lambda: first.http.get("/async-jobs/mine").json["state"] == "cancelled",
+        lambda: state_at(first, "mine") == "cancelled",
         "the build to be cancelled",
         PROMPT_SECONDS,
     )
@@ -141,7 +153,7 @@ def test_a_dead_build_of_one_replica_goes_again_at_another(cluster: DevCluster, 
     assert second.http.post("/async-jobs/1/retry").status_code == 200
     assert second.wait_for(1, *BUILT, timeout=PROMPT_SECONDS).attempts == 1
     wait_until(
-        lambda: first.http.get("/async-jobs/1").json["state"] in BUILT,
+        lambda: has_job(first, "1"),
         "the first to know",
         PROMPT_SECONDS,
     )
@@ -162,9 +174,7 @@ def test_of_two_replicas_that_retry_a_build_at_once_one_does_and_keeps_its_job(
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     wait_until(lambda: len(cluster.jobs()) == 1, "its Job")
     for running in pair:
-        wait_until(
-            lambda: running.http.get("/async-jobs/1").json["state"] in BUILT, "all to know of it"
-        )
+        wait_until(partial(has_job, running, "1"), "all to know of it")
 
 
 def test_what_one_replica_refused_all_show(pair: Pair) -> None:

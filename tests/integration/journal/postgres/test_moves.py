@@ -122,6 +122,19 @@ def test_a_job_beside_that_of_a_build_that_went_again_is_unwanted(replica):
     assert two.unwanted([job(1, "first"), job(1, "second")]) == [job(1, "first")]
 
 
+@pytest.mark.parametrize("state", [BuildState.CREATED, BuildState.SUCCEEDED, BuildState.CANCELLED])
+def test_a_build_that_has_gone_on_since_it_went_again_does_not_go_once_more(replica, state):
+    one, two = replica(), replica()
+    one.record([make_request(1)])
+    one.finish(make_result(1, BuildState.FAILED, job_uid="first"))
+    assert one.flush(10.0)
+    assert two.reopen(make_request(1)) is True
+    two.finish(make_result(1, state, job_uid="second"))
+    assert two.flush(10.0)
+    assert one.reopen(make_request(1)) is False
+    assert one.find(event_hash(1)).state is state
+
+
 @pytest.mark.parametrize(
     "stale",
     [
