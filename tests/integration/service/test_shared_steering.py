@@ -61,6 +61,10 @@ def listed(running: Running, query: str = "") -> list[tuple[str, str]]:
     return [(item["correlation_id"], item["state"]) for item in items]
 
 
+def is_cancelled(running: Running) -> bool:
+    return state_at(running, "mine") == "cancelled"
+
+
 def all_cancelled(running: Running) -> bool:
     return {state for _, state in listed(running, "third_party_id=victim")} == {"cancelled"}
 
@@ -77,7 +81,7 @@ def test_a_build_that_waits_at_one_replica_is_found_listed_and_cancelled_at_anot
     answer = second.http.delete("/async-jobs/mine")
     assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
     wait_until(
-        lambda: state_at(first, "mine") == "cancelled",
+        partial(is_cancelled, first),
         "the replica where it waited to know",
         PROMPT_SECONDS,
     )
@@ -121,10 +125,42 @@ def test_a_cancel_event_that_names_a_target_means_what_waits_at_another_replica(
         headers={"Ce-Id": uuid.uuid4().hex, "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
     )
     wait_until(
-        lambda: state_at(first, "mine") == "cancelled",
+        partial(is_cancelled, first),
         "the build to be cancelled",
         PROMPT_SECONDS,
     )
+
+
+def test_a_job_that_one_replica_makes_while_another_cancels_its_build_is_deleted(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    cluster.add_fault(Fault("latency", verb="create", resource="jobs", seconds=0.5))
+    first.post("mine")
+    wait_until(partial(is_busy, first), "the attempt")
+    began = time.monotonic()
+    answer = second.http.delete("/async-jobs/mine")
+    assert (answer.status_code, answer.json["state"]) == (200, "cancelled")
+    assert time.monotonic() - began < PROMPT_SECONDS
+    wait_until(lambda: not is_busy(first), "the attempt to end")
+    wait_until(lambda: cluster.jobs() == [], "no Job to be left")
+    for running in pair:
+        wait_until(partial(is_cancelled, running), "both to know", PROMPT_SECONDS)
+
+
+def test_a_build_taken_from_another_replica_that_may_have_a_job_is_cancelled_once_that_is_known(
+    cluster: DevCluster, pair: Pair
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    cluster.add_fault(Fault("status", verb="get", resource="jobs", status=503, message="away"))
+    refused = second.http.delete("/async-jobs/busy-0")
+    assert refused.json["code"] == "kubernetes_unavailable", refused.json
+    assert "marked as cancelled" in refused.json["detail"]
+    cluster.clear_faults()
+    wait_until(lambda: state_at(second, "busy-0") == "cancelled", "it to be cancelled")
+    wait_until(lambda: len(cluster.jobs()) == 1, "the other one's Job alone")
+    wait_until(lambda: state_at(first, "busy-0") == "cancelled", "the first to know")
 
 
 def test_of_one_correlation_the_builds_of_all_replicas_are_found(
