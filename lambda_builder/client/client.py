@@ -35,6 +35,7 @@ from lambda_builder.threads import Backoff
 
 _SILENCE_SECONDS = 15.0
 """Of the changes: a dead connection, for the stats come every second."""
+_LONGEST_PAUSE_SECONDS = 30.0
 T = TypeVar("T")
 
 
@@ -138,7 +139,7 @@ class Client:
         """Return a build once it has ended, however it did.
 
         ``on_change`` is told of it at first and whenever its state is another. Raises
-        ``StillGoing`` after ``timeout`` seconds.
+        ``StillGoing`` after ``timeout`` seconds, or once the client is closed.
         """
         begun, backoff, seen = time.monotonic(), Backoff(0.2, 2.0, jitter=0.2), ""
         looks = 0
@@ -153,7 +154,8 @@ class Client:
             looks += 1
             if timeout is not None and time.monotonic() - begun + pause > timeout:
                 raise StillGoing(f"{build.job_name} is {build.state} after {timeout:g} seconds")
-            self._transport.pause(pause)
+            if self._transport.pause(pause):
+                raise StillGoing(f"{build.job_name} is {build.state}, and the client is closed")
 
     def logs(self, build_id: str, *, follow: bool = False) -> Iterator[bytes]:
         """Return a build's log bit by bit; ``follow`` until the build ends."""
@@ -172,10 +174,12 @@ class Client:
     def changes(self) -> Iterator[Change | Stats | Reset]:
         """Return what changes from now on: each change of a build, and the stats every second.
 
-        Goes on where it was after a lost connection; ``Reset`` where that cannot be.
+        Goes on where it was after a lost connection, the later the more often there was nothing;
+        ``Reset`` where that cannot be.
         """
-        last_id = ""
-        while not self._transport.pause(1.0 if last_id else 0.0):
+        last_id, pause, in_vain = "", 0.0, 0
+        backoff = Backoff(1.0, _LONGEST_PAUSE_SECONDS)
+        while not self._transport.pause(pause):
             answer = self._transport.request(
                 "GET",
                 "/async-jobs/changes",
@@ -186,8 +190,10 @@ class Client:
             )
             with suppress(Unreachable), closing(answer), self._transport.reading():
                 for message in messages(answer.iter_content(None)):
-                    last_id = message.last_id
+                    last_id, in_vain = message.last_id, 0
                     yield self._read(_change, {"kind": message.kind, "data": message.data})
+            pause = backoff.pause(in_vain)
+            in_vain += 1
 
     # -- steering ------------------------------------------------------------------------------
 

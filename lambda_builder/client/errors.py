@@ -8,6 +8,8 @@ from typing import Any
 
 import requests
 
+_OF_PROXIES = frozenset({502, 503, 504})
+
 
 class ClientError(Exception):
     """Root of every error that the client raises on purpose."""
@@ -48,8 +50,11 @@ class StillGoing(ClientError):
     """A build that was waited for has not ended in time."""
 
 
-def problem_of(url: str, answer: requests.Response) -> Problem | NotTheService:
-    """Return what an answer other than 2xx of the service at ``url`` says."""
+def problem_of(url: str, answer: requests.Response) -> ClientError:
+    """Return what an answer other than 2xx of the service at ``url`` says.
+
+    A proxy's own 502 to 504 (RFC 9110, 15.6) means that the service is not to be reached now.
+    """
     try:
         told: dict[str, Any] = answer.json()
         errors = [(each["field"], each["message"]) for each in told.get("errors") or ()]
@@ -62,6 +67,8 @@ def problem_of(url: str, answer: requests.Response) -> Problem | NotTheService:
             retry_after=_seconds(answer.headers.get("Retry-After", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
+        if answer.status_code in _OF_PROXIES:
+            return Unreachable(f"a proxy at {url} answered {answer.status_code} for the service")
         return something_else(url, answer)
 
 

@@ -129,6 +129,23 @@ def test_the_token_is_the_clients_own_whatever_netrc_says(
     assert shown == ["Bearer secret", None]
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_a_proxy_says_for_a_service_that_is_away_is_no_end(scripted, status: int) -> None:
+    scripted.answer("<html>Bad Gateway</html>", status)
+    scripted.answer(ACCEPTED)
+    with Client(scripted.url) as client:
+        assert client.send(build_event("p")).status == "queued"
+    first, second = (json.loads(body)["id"] for _, _, _, body in scripted.requests)
+    assert first == second
+
+
+def test_a_cancel_is_not_sent_twice_when_a_proxy_answers_for_the_service(scripted) -> None:
+    scripted.answer("<html>Gateway Timeout</html>", 504)
+    with Client(scripted.url) as client, pytest.raises(Unreachable, match="answered 504"):
+        client.cancel("one")
+    assert len(scripted.requests) == 1
+
+
 def test_nothing_is_followed_to_another_address(scripted) -> None:
     scripted.answer("", 307, Location="http://127.0.0.1:1/")
     with Client(scripted.url, patience=0) as client, pytest.raises(NotTheService, match="307"):
@@ -197,6 +214,25 @@ def test_a_build_that_does_not_end_in_time_is_told(scripted) -> None:
         client.wait("one", 0.1)
 
 
+def test_whoever_waits_for_a_build_gives_up_when_the_client_is_closed(scripted) -> None:
+    scripted.answer(build("running"))
+    client, seen, failures = Client(scripted.url), threading.Event(), list[Exception]()
+
+    def wait() -> None:
+        try:
+            client.wait("one", 30, on_change=lambda each: seen.set())
+        except StillGoing as error:
+            failures.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert seen.wait(10)
+    client.close()
+    waiter.join(5)
+    assert [str(error) for error in failures] == ["build-c-p-1 is running, and the client is closed"]
+    assert len(scripted.requests) < 10
+
+
 def test_a_cancel_is_not_sent_twice_when_its_answer_is_lost(scripted) -> None:
     scripted.break_off()
     with Client(scripted.url) as client, pytest.raises(Unreachable):
@@ -248,6 +284,24 @@ def test_changes_go_on_where_they_were_after_a_lost_connection(scripted) -> None
     assert found[3] == Reset()
     asked = [headers.get("last-event-id") for _, _, headers, _ in scripted.requests]
     assert asked == [None, "e-1", "e-2"]
+
+
+def test_changes_that_end_at_once_are_asked_for_less_and_less_often(
+    scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted.answer("")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) > 6
+
+    with Client(scripted.url) as client:
+        monkeypatch.setattr(client._transport, "pause", pause)
+        assert list(client.changes()) == []
+    assert pauses[0] == 0
+    for number, seconds in enumerate(pauses[1:]):
+        assert 0.5 * 2**number <= seconds <= 2**number
 
 
 def test_changes_that_there_is_no_room_for_are_refused(scripted) -> None:
