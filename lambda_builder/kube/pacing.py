@@ -21,6 +21,12 @@ FREE_RATE = 500.0
 LEAST_RATE = 1.0
 WINDOW = 100
 """Answers of which the share that was refused is taken."""
+_FEWEST, _LONG_SECONDS = 10, 5.0
+"""So few do where they took so long."""
+_BY_CHANCE = 2
+"""Refused calls that say nothing, however few there were."""
+_LONGEST_HOLD_SECONDS = 60.0
+"""As long as all calls may be held by one answer; where the next one is refused, too, again."""
 _PAUSE_SECONDS = 5.0
 """Between two answers: then the share is taken anew."""
 TOLERATED = 0.08
@@ -37,6 +43,7 @@ _GROWTH = 1.005
 """Of the rate in a tenth of a window, the first time round; its exponent doubles with each."""
 _MOST_DOUBLINGS = 3
 _LEAST_STEP, _LEAST_STEP_SECONDS = 0.5, 10.0
+_SLOW_GROWTH, _SLOW_SECONDS = 0.02, 4.0
 _MEASURED_SECONDS = 1.0
 
 
@@ -77,7 +84,15 @@ class _Window:
 
     @property
     def is_full(self) -> bool:
-        return len(self.answers) == WINDOW
+        """Whether it tells enough: of few calls a second, fewer do."""
+        count = len(self.answers)
+        seconds = self.answers[-1][0] - self.answers[0][0] if count else 0.0
+        return count == WINDOW or (count >= _FEWEST and seconds >= _LONG_SECONDS)
+
+    def is_over(self, share: float) -> bool:
+        """Whether more than that share of a full window was refused, however full this one is."""
+        enough = len(self.answers) if self.is_full else WINDOW
+        return self.refused > max(_BY_CHANCE, share * enough)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +140,8 @@ class Pacer:
         self._next = max(now, self._held_until)
 
     def hold(self, now: float, seconds: float) -> None:
-        """Let nothing out for ``seconds``, however short an earlier hold was."""
-        self._held_until = max(self._held_until, now + seconds)
+        """Let nothing out for ``seconds``, a minute at most, however short an earlier hold was."""
+        self._held_until = max(self._held_until, now + min(seconds, _LONGEST_HOLD_SECONDS))
         self._next = max(self._next, self._held_until)
 
     def wait(self, now: float) -> float:
@@ -186,7 +201,7 @@ class Pacer:
             if trial.failed(window):
                 self._tolerate(now, trial, min(_MOST_TOLERATED, window.share + _MARGIN))
                 return
-        if window.refused > self._tolerated * WINDOW:
+        if window.is_over(self._tolerated):
             self._lower_to_what_is_admitted(now)
         elif not refused and self._near_a_limit and self.rate:
             self._grow(now, self.rate)
@@ -196,8 +211,11 @@ class Pacer:
             return
         self._raised = now
         doublings = min(self._answers // WINDOW, _MOST_DOUBLINGS)
-        least = _LEAST_STEP * (1 + (now - self._lowered) / _LEAST_STEP_SECONDS)
-        self._raise_to(max(rate * _GROWTH**2**doublings, rate + least))
+        since = now - self._lowered
+        least = _LEAST_STEP * (1 + since / _LEAST_STEP_SECONDS)
+        # As much would be several times a low rate.
+        share = _SLOW_GROWTH * (1 + (since / _SLOW_SECONDS) ** 2)
+        self._raise_to(max(rate * _GROWTH**2**doublings, rate + min(least, rate * share)))
 
     def _lower_to_what_is_admitted(self, now: float) -> None:
         answered, share = self._window.since_first_refusal()
@@ -206,6 +224,7 @@ class Pacer:
         rate = min(self.rate or FREE_RATE, answered)
         if share > _MOST_TOLERATED:  # hard to tell how much is admitted, if anything
             self._lower(now, rate * max(1 - share, _STEEPEST))
+            self._near_a_limit = share < 1  # else it is none, or one that nothing is known of
             return
         trial = _Trial(self.rate, answered, share)
         self._lower(now, rate * (1 - share) * _OF_ADMITTED)

@@ -82,6 +82,15 @@ def test_the_rate_comes_near_a_limit_and_few_calls_are_refused(limit: int, burst
     assert refused / (made + refused) < 0.1
 
 
+@pytest.mark.parametrize(("limit", "share"), [(1, 0.6), (2, 0.2), (5, 0.15)])
+def test_a_limit_of_a_few_calls_a_second_is_not_run_into_again_and_again(limit: int, share: float):
+    workers = Workers(Api(limit, 5).admits)
+    workers.work(20)
+    made, refused = workers.work(120)
+    assert made / 120 >= 0.9 * limit
+    assert refused / (made + refused) < share
+
+
 def test_a_limit_is_found_soon_after_unlimited_calls():
     made, refused = Workers(Api(100, 50).admits).work(10)
     assert made / 10 >= 0.8 * 100
@@ -144,6 +153,16 @@ def test_the_first_answer_with_a_time_to_wait_holds_all_calls():
     pacer.refused(0.0, retry_after=2.0)
     assert pacer.wait(0.0) == 2.0
     assert pacer.rate is None
+
+
+def test_no_answer_holds_all_calls_for_more_than_a_minute_unless_refusals_go_on():
+    pacer = Pacer()
+    pacer.refused(0.0, retry_after=3600.0)
+    assert pacer.wait(0.0) == 60.0
+    assert pacer.wait(60.0) == 0.0
+    pacer.take(60.0)
+    pacer.refused(60.1, retry_after=3540.0)
+    assert pacer.wait(60.1) == pytest.approx(60.0)
 
 
 def test_what_was_refused_before_a_pause_says_nothing_of_the_rate() -> None:
