@@ -1,4 +1,7 @@
-"""What goes wrong on the command line is told in one sentence, with what to do."""
+"""What goes wrong on the command line is told in one sentence, with what to do.
+
+In a process for one of each, else in this one: the command is the same.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lambda_builder.cli.commands import main
 from lambda_builder.client import Client, Unreachable
 from tests.acceptance.test_cli import run
 from tests.processes import ServiceProcess, free_port
@@ -18,12 +23,23 @@ AWAY, NOT_FOUND = 3, 5
 PYTHONS_OWN = ("Traceback", "Error(", "Exception", "object at", "HTTPConnection", "_ssl.c")
 
 
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("LAMBDA_BUILDER_URL", "LAMBDA_BUILDER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
 def error_of(code: int, *arguments: str, **environment: str) -> str:
     """Return the one line that a command says which fails with this code."""
-    done = run(*arguments, **environment)
-    assert done.returncode == code, done
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    done = CliRunner(env=environment).invoke(main, arguments)
+    assert isinstance(done.exception, SystemExit), done.exception
+    return the_error(code, done.exit_code, done.stdout, done.stderr)
+
+
+def the_error(expected: int, code: int, told: str, complaint: str) -> str:
+    assert (code, told) == (expected, ""), complaint
+    (line,) = complaint.splitlines()
     assert line.startswith("Error: ")
     assert not [word for word in PYTHONS_OWN if word in line]
     return line
@@ -49,10 +65,14 @@ def answering(answer: bytes) -> Iterator[str]:
 @pytest.mark.parametrize("command", [["list"], ["stats"], ["show", "x"], ["logs", "-f", "x"]])
 def test_a_service_that_does_not_run(command: list[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert error_of(AWAY, "jobs", "--url", url, *command) == (
+    expected = (
         f"Error: {url} does not answer (Connection refused): start the service there, or name "
         "another with --url."
     )
+    assert error_of(AWAY, "jobs", "--url", url, *command) == expected
+    if command == ["list"]:
+        done = run("jobs", "--url", url, *command)
+        assert the_error(AWAY, done.returncode, done.stdout, done.stderr) == expected
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "nowhere", "http://", "", "http://[::1"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 
 from tests.processes import ClusterProcess, ServiceProcess
@@ -21,6 +23,27 @@ for i in {{1..10}}; do
     -d "{{\\"parser_id\\":\\"parser-$i\\"}}" -w '\\n%{{http_code}} %{{time_total}}\\n' &
 done; wait
 """
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
+    with ClusterProcess(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(
+    shared_cluster: ClusterProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    """A service that other tests have sent events to."""
+    folder = tmp_path_factory.mktemp("service")
+    with ServiceProcess(shared_cluster.kubeconfig, folder) as running:
+        yield running
+
+
+def jobs_of(cluster: ClusterProcess, event_id: str) -> list[dict[str, Any]]:
+    name = "build.notifi.network/event-id"
+    return [job for job in cluster.jobs() if job["metadata"]["annotations"][name] == event_id]
 
 
 def test_the_documented_commands_answer_at_once_and_their_jobs_appear(
@@ -39,16 +62,16 @@ def test_the_documented_commands_answer_at_once_and_their_jobs_appear(
     wait_until(lambda: service.stats()["created_total"] == 10, "ten outcomes")
 
 
-def test_knative_gets_an_empty_answer_and_others_a_body(service: ServiceProcess) -> None:
-    knative = service.post("a", headers={"Prefer": "reply"})
+def test_knative_gets_an_empty_answer_and_others_a_body(shared: ServiceProcess) -> None:
+    knative = shared.post("a", headers={"Prefer": "reply"})
     assert (knative.status_code, knative.content) == (202, b"")
     assert knative.headers["X-Job-Name"].startswith("build-customer-parser-a-")
     assert knative.headers["Location"] == f"/async-jobs/{knative.headers['X-Job-Name']}"
     assert not [name for name in knative.headers if name.lower().startswith("ce-")]
-    other = service.post("b")
+    other = shared.post("b")
     assert other.status_code == 200
     assert other.json()["result_url"] == other.headers["Location"]
-    assert service.get(other.headers["Location"]).json()["job_name"] == other.json()["job_name"]
+    assert shared.get(other.headers["Location"]).json()["job_name"] == other.json()["job_name"]
 
 
 def test_a_hanging_api_fills_the_queue_and_the_rest_is_told_so(
@@ -105,27 +128,29 @@ def test_the_counts_add_up_at_every_instant_under_load(
     assert looks == sorted(looks)
 
 
-def test_a_null_parser_id_is_told_by_name_and_harms_nothing(service: ServiceProcess) -> None:
-    answer = service.post("x", parser_id=None)
+def test_a_null_parser_id_is_told_by_name_and_harms_nothing(shared: ServiceProcess) -> None:
+    before = shared.stats()["rejected_total"]
+    answer = shared.post("x", parser_id=None)
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["errors"][0]["field"] == "parser_id"
-    assert service.post("y").status_code == 200
-    assert service.stats()["rejected_total"] == 1
+    assert shared.post("y").status_code == 200
+    assert shared.stats()["rejected_total"] == before + 1
 
 
 def test_an_event_delivered_again_gets_the_same_answer_and_no_second_job(
-    cluster: ClusterProcess, service: ServiceProcess
+    shared_cluster: ClusterProcess, shared: ServiceProcess
 ) -> None:
-    first = service.post("same")
-    wait_until(lambda: len(cluster.jobs()) == 1, "the Job")
-    again = service.post("same")
+    before = shared.stats()["duplicates_total"]
+    first = shared.post("same")
+    wait_until(lambda: len(jobs_of(shared_cluster, "same")) == 1, "the Job")
+    again = shared.post("same")
     assert again.status_code == 200
     assert again.json()["status"] == "duplicate"
     assert again.json()["job_name"] == first.json()["job_name"]
     assert again.json()["state"] in ("created", "running", "succeeded")
-    assert service.stats()["duplicates_total"] == 1
-    assert len(cluster.jobs()) == 1
+    assert shared.stats()["duplicates_total"] == before + 1
+    assert len(jobs_of(shared_cluster, "same")) == 1
 
 
 def test_metrics_exist_at_zero_from_the_start_and_agree_with_the_stats(
@@ -151,25 +176,28 @@ def test_metrics_exist_at_zero_from_the_start_and_agree_with_the_stats(
 
 
 def test_each_change_of_state_is_one_json_line_that_names_the_build(
-    service: ServiceProcess,
+    shared: ServiceProcess,
 ) -> None:
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    answer = service.post("logged", headers={"traceparent": traceparent})
-    wait_until(lambda: service.stats()["created_total"] == 1, "the build")
-    lines = [line for line in service.log_lines() if line["event"] == "build_state"]
-    assert {line["state"] for line in lines} >= {"queued", "creating", "created"}
-    for line in lines:
-        assert line["job_name"] == answer.json()["job_name"]
+    name = shared.post("logged", headers={"traceparent": traceparent}).json()["job_name"]
+
+    def told() -> list[dict[str, Any]]:
+        changes = [line for line in shared.log_lines() if line["event"] == "build_state"]
+        return [line for line in changes if name == line["job_name"]]
+
+    wait_until(lambda: "created" in [line["state"] for line in told()], "the build")
+    assert {line["state"] for line in told()} >= {"queued", "creating", "created"}
+    for line in told():
         assert line["correlation_id"] == "logged"
         assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def test_kubectl_sees_the_jobs_by_their_labels(
-    cluster: ClusterProcess, service: ServiceProcess, tmp_path: Path
+    shared_cluster: ClusterProcess, shared: ServiceProcess
 ) -> None:
-    service.post("labelled", third_party_id="Acme Corp!", correlation_id="c-1")
-    wait_until(lambda: len(cluster.jobs()) == 1, "the Job")
-    job = cluster.jobs()[0]
+    shared.post("labelled", third_party_id="Acme Corp!", correlation_id="c-1")
+    wait_until(lambda: len(jobs_of(shared_cluster, "labelled")) == 1, "the Job")
+    [job] = jobs_of(shared_cluster, "labelled")
     labels, annotations = job["metadata"]["labels"], job["metadata"]["annotations"]
     assert labels["app.kubernetes.io/managed-by"] == "lambda-builder"
     assert labels["build.notifi.network/third-party-id"] == "Acme-Corp"

@@ -28,30 +28,30 @@ def children(service: ServiceProcess) -> list[int]:
     return [child.pid for child in psutil.Process(service.process.pid).children()]
 
 
-@pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH"])
-def test_a_signal_that_does_not_stop_the_service_starts_and_ends_no_process(
-    cluster: ClusterProcess, with_journal: ServiceProcess, name: str
+def test_no_signal_that_does_not_stop_the_service_starts_or_ends_a_process(
+    cluster: ClusterProcess, with_journal: ServiceProcess
 ) -> None:
     before = children(with_journal)
     cluster.add_fault("latency", verb="create", resource="jobs", seconds=0.1)
-    for number in range(QUEUED):
-        assert with_journal.post(number).status_code == 200
-    with_journal.signal(signal.Signals[f"SIG{name}"])
-    handled = f"Handling signal: {name.lower()}"
-    wait_until(lambda: handled in with_journal.log_tail(), "gunicorn to hear of it")
-    wait_until(lambda: len(cluster.jobs()) == QUEUED, "the queue to drain")
+    names = ("HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH")
+    for done, name in enumerate(names):
+        for number in range(QUEUED):
+            assert with_journal.post(f"{name}-{number}").status_code == 200
+        with_journal.signal(signal.Signals[f"SIG{name}"])
+        handled = f"Handling signal: {name.lower()}"
+        wait_until(lambda: handled in with_journal.log_path.read_text(), "gunicorn to hear of it")  # noqa: B023
+        expected = (done + 1) * QUEUED
+        wait_until(lambda: len(cluster.jobs()) == expected, f"the queue to drain after {name}")  # noqa: B023
+        assert children(with_journal) == before, name
     assert with_journal.post("afterwards").status_code == 200
-    assert children(with_journal) == before
     assert with_journal.terminate() < 30
     assert set(cluster.jobs_per_event().values()) == {1}
 
 
-@pytest.mark.parametrize("name", ["HUP", "USR2", "TTIN", "TTOU", "WINCH"])
-def test_a_signal_meant_for_gunicorn_does_not_end_the_worker_that_gets_it(
-    service: ServiceProcess, name: str
-) -> None:
+def test_no_signal_meant_for_gunicorn_ends_the_worker_that_gets_it(service: ServiceProcess) -> None:
     [worker] = children(service)
-    os.kill(worker, signal.Signals[f"SIG{name}"])
-    assert service.post("afterwards").status_code == 200
-    assert children(service) == [worker]
-    assert psutil.Process(worker).status() != psutil.STATUS_STOPPED
+    for name in ("HUP", "USR2", "TTIN", "TTOU", "WINCH"):
+        os.kill(worker, signal.Signals[f"SIG{name}"])
+        assert service.post(f"after-{name}").status_code == 200
+        assert children(service) == [worker], name
+        assert psutil.Process(worker).status() != psutil.STATUS_STOPPED

@@ -31,11 +31,26 @@ FLOOD_SECONDS = 30.0
 """A flood ends after that, whatever comes of the test."""
 
 
+@contextmanager
+def started(folder: Path) -> Iterator[ServiceProcess]:
+    settings = {"http_threads": HTTP_THREADS, "queue_size": 1000}
+    with (
+        ClusterProcess(folder) as cluster,
+        ServiceProcess(cluster.kubeconfig, folder, **settings) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with started(tmp_path_factory.mktemp("slow")) as running:
+        yield running
+
+
 @pytest.fixture
-def service(cluster: ClusterProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
-    with ServiceProcess(
-        cluster.kubeconfig, tmp_path, http_threads=HTTP_THREADS, queue_size=1000
-    ) as running:
+def fresh(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A service of which the test sees the memory or the end."""
+    with started(tmp_path) as running:
         yield running
 
 
@@ -149,7 +164,7 @@ def test_connections_on_which_nothing_is_asked_take_no_thread(
 ) -> None:
     clients.send(b"", 50)
     assert seconds_for_a_probe(service) < AT_ONCE
-    assert service.post("in-between").status_code == 200
+    assert service.post("beside-silent").status_code == 200
 
 
 def test_clients_that_keep_a_closed_connection_open_hold_up_nobody(
@@ -178,7 +193,7 @@ def test_clients_that_do_not_read_take_no_thread_and_are_cut_off(
 ) -> None:
     stuck = clients.that_do_not_read(HTTP_THREADS + 1)
     assert seconds_for_a_probe(service) < AT_ONCE
-    assert service.post("in-between").status_code == 200
+    assert service.post("beside-stuck").status_code == 200
     for client in stuck:
         wait_until(lambda client=client: client.is_cut_off(), "the end", 3 * REQUEST_SECONDS)  # type: ignore[misc]
 
@@ -276,11 +291,11 @@ def test_hundreds_of_slow_clients_do_not_slow_down_events_and_probes(
 def test_a_flood_of_tiny_chunks_does_not_silence_events_and_probes(
     service: ServiceProcess, content: int
 ) -> None:
-    alone = seconds(lambda: service.post("alone")), probes(service)
+    alone = seconds(lambda: service.post(f"{content}-alone")), probes(service)
     chunks = b"%x\r\n%b\r\n" % (content, b"x" * content) * 600
     with Flood(service.port, CHUNKED_HEAD + chunks, chunks, count=400) as flood:
         for number in range(10):
-            assert seconds(lambda n=number: service.post(n)) < max(2.0, 20 * alone[0])  # type: ignore[misc]
+            assert seconds(lambda n=number: service.post(f"{content}-{n}")) < max(2.0, 20 * alone[0])  # type: ignore[misc]
         assert probes(service) < max(0.5, 20 * alone[1])
         assert flood.is_under_way()
 
@@ -303,16 +318,18 @@ def test_where_all_connections_are_taken_who_waited_for_longest_makes_room(
 
 
 def test_large_bodies_that_do_not_end_hold_a_bounded_part_of_the_memory(
-    service: ServiceProcess, clients: Clients
+    fresh: ServiceProcess,
 ) -> None:
-    assert service.process is not None
-    [worker] = psutil.Process(service.process.pid).children()
+    assert fresh.process is not None
+    [worker] = psutil.Process(fresh.process.pid).children()
     before = worker.memory_info().rss
     head = b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-    slow = clients.send(head + b"x" * 999_999, 100)
-    assert service.post("in-between", unknown="x" * 900_000).status_code == 200
-    assert worker.memory_info().rss - before < 80_000_000
-    assert slow[0].recv(13) == b"HTTP/1.1 503 "
+    with ExitStack() as stack:
+        slow = Clients(fresh.port, stack).send(head + b"x" * 999_999, 100)
+        answer = fresh.post("in-between", unknown="x" * 900_000)
+        assert answer.status_code == 200
+        assert worker.memory_info().rss - before < 80_000_000
+        assert slow[0].recv(13) == b"HTTP/1.1 503 "
 
 
 def test_a_request_that_comes_a_byte_at_a_time_has_no_more_time_than_others(
@@ -347,9 +364,11 @@ def test_a_body_far_over_the_limit_is_told_so_before_the_connection_ends(
 
 
 def test_silent_and_half_sent_connections_do_not_hold_up_the_shutdown(
-    service: ServiceProcess, clients: Clients
+    fresh: ServiceProcess,
 ) -> None:
-    clients.send(b"", 10)
-    clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 2)
-    wait_until(lambda: service.get("/health").ok, "the connections to be taken")
-    assert service.terminate() < REQUEST_SECONDS + 4
+    with ExitStack() as stack:
+        clients = Clients(fresh.port, stack)
+        clients.send(b"", 10)
+        clients.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 2)
+        wait_until(lambda: fresh.get("/health").ok, "the connections to be taken")
+        assert fresh.terminate() < REQUEST_SECONDS + 4
