@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
+from datetime import timedelta
 
 import click
 
 from lambda_builder.cli.exits import Exit, Failure
 from lambda_builder.cli.output import Printer
 from lambda_builder.client import BulkOutcome, BulkRefusal, Client, Filters
-
-_AT_A_TIME = 1000
-"""Builds that the service steers by one request."""
 
 
 def steer_all(
@@ -25,26 +22,35 @@ def steer_all(
 ) -> None:
     """Cancel or retry all builds that the filters mean; ``asks`` first, with their number.
 
-    Ends the command with an error where any was refused.
+    Those that are accepted later are not meant. Ends the command with an error where any was
+    refused; where it is interrupted, what was done is told all the same.
     """
     call = client.cancel_all if action == "cancel" else client.retry_all
-    counted = call(dry_run=True, everything=everything, **filters)
-    outcome = counted
-    if not dry_run and counted.matched:
-        if asks:
-            click.confirm(f"{action} {counted.matched:,} builds?", abort=True, err=True)
-        done, refused = 0, dict[str, BulkRefusal]()
-        # No more rounds than there were builds at first: those that fail again would match again.
-        for _ in range(ceil(counted.matched / _AT_A_TIME)):
-            some = call(everything=everything, **filters)
+    meant: Filters = {**filters, "until": _until(client, filters)}
+    matched = call(dry_run=True, everything=everything, **meant).matched
+    if matched and asks and not dry_run:
+        click.confirm(f"{action} {matched:,} builds?", abort=True, err=True)
+    done, refused = 0, dict[str, BulkRefusal]()
+    try:
+        while not dry_run and done + len(refused) < matched:
+            some = call(everything=everything, **meant)
             done += some.done
             refused.update({each.job_name: each for each in some.refused})
             if not some.done:
                 break
-        outcome = BulkOutcome(matched=counted.matched, done=done, refused=tuple(refused.values()))
-    _show(printer, outcome)
-    if outcome.refused:
-        raise Failure(f"{len(outcome.refused):,} of the builds were refused.", Exit.FAILED)
+    finally:
+        _show(printer, BulkOutcome(matched=matched, done=done, refused=tuple(refused.values())))
+    if refused:
+        raise Failure(f"{len(refused):,} of the builds were refused.", Exit.FAILED)
+
+
+def _until(client: Client, filters: Filters) -> str | None:
+    """Return the moment after the newest of the builds, by the service's own clock."""
+    newest = client.page(limit=1, **filters).items
+    accepted = (newest[0].accepted_at or newest[0].created_at) if newest else None
+    if accepted is None:
+        return filters.get("until")
+    return (accepted + timedelta(milliseconds=1)).isoformat(timespec="milliseconds")
 
 
 def _show(printer: Printer, outcome: BulkOutcome) -> None:
