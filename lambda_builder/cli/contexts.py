@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ import yaml
 
 from lambda_builder.cli.exits import Exit, Failure
 from lambda_builder.strict_yaml import load
+
+
+class _Wrong(ValueError):
+    """What the file holds is no list of contexts; says nothing of its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +98,43 @@ def read_contexts() -> Contexts:
     """Read the file, which need not be there; raises ``Failure`` where it is none of ours."""
     path = config_path()
     try:
-        told = load(path.read_text("utf-8"), str(path)) or {}
-        return Contexts(_current(told), {n: _context(c) for n, c in told["contexts"].items()})
+        return _contexts(load(path.read_text("utf-8"), str(path)))
     except FileNotFoundError:
         return Contexts()
-    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise Failure(
-            f"{path} is no list of contexts ({reason}): mend it, or move it away.", Exit.USAGE
+            f"{path} is no list of contexts ({_reason(error)}): mend it, or move it away.",
+            Exit.USAGE,
         ) from error
 
 
-def _current(told: dict[str, Any]) -> str | None:
+def _reason(error: Exception) -> str:
+    """Say why the file cannot be read, without any of its text, which may hold tokens."""
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be read"
+    if isinstance(error, _Wrong):
+        return str(error)
+    mark = getattr(error, "problem_mark", None)
+    place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+    return f"it is no YAML{place}"
+
+
+def _contexts(told: Any) -> Contexts:
+    if told is None:
+        return Contexts()
+    if not isinstance(told, dict) or not isinstance(told.get("contexts"), dict):
+        raise _Wrong("it has no `contexts` with a name for each")
+    contexts = {str(name): _context(each) for name, each in told["contexts"].items()}
     current = told.get("current")
-    if current is not None and current not in told["contexts"]:
-        raise TypeError(f"current: there is no context {current!r}")
-    return None if current is None else str(current)
+    if current is not None and current not in contexts:
+        raise _Wrong("`current` names none of its contexts")
+    return Contexts(current, contexts)
 
 
-def _context(told: dict[str, Any]) -> Context:
-    context = Context(**told)
+def _context(told: Any) -> Context:
+    known = {each.name for each in fields(Context)}
+    if not isinstance(told, dict) or not told.keys() <= known or "url" not in told:
+        raise _Wrong("each context has url, maybe token_file or token, and nothing else")
     if not all(isinstance(value, str | None) for value in told.values()):
-        raise TypeError("url, token_file and token are texts")
-    return context
+        raise _Wrong("url, token_file and token are texts")
+    return Context(**told)

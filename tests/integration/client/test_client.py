@@ -229,7 +229,9 @@ def test_whoever_waits_for_a_build_gives_up_when_the_client_is_closed(scripted) 
     assert seen.wait(10)
     client.close()
     waiter.join(5)
-    assert [str(error) for error in failures] == ["build-c-p-1 is running, and the client is closed"]
+    assert [str(error) for error in failures] == [
+        "build-c-p-1 is running, and the client is closed"
+    ]
     assert len(scripted.requests) < 10
 
 
