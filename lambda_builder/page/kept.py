@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,11 @@ from cachetools import TTLCache
 from lambda_builder import __version__
 
 _SECONDS = 1.0
-_MOST = 128
+_MOST_BYTES = 16 * 1024 * 1024
+_FRAME_BYTES = 64 * 1024
+"""What any page takes."""
+_BYTES_OF_ONE = 6
+"""For each that is shown: in memory as it is, and in HTML, which is longer."""
 
 
 @dataclass(slots=True)
@@ -22,6 +27,8 @@ class KeptPage:
     """What a page shows, what tells it from what it showed before, and its HTML once needed."""
 
     tag: str
+    bytes: int
+    """About what it takes in memory, its HTML included."""
     _content: dict[str, Any]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _body: bytes | None = None
@@ -35,11 +42,13 @@ class KeptPage:
 
 
 class KeptPages:
-    """Keeps pages for a second; thread-safe."""
+    """Keeps pages for a second, as many as memory is meant for them; thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._kept: TTLCache[Hashable, KeptPage] = TTLCache(_MOST, _SECONDS, timer=clock)
+        self._kept: TTLCache[Hashable, KeptPage] = TTLCache(
+            _MOST_BYTES, _SECONDS, timer=clock, getsizeof=lambda page: page.bytes
+        )
 
     def known(self, key: Hashable) -> KeptPage | None:
         """Return the page of ``key``, if it was put in the last second."""
@@ -47,14 +56,14 @@ class KeptPages:
             return self._kept.get(key)
 
     def put(self, key: Hashable, content: dict[str, Any]) -> KeptPage:
-        """Keep a page that shows ``content``.
+        """Return a page that shows ``content``, and keep it if it is not too large.
 
         The tag is of that, so it must not change with the time alone; and of the version, which
         may show the same otherwise.
         """
         shown = repr((__version__, content)).encode("utf-8", "replace")
         tag = hashlib.sha256(shown).hexdigest()[:20]
-        page = KeptPage(tag, content)
-        with self._lock:
+        page = KeptPage(tag, _FRAME_BYTES + _BYTES_OF_ONE * len(shown), content)
+        with self._lock, suppress(ValueError):  # that of one larger than the whole cache
             self._kept[key] = page
         return page

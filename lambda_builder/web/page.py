@@ -52,13 +52,14 @@ class Viewer:
 
     name: str | None
     """Of whoever has signed in."""
+    may_sign_in: bool
     reads: bool
     may_steer: bool
     sees_all: bool
     read_only: bool
 
 
-_NOBODY = Viewer(name=None, reads=False, may_steer=False, sees_all=False, read_only=False)
+_NOBODY = Viewer(name=None, may_sign_in=False, reads=False, may_steer=False, sees_all=False, read_only=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ def viewer() -> Viewer:
     read_only, is_asked = services.settings.read_only, not services.access.asks_nobody
     return Viewer(
         name=caller.name if is_asked and caller.allowed and not caller.is_anonymous else None,
+        may_sign_in=caller.is_anonymous,
         reads=bool(caller.may(Action.READ)),
         may_steer=bool(caller.may(Action.STEER)) and not read_only,
         sees_all=caller.may(Action.READ).are_all,

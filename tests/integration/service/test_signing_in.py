@@ -208,6 +208,23 @@ def test_the_page_leads_to_the_form_and_says_who_signed_in(running):
     assert re.search(r"ann</span>\s*<button[^>]*>Sign out", page.text)
 
 
+def test_whoever_reads_without_signing_in_finds_the_form_from_every_page(start, tmp_path):
+    path = tmp_path / "auth.yaml"
+    identities = [{"name": "ann", "token_sha256": [HASH]}, {"name": "anonymous"}]
+    policies = [
+        {"identities": ["anonymous"], "actions": ["read"], "tenants": ["*"]},
+        {"identities": ["ann"], "actions": ["read", "steer"], "tenants": ["*"]},
+    ]
+    path.write_text(yaml.safe_dump({"identities": identities, "policies": policies}))
+    running = start(auth_file=path)
+    link = re.compile('<a [^>]*href="/login">Sign in</a>')
+    for page in ("/", "/page/failures", "/page/audit"):
+        assert link.search(running.http.get(page).text), page
+    assert not link.search(running.http.get("/login").text)
+    sign_in(running)
+    assert not link.search(running.http.get("/").text)
+
+
 def test_whoever_reads_one_tenants_builds_sees_no_counts_and_no_others(start, tmp_path):
     path = tmp_path / "auth.yaml"
     identities = [

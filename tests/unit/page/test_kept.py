@@ -25,3 +25,15 @@ def test_a_page_that_shows_the_same_has_the_same_tag():
     tag = kept.put("/", {"builds": 1}).tag
     assert kept.put("/", {"builds": 1}).tag == tag
     assert kept.put("/", {"builds": 2}).tag != tag
+
+
+def test_large_pages_are_kept_up_to_a_bound_of_bytes_and_small_ones_up_to_many():
+    for length, most in ((200, 300), (500_000, 10), (3_000_000, 0)):
+        kept = KeptPages(clock=lambda: 0.0)
+        for number in range(400):
+            page = kept.put(number, {"log": "x" * length})
+            assert page.body(lambda content: content["log"].encode()) == b"x" * length
+        found = [number for number in range(400) if kept.known(number)]
+        assert len(found) <= most
+        assert found == [*range(400)][400 - len(found) :]
+        assert found or not most
