@@ -138,6 +138,7 @@ def stream_log(build_id: str) -> Response:
             slot.pop_all(),
             is_shutdown=lambda: services.creator.is_shutdown,
             client=client_socket(),
+            is_allowed=gate.still_reads(build.request.third_party_id),
         )
     response = Response(stream, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"

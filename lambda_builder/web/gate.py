@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Response, current_app, g, request
 
 from lambda_builder.access.policies import Caller
-from lambda_builder.access.rules import STEER, Action, Rule
+from lambda_builder.access.rules import READ, STEER, Action, Rule
 from lambda_builder.access.shown import SESSION_COOKIE
 from lambda_builder.builds import Action as Command
 from lambda_builder.errors import BootError, RefusalCode, Refused
@@ -81,6 +81,22 @@ def target() -> Target:
 def caller() -> Caller:
     """Return who sent the present request."""
     return cast(Caller, g.caller)
+
+
+def still_reads(third_party_id: str) -> Callable[[], bool]:
+    """Return what asks again, from any thread, whether the sender of the present request may read.
+
+    That is builds of this third party. An issuer that cannot be asked takes nothing away.
+    """
+    access, environ = current_services().access, request.environ
+
+    def ask() -> bool:
+        try:
+            return third_party_id in access.known(READ, environ).may(Action.READ)
+        except Refused as refused:
+            return refused.code is RefusalCode.ISSUER_UNAVAILABLE
+
+    return ask
 
 
 def register(app: Flask) -> None:

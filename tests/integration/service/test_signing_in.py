@@ -10,6 +10,7 @@ import yaml
 
 from lambda_builder.access.sessions import Sessions, _cipher
 from lambda_builder.access.shown import SESSION_COOKIE, SESSION_SECONDS
+from lambda_builder.builds import BuildState
 from lambda_builder.web import gate
 from tests.integration.service.conftest import BUILT
 
@@ -158,6 +159,29 @@ def test_whoever_must_sign_in_is_sent_from_a_page_to_the_form_and_loses_an_ended
 def test_a_service_that_asks_nobody_has_no_form(start):
     answer = start().http.get("/login")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+
+
+def test_a_followed_log_ends_soon_after_its_token_is_gone_and_not_before(
+    start, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lambda_builder.web.log_stream._ASK_SECONDS", 0.0)
+    path = write(tmp_path / "auth.yaml", [HASH])
+    running = start(auth_file=path)
+    mine = {"Authorization": f"Bearer {TOKEN}"}
+    sent = {**mine, "Ce-Id": "1", "Ce-Source": "s", "Ce-Type": "network.notifi.lambda.build.start"}
+    job = running.http.post("/events", json={"parser_id": "p"}, headers=sent).json["job_name"]
+    running.wait_for(1, BuildState.RUNNING)
+    answer = running.http.get(f"/async-jobs/{job}/logs?follow=true", headers=mine)
+    lines = iter(answer.response)
+    read = b""
+    while read.count(b"\n") < 2:
+        read += next(lines)
+    write(path, ["0" * 64])
+    running.services.access._directory.look()
+    assert b"could not be read further" not in read
+    assert b"".join(lines).endswith(b"[the log could not be read further]\n")
+    answer.close()
+    assert running.http.get(f"/async-jobs/{job}", headers=mine).status_code == 401
 
 
 # -- the cookie itself -----------------------------------------------------------------------------
