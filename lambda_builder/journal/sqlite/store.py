@@ -29,7 +29,7 @@ from lambda_builder.journal.sqlite.outbox import FileMessages
 from lambda_builder.journal.sqlite.room import Room
 from lambda_builder.journal.sqlite.sqlite_errors import describe
 from lambda_builder.journal.sqlite.statements import Statements
-from lambda_builder.journal.values import OpenReport, OutboxMessage
+from lambda_builder.journal.values import AUDIT_KEPT, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 
 _HOLDER_PATIENCE_SECONDS = 3.0
@@ -230,10 +230,11 @@ class SqliteJournal(Lookups, Alone):
     def note(self, entries: Sequence[bytes], *, refused: bool) -> None:
         """Add entries to the audit; returns when they are on the disk, or after a second.
 
-        While the disk refuses them, what was done is kept in memory; what was ``refused`` is not,
-        since nothing bounds it, nor is anything after ``close``.
+        While the disk refuses them, what was done is kept in memory, up to a bound; what was
+        ``refused`` is not, since whoever asks again and again would push out all else, nor is
+        anything after ``close``.
         """
-        if refused and not self.available:
+        if not self.available and (refused or self._writer.backlog >= AUDIT_KEPT[False]):
             return
         rows = [(int(refused), entry) for entry in entries]
         ticket = Ticket()

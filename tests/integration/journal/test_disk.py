@@ -21,7 +21,7 @@ import pytest
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import SqliteJournal
-from lambda_builder.journal.sqlite import database, schema
+from lambda_builder.journal.sqlite import database, schema, store
 from lambda_builder.journal.sqlite.room import Room
 from tests.disks import mounted
 from tests.journals import make_message, make_request, make_result, open_ids, opened, raw
@@ -154,6 +154,23 @@ def test_outcomes_and_messages_outlast_a_full_disk_in_memory(small_disk):
         assert journal.flush(10.0)
         assert len(journal.finished(states=("dead",), limit=100)) == 60
         assert len(journal.outbox.due(1e12, 100, "dead_letter")) == 60
+
+
+def test_of_what_is_noted_in_vain_on_a_full_disk_memory_keeps_so_much_and_no_more(
+    small_disk, monkeypatch
+):
+    """What the service refuses with 5xx, because of the disk itself, may be tried without end."""
+    monkeypatch.setattr(store, "AUDIT_KEPT", {False: 20, True: 20})
+    monkeypatch.setattr(store, "_AUDIT_SECONDS", 0.0)
+    with opened(small_disk.journal) as journal:
+        use_up(journal, small_disk)
+        for number in range(200):
+            journal.note([b"%05d" % number + b"x" * 4000], refused=False)
+        small_disk.free()
+        assert journal.flush(10.0)
+        kept = [entry[:5] for _, entry in journal.audit(before=None, limit=500)]
+    assert kept[::-1] == [b"%05d" % number for number in range(len(kept))]
+    assert 0 < len(kept) <= 60  # some room may have been found at first
 
 
 def test_attempts_are_refused_so_that_the_worker_tries_again_later(small_disk):
