@@ -98,24 +98,33 @@ class Audit:
         refused = KINDS[code].status < HTTPStatus.INTERNAL_SERVER_ERROR
         self._note(by, action, targets, code.value, refused=refused)
 
-    def page(self, tenants: Tenants, *, limit: int, cursor: str | None) -> AuditPage:
-        """Return entries about builds of these tenants, newest first.
+    def page(
+        self,
+        tenants: Tenants,
+        *,
+        limit: int,
+        cursor: str | None,
+        third_party_id: str | None = None,
+    ) -> AuditPage:
+        """Return entries about builds of these tenants, or of one of them, newest first.
 
         Raises ``Refused``: ``invalid_parameter`` for a cursor of another making, and
         ``journal_unavailable``.
         """
         before = None if cursor is None else _number(cursor)
-        found = [*islice(self._found(tenants, before), limit + 1)]
+        found = [*islice(self._found(tenants, third_party_id, before), limit + 1)]
         next_cursor = str(found[limit - 1][0]) if len(found) > limit else None
         return AuditPage([entry for _, entry in found[:limit]], next_cursor)
 
     def _found(
-        self, tenants: Tenants, before: int | None
+        self, tenants: Tenants, third_party_id: str | None, before: int | None
     ) -> Iterator[tuple[int, Mapping[str, Any]]]:
         while rows := self._journal.audit(before=before, limit=_READ_AT_ONCE):
             for number, text in rows:
                 entry = _entry(text)
-                if entry is not None and _may_see(entry, tenants):
+                if entry is None or not _may_see(entry, tenants):
+                    continue
+                if third_party_id in (None, entry.get("third_party_id")):
                     yield number, entry
             before = rows[-1][0]
 

@@ -31,7 +31,12 @@ def show_audit() -> Response:
     limit = parameters.limit()
     parameters.judge()
     tenants = gate.caller().may(Allowed.READ)
-    page = current_services().audit.page(tenants, limit=limit, cursor=parameters.text("cursor"))
+    page = current_services().audit.page(
+        tenants,
+        limit=limit,
+        cursor=parameters.text("cursor"),
+        third_party_id=parameters.text("third_party_id"),
+    )
     return json_answer({"items": page.items, "next_cursor": page.next_cursor})
 
 

@@ -170,6 +170,21 @@ def test_one_sees_entries_about_builds_that_one_may_read(start, auth_file):
     assert call(running, "sender", "GET", "/audit").status_code == 403
 
 
+def test_a_third_partys_entries_are_shown_to_whoever_may_read_its_builds(start, auth_file):
+    running = start(auth_file=auth_file)
+    jobs = {tenant: build(running, tenant) for tenant in "ab"}
+    assert call(running, "admin", "POST", "/async-jobs/cancel?all=true").json["done"] == 2
+    for identity in ("admin", "helper", "reader"):
+        found = audit(running, identity, third_party_id="a")["items"]
+        assert [entry["build"] for entry in found] == [jobs["a"]]
+    query = {"third_party_id": "b"}
+    assert [e["build"] for e in audit(running, **query)["items"]] == [jobs["b"]]
+    # As a list of its builds would be, which are not there for whoever may not read them.
+    listed = call(running, "reader", "GET", "/async-jobs", query_string=query)
+    assert audit(running, "reader", **query) == listed.json == {"items": [], "next_cursor": None}
+    assert call(running, "sender", "GET", "/audit", query_string=query).status_code == 403
+
+
 def test_pages_follow_each_other_without_gaps(start, auth_file):
     running = start(auth_file=auth_file)
     for number in range(5):
