@@ -59,7 +59,9 @@ class Viewer:
     read_only: bool
 
 
-_NOBODY = Viewer(name=None, may_sign_in=False, reads=False, may_steer=False, sees_all=False, read_only=False)
+_NOBODY = Viewer(
+    name=None, may_sign_in=False, reads=False, may_steer=False, sees_all=False, read_only=False
+)
 
 
 @dataclass(frozen=True, slots=True)
