@@ -26,7 +26,9 @@ def steer_all(
     refused; where it is interrupted, what was done is told all the same.
     """
     call = client.cancel_all if action == "cancel" else client.retry_all
-    meant: Filters = {**filters, "until": _until(client, filters)}
+    meant: Filters = {**filters}
+    if everything or any(filters.values()):  # else it is refused, as a time would keep it from
+        meant["until"] = _until(client, filters)
     matched = call(dry_run=True, everything=everything, **meant).matched
     if matched and asks and not dry_run:
         click.confirm(f"{action} {matched:,} builds?", abort=True, err=True)

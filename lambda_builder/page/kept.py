@@ -27,8 +27,8 @@ class KeptPage:
     """What a page shows, what tells it from what it showed before, and its HTML once needed."""
 
     tag: str
-    bytes: int
-    """About what it takes in memory, its HTML included."""
+    size: int
+    """Bytes that it takes in memory, about, its HTML included."""
     _content: dict[str, Any]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _body: bytes | None = None
@@ -47,7 +47,7 @@ class KeptPages:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._kept: TTLCache[Hashable, KeptPage] = TTLCache(
-            _MOST_BYTES, _SECONDS, timer=clock, getsizeof=lambda page: page.bytes
+            _MOST_BYTES, _SECONDS, timer=clock, getsizeof=lambda page: page.size
         )
 
     def known(self, key: Hashable) -> KeptPage | None:

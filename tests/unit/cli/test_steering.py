@@ -63,6 +63,12 @@ def test_a_time_that_was_given_stays_where_nothing_is_there(scripted) -> None:
     assert asked(scripted)[1][1]["until"] == ["2026-11-24T06:00:00Z"]
 
 
+def test_where_no_filter_is_given_no_time_takes_the_place_of_one(scripted) -> None:
+    scripted.refuse(400, "invalid_parameter")
+    assert steer(scripted).exit_code == Exit.FAILED
+    assert asked(scripted) == [("/async-jobs/retry", {"dry_run": ["true"]})]
+
+
 def test_it_goes_on_until_all_that_were_counted_are_done_and_no_further(scripted) -> None:
     scripted.answer(newest("2026-11-24T06:00:00Z"))
     scripted.answer(bulk(5, 0))
