@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -295,9 +296,8 @@ def test_a_flood_of_tiny_chunks_does_not_silence_events_and_probes(
     chunks = b"%x\r\n%b\r\n" % (content, b"x" * content) * 600
     with Flood(service.port, CHUNKED_HEAD + chunks, chunks, count=400) as flood:
         for number in range(10):
-            assert seconds(lambda n=number: service.post(f"{content}-{n}")) < max(
-                2.0, 20 * alone[0]
-            )  # type: ignore[misc]
+            post = partial(service.post, f"{content}-{number}")
+            assert seconds(post) < max(2.0, 20 * alone[0])
         assert probes(service) < max(0.5, 20 * alone[1])
         assert flood.is_under_way()
 
