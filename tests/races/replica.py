@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lambda_builder.pipeline.replay import Replay
-
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.journal import NoJournal, SqliteJournal
 from lambda_builder.kube.health import ApiHealth

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import structlog
-from lambda_builder.pipeline.replay import Replay
 
 from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.devcluster import DevCluster, Fault

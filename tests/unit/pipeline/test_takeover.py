@@ -7,7 +7,6 @@ from collections.abc import Callable
 from queue import Full
 
 import pytest
-from lambda_builder.pipeline.replay import Replay
 
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import NoJournal, OpenBuild, OpenReport
