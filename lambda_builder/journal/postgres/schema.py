@@ -49,6 +49,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX builds_settled ON builds (settled_at) WHERE state <> 'queued'",
         "CREATE INDEX builds_moved ON builds (moved_at) WHERE moved_at IS NOT NULL",
         "CREATE INDEX builds_place ON builds (accepted_at DESC, job_name DESC, event_hash DESC)",
+        # What is looked for among many more that are well.
+        "CREATE INDEX builds_unwell ON builds (accepted_at DESC, job_name DESC, event_hash DESC)"
+        " WHERE state IN ('dead', 'failed')",
         "CREATE INDEX builds_job_name ON builds (job_name)",
         "CREATE INDEX builds_correlation_id ON builds USING hash (correlation_id)",
         """CREATE TABLE outbox (

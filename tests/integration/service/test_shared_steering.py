@@ -10,8 +10,9 @@ from functools import partial
 
 import pytest
 
-from lambda_builder.builds import BuildState
+from lambda_builder.builds import BuildRequest, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
+from lambda_builder.kube.jobs import CreatedJob
 from tests.integration.service.conftest import BUILT, TYPE, Running
 from tests.waiting import wait_until
 
@@ -211,6 +212,27 @@ def test_of_two_replicas_that_retry_a_build_at_once_one_does_and_keeps_its_job(
     wait_until(lambda: len(cluster.jobs()) == 1, "its Job")
     for running in pair:
         wait_until(partial(has_job, running, "1"), "all to know of it")
+
+
+def test_a_retry_that_comes_second_leaves_the_job_alone_that_the_first_has_made_meanwhile(
+    cluster: DevCluster, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message="no"))
+    first.post(1)
+    first.wait_for(1, BuildState.DEAD)
+    cluster.clear_faults()
+    runner = second.services.commands._runner
+    look = runner.look
+
+    def look_late(request: BuildRequest) -> CreatedJob | None:
+        assert first.http.post("/async-jobs/1/retry").status_code == 200
+        wait_until(lambda: len(cluster.jobs()) == 1, "the new Job")
+        return look(request)
+
+    monkeypatch.setattr(runner, "look", look_late)
+    assert second.http.post("/async-jobs/1/retry").json["code"] == "not_retryable"
+    assert len(cluster.jobs()) == 1
 
 
 def test_what_one_replica_refused_all_show(pair: Pair) -> None:
