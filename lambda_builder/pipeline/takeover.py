@@ -48,11 +48,9 @@ class TakeOver:
         *,
         delete_job: Callable[[str, str], object] = lambda _name, _uid: None,
         may_work: Callable[[], bool] = lambda: True,
-        each_round: Callable[[], object] = lambda: None,
     ) -> None:
         """``delete_job`` deletes a Job by name and uid, and raises as the API does; ``may_work``
-        says whether builds can be made now, so that it is worth to relieve others of some;
-        ``each_round`` is called about once a second where other replicas may leave something.
+        says whether builds can be made now, so that it is worth to relieve others of some.
         """
         self._queue = build_queue
         self._ledger = ledger
@@ -61,7 +59,6 @@ class TakeOver:
         self._awaited = awaited
         self._delete_job = delete_job
         self._may_work = may_work
-        self._each_round = each_round
         self._thread = Background("take-over", self._run)
         self._expected = 0
         self._open_later: Callable[[], OpenReport] | None = None
@@ -152,7 +149,6 @@ class TakeOver:
         if self._is_idle():
             self._relieve()
         self._awaited.look(self._journal.find)
-        self._each_round()
 
     # -- builds come ---------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from lambda_builder.events.reader import EventReader
 from lambda_builder.manifest.trial import TemplateTrial
 from lambda_builder.pipeline.collector import PipelineCollector
 from lambda_builder.pipeline.rejections import Rejections
-from lambda_builder.service import Service
+from lambda_builder.service import Part, Service
 from lambda_builder.settings import CLOSING_SECONDS, Settings
 from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.telemetry import tracing
@@ -26,6 +26,8 @@ from lambda_builder.wiring.steering import Steering, build_steering
 from lambda_builder.wiring.watched import Watched, watch
 
 _NOTE_SECONDS = 1.0
+_COMMANDS_SECONDS = 5.0
+"""How often it is looked for commands of replicas that are gone."""
 SERVICE = "lambda_builder_service"
 """Key of the ``Service`` in ``app.extensions``."""
 
@@ -80,6 +82,7 @@ def _service(
             trial,
             repeating("minutes", _NOTE_SECONDS, pipeline.minutes.note, at_once=True),
             steering.command_events,
+            *_of_others(base, steering),
             *watched.parts,
         ],
         at_once=[steering.logs.shutdown, *watched.at_once],
@@ -89,6 +92,13 @@ def _service(
         closing_seconds=CLOSING_SECONDS,
         exporter=exporter,
     )
+
+
+def _of_others(base: Base, steering: Steering) -> list[Part]:
+    """Return what carries on with commands of other replicas, where there are any."""
+    if not base.journal.shared:
+        return []
+    return [repeating("commands-left", _COMMANDS_SECONDS, steering.command_events.take_up)]
 
 
 def _services(base: Base, pipeline: Pipeline, steering: Steering) -> Services:
