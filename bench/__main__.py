@@ -7,7 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import accepting, answering, creating, fairness, flat, limits, pages, plot, refusals
+from bench import (
+    accepting,
+    answering,
+    creating,
+    fairness,
+    flat,
+    limits,
+    pages,
+    plot,
+    refusals,
+    shared,
+)
 from bench.report import Report
 from bench.setup import Scale, Stopwatch
 
@@ -20,6 +31,7 @@ SECTIONS: dict[str, Callable[[Report, Scale], None]] = {
     "limits": limits.measure,
     "pages": pages.measure,
     "refusals": refusals.measure,
+    "shared": shared.measure,
 }
 
 

@@ -184,7 +184,7 @@ class SqliteJournal(Lookups, Alone):
         """Store a build's outcome, or a later one, together with ``messages``; does not wait.
 
         A cancel is on the disk once it is flushed, other outcomes in the file. Kept in memory while
-        the disk refuses it. After ``close`` it is only logged: the build is replayed. Raises
+        the disk refuses it. After ``close`` it is only logged: the build is tried again. Raises
         ``ValueError`` for a state that still waits.
         """
         if result.state.waits:
@@ -205,7 +205,7 @@ class SqliteJournal(Lookups, Alone):
     def forget(self, event_hash: str) -> None:
         """Delete a build that was recorded and then refused; does not wait.
 
-        After ``close`` it stays, and is replayed.
+        After ``close`` it stays, and is built.
         """
         with contextlib.suppress(Refused):
             self._writer.queue(Change(forgets=((plain(event_hash),),)))
