@@ -221,6 +221,7 @@ def test_a_retry_that_comes_second_leaves_the_job_alone_that_the_first_has_made_
     cluster.add_fault(Fault("status", verb="create", resource="jobs", status=403, message="no"))
     first.post(1)
     first.wait_for(1, BuildState.DEAD)
+    wait_until(lambda: listed(second, "state=dead") == [("1", "dead")], "the dead letter")
     cluster.clear_faults()
     runner = second.services.commands._runner
     look = runner.look
