@@ -66,6 +66,8 @@ class Journal(NoJournal):
 
     def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
         self.taken_back.append((attempts, has_job))
+        if attempts != self.attempts[-1]:
+            self.attempts.append(attempts)
 
 
 class Runner:
@@ -440,3 +442,23 @@ def test_a_panic_is_the_end_but_a_thread_that_died_is_given_its_attempts(
     assert worker.counts.snapshot()["panics"] == {"": 1}
     assert worker.counts.snapshot()["retried"] == ({} if delay is None else {"panic": 1})
     assert worker.metric("async_worker_errors_total", reason="panic") == 1
+
+
+def test_a_build_that_is_anothers_by_now_gets_no_job_and_is_known_here_no_more() -> None:
+    worker = Worker()
+    worker.journal.claim = Claim.MOVED
+    assert not worker.run()
+    assert worker.runner.calls == []
+    assert worker.queue.snapshot().accepted == 0
+    assert worker.queue.unfinished() == []
+    assert worker.results.all() == []
+    assert worker.live.get(worker.build.request.event_hash) is None
+
+
+def test_without_room_for_one_more_job_a_build_waits_at_its_place_and_costs_no_attempt() -> None:
+    worker = Worker()
+    worker.journal.claim = Claim.NO_ROOM
+    assert not worker.run()
+    assert worker.runner.calls == []
+    assert worker.build.attempts == 0
+    assert worker.queue.snapshot().waiting == 1
