@@ -66,7 +66,7 @@ class Journal(NoJournal):
 
     def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
         self.taken_back.append((attempts, has_job))
-        if attempts != self.attempts[-1]:
+        if [attempts] != self.attempts[-1:]:
             self.attempts.append(attempts)
 
 
