@@ -89,10 +89,13 @@ class BuildLifecycle:
             return
         if record.state not in _KEEPS_TROUBLE or record.suspended or is_gone:
             self._diagnosis.forget(record)
+        if previous is not None and (change.ended or is_gone):
+            # Nothing else would tell how a build from before a restart, or of a replica that is
+            # gone, ended. Not under the lock: the journal may be slow.
+            self._ledger.learn(record)
         with self._lock:
             self._unseen.pop(record.name, None)
-            seen_to_end = previous is not None and (change.ended or is_gone)
-            result = self._ledger.job_changed(self._diagnosis.known(record), is_over=seen_to_end)
+            result = self._ledger.job_changed(self._diagnosis.known(record))
         if result is None and self._watcher.synced:
             self._tell_of_others(record, previous)
         if change.ended and not is_gone:

@@ -271,11 +271,14 @@ class Acceptance:
                 requests = [each for each in requests if each.event_hash not in known]
                 builds = [each for each in builds if each.request.event_hash not in known]
                 size = sum(request.event_bytes for request in requests)
-            self._ledger.accepted(builds)
+            entering = self._ledger.accepted(builds)
+            queued = {build.request.event_hash for build in entering}
+            if len(entering) < len(builds):
+                self._give_back([each for each in requests if each.event_hash not in queued])
         except BaseException:
             self._queue.release(len(builds), size, tenants_of(requests))
             raise
-        self._queue.put_reserved([entry_for(build) for build in builds])
+        self._queue.put_reserved([entry_for(build) for build in entering])
         for result in turned_away:
             self._ledger.turned_away(result)
         waiting = self._queue.qsize()

@@ -28,6 +28,7 @@ from lambda_builder.journal import Claim, Journal
 from lambda_builder.kube.health import ApiHealth
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.manifest.template import Manifest
+from lambda_builder.pipeline.awaited import Awaited
 from lambda_builder.pipeline.capacity import Capacity
 from lambda_builder.pipeline.hold import Hold
 from lambda_builder.pipeline.ledger import Ledger
@@ -76,11 +77,13 @@ class Attempts:
         retry_max_seconds: float,
         on_created: Callable[[CreatedJob], None],
         hold: Hold | None = None,
+        awaited: Awaited | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """``on_created`` is told of each Job once its build is known to have it; must be quick.
 
-        ``hold`` keeps the workers from asking while there is no room for one more Job.
+        ``hold`` keeps the workers from asking while there is no room for one more Job; ``awaited``
+        tells those who wait for a build that moved away.
         """
         self._queue = build_queue
         self._ledger = ledger
@@ -94,6 +97,7 @@ class Attempts:
         self._max_attempts = max_attempts
         self._on_created = on_created
         self._hold = hold or Hold()
+        self._awaited = awaited or Awaited()
         self._backoff = Backoff(retry_base_seconds, retry_max_seconds, jitter=1.0, rng=rng)
 
     def run(self, entry: Entry[Build]) -> bool:
@@ -188,8 +192,10 @@ class Attempts:
 
     def _not_granted(self, entry: Entry[Build], claim: Claim) -> None:
         if claim is Claim.MOVED:
-            self._ledger.moved(entry.item)
-            self._queue.leave(entry)
+            if entry.item.cancelled:  # as was promised
+                self._take_back(entry)
+            else:
+                self._let_go(entry)
             return
         self._hold.for_seconds(_NO_ROOM_SECONDS)
         self._give_back(entry, 0.0)
@@ -204,8 +210,17 @@ class Attempts:
                 build.uncertain = before
             raise
 
+    def _let_go(self, entry: Entry[Build]) -> None:
+        """The build goes on, or has ended, elsewhere."""
+        self._ledger.moved(entry.item)
+        self._awaited.add(entry.item)
+        self._queue.leave(entry)
+
     def _take_back(self, entry: Entry[Build]) -> None:
         """Leave no Job of a build that was cancelled while it waited or was being created."""
+        if not self._ledger.holds(entry.item):
+            self._let_go(entry)
+            return
         if entry.item.uncertain:
             self._runner.remove(entry.item.request)
             self._health.report_success()
@@ -306,7 +321,10 @@ class Attempts:
 
     def _give_back(self, entry: Entry[Build], delay: float) -> None:
         if entry.item.cancelled and not entry.item.uncertain:
-            self._take_back(entry)
+            try:
+                self._take_back(entry)
+            except Refused:  # the journal cannot be asked whose it is
+                self._queue.give_back(entry, max(delay, _JOURNAL_RETRY_SECONDS))
         else:
             self._queue.give_back(entry, delay)
 

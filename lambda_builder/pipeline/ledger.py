@@ -21,7 +21,7 @@ from lambda_builder.builds import (
     digest_bytes,
 )
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal import Journal
+from lambda_builder.journal import Journal, OpenBuild
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.record import JobRecord, with_job
 from lambda_builder.pipeline.announcements import Announcements, log_state
@@ -71,18 +71,41 @@ class Ledger:
         None where it does not wait any more. Raises ``Refused`` (``journal_unavailable``).
         """
         row = self._journal.take(result.request.event_hash, from_others=True)
-        return None if row is None else self.adopt(row.request, row.attempts)
+        return None if row is None else self.taken(row)
+
+    def taken(self, row: OpenBuild) -> Build | None:
+        """Return the live build of a row that is this replica's now, made if it is not known yet.
+
+        None where the build has ended since the row was read.
+        """
+        if self._journal.shared:
+            # The row was open a moment ago: an end that is known here is from before.
+            self.out_of_date(row.request.event_hash)
+        return self.adopt(row.request, row.attempts)
+
+    def holds(self, build: Build) -> bool:
+        """Whether a build that waits is this replica's to end; it is from then on, if it waits.
+
+        Raises ``Refused`` (``journal_unavailable``).
+        """
+        if not self._journal.shared:
+            return True
+        return self._journal.take(build.request.event_hash, from_others=True) is not None
 
     # -- changes of state ----------------------------------------------------------------------
 
-    def accepted(self, builds: Sequence[Build]) -> None:
-        """Builds were recorded and are about to be queued."""
-        self._live.add(builds)
+    def accepted(self, builds: Sequence[Build]) -> list[Build]:
+        """Builds were recorded; returns those that are to be queued.
+
+        The others are in the queue already: they were taken over in the same moment.
+        """
+        entering = self._live.add(builds)
         for build in builds:
             result = BuildResult(request=build.request, state=BuildState.QUEUED)
             self._results.put(result)
             log_state(result)
             self._announcements.accepted(result)
+        return entering
 
     def creating(self, build: Build, image: str) -> None:
         """A worker begins an attempt."""
@@ -187,14 +210,12 @@ class Ledger:
         log_state(ended)
         self._journal.finish(ended, self._announcements.ended(ended))
 
-    def job_changed(self, record: JobRecord, *, is_over: bool = False) -> BuildResult | None:
+    def job_changed(self, record: JobRecord) -> BuildResult | None:
         """Take what the watch shows of a Job; None where its build is not known here, or waits.
 
-        A build that was declared dead is healed by its Job; one that was cancelled stays so. With
-        ``is_over``, when the Job has just ended or gone, the journal is asked for its build, too:
-        of one from before a restart nothing else would tell how it ended, once its Job is gone.
+        A build that was declared dead is healed by its Job; one that was cancelled stays so.
         """
-        known = self._build_of(record) or (self._recorded(record) if is_over else None)
+        known = self._build_of(record)
         if known is None or self._live.get(known.request.event_hash) is not None:
             return None
         before: list[BuildResult] = []
@@ -223,14 +244,15 @@ class Ledger:
                 return result
         return None
 
-    def _recorded(self, record: JobRecord) -> BuildResult | None:
-        """Take a Job's build from the journal to what is known here."""
+    def learn(self, record: JobRecord) -> None:
+        """Take a Job's build from the journal to what is known here, where it is not known."""
+        if self._build_of(record) is not None:
+            return
         with suppress(Refused):
             for result in self._journal.find_by_id(record.name):
                 is_meant = digest_bytes(result.request.event_hash) == record.event_hash
                 if is_meant and result.state in _WITH_JOB and self._results.add(result):
-                    return result
-        return None
+                    return
 
     @contextmanager
     def reopening(self, result: BuildResult) -> Iterator[Build]:

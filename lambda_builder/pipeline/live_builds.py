@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from lambda_builder.builds import BuildRequest, BuildResult
 
@@ -33,6 +34,11 @@ class Build:
     """Its outcome is decided."""
 
 
+def _pass_on(to: Future[BuildResult], known: Future[BuildResult]) -> None:
+    if not to.done():
+        to.set_result(known.result())
+
+
 class LiveBuilds:
     """Builds by event and by target; thread-safe, one lock, and nothing slow under it."""
 
@@ -51,12 +57,25 @@ class LiveBuilds:
         with self._lock:
             return (third_party_id, parser_id) in self._targets
 
-    def add(self, builds: Sequence[Build]) -> None:
-        """Builds are about to be queued."""
+    def add(self, builds: Sequence[Build]) -> list[Build]:
+        """Add builds that are about to be queued; returns them, but for those that are already.
+
+        One that was taken from the journal since it was recorded takes their place.
+        """
+        entering = []
         with self._lock:
             for build in builds:
+                known = self._builds.get(build.request.event_hash)
+                if known is None:
+                    self._add(build)
+                else:
+                    known.future.add_done_callback(partial(_pass_on, build.future))
+                    if known.entered:
+                        continue
+                    build = known
                 build.entered = True
-                self._add(build)
+                entering.append(build)
+        return entering
 
     def add_unless(self, build: Build, known: Callable[[], bool]) -> Build | None:
         """Add a build, or return the live one of its event; None where it has ended already.
@@ -95,6 +114,11 @@ class LiveBuilds:
                 return False
             build.entered = True
             return True
+
+    def stay_outside(self, build: Build) -> None:
+        """Take back that a build goes into the queue: there is no room for it yet."""
+        with self._lock:
+            build.entered = False
 
     def settle(self, build: Build, *, despite_cancel: bool = True) -> bool:
         """Decide that the build ends; False where it yields to a cancel, and there is one."""

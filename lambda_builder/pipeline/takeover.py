@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import Full
 
 import structlog
 
@@ -25,6 +26,10 @@ _ROUND_SECONDS = 1.0
 _AWAITED_SECONDS = 0.2
 """The same while somebody waits for a build of another replica."""
 _ROOM_SECONDS = 1.0
+_MORE_SECONDS = 0.1
+"""Pause while there is more to take over than there was room for."""
+_LEAST_SECONDS = 0.1
+"""Least pause between two rounds."""
 _FLUSH_SECONDS = 0.5
 _RELIEVED = 64
 """Builds that an idle replica takes at a time."""
@@ -107,14 +112,24 @@ class TakeOver:
             try:
                 self._round(stopping)
                 self._unread = False
-                pause = _AWAITED_SECONDS if self._awaited else _ROUND_SECONDS
-                if not self._journal.wait_for_change(pause):
+                if not self._rest(stopping):
                     return
             except QueueClosed:
                 return
             except Exception as error:  # noqa: BLE001 - these builds were accepted: go on
                 self._tell(error)
                 stopping.wait(_RETRY_SECONDS)
+
+    def _rest(self, stopping: threading.Event) -> bool:
+        """Wait for the next round; False where there is none."""
+        if not self._journal.shared:
+            return False
+        if self._expected:
+            stopping.wait(_MORE_SECONDS)
+        else:
+            stopping.wait(_LEAST_SECONDS)  # however much others tell
+            self._journal.wait_for_change(_AWAITED_SECONDS if self._awaited else _ROUND_SECONDS)
+        return True
 
     def _tell(self, error: Exception) -> None:
         if not isinstance(error, Refused):
@@ -131,10 +146,13 @@ class TakeOver:
                 self._expect(open_journal().open_rows)
             except Refused:
                 continue  # still full, or away
-            except BootError as error:
+            except Exception as error:  # noqa: BLE001 - it may yet succeed
+                unexpected = not isinstance(error, BootError)
                 if str(error) != told:
                     told = str(error)
-                    structlog.get_logger().error("journal_not_open_yet", reason=told)
+                    structlog.get_logger().error(
+                        "journal_not_open_yet", reason=told, exc_info=unexpected
+                    )
                 continue
             return True
         return False
@@ -163,13 +181,18 @@ class TakeOver:
             self._expect(self._journal.left_open())
             if not self._expected:
                 break
-            room = self._queue.await_room(_ROOM_SECONDS)
-            if not room:
+            # Of a shared journal as much as there is room for: what moved must not wait for it.
+            room = self._queue.await_room(0.0 if self._journal.shared else _ROOM_SECONDS)
+            if not room and not self._journal.shared:
                 continue
-            rows = self._journal.take_over(min(_PAGE, room))
+            rows = self._journal.take_over(min(_PAGE, room)) if room else []
             if not rows:
+                if room:
+                    self._expect(0)  # what nobody can read
                 break
             taken += self._enter(rows)
+            if self._journal.shared:
+                break
         if taken:
             structlog.get_logger().info("builds_queued_again", builds=taken)
 
@@ -181,22 +204,32 @@ class TakeOver:
             self._expect(len(rows))
         for row in rows:
             self._expected -= 1
-            build = self._ledger.adopt(row.request, row.attempts)
-            if build is None or not self._live.enter(build):
+            build = self._ledger.taken(row)
+            if build is None:
                 self._queue.unexpect()
-                continue
-            self._queue.put_expected(entry_for(build))
-            entered += 1
+            else:
+                entered += self._put(build)
         return entered
+
+    def _put(self, build: Build) -> bool:
+        """Queue an announced build unless it is, or has ended; where there is no room, later."""
+        if not self._live.enter(build):
+            self._queue.unexpect()
+            return False
+        try:
+            self._queue.put_expected(entry_for(build), 0.0 if self._journal.shared else None)
+        except Full:
+            self._queue.unexpect()
+            self._live.stay_outside(build)
+            return False
+        return True
 
     def _queue_outside(self) -> None:
         """Queue what became this replica's since somebody asked for it."""
         for build in self._live.outside():
             self._queue.expect(1)
-            if self._live.enter(build):
-                self._queue.put_expected(entry_for(build))
-            else:
-                self._queue.unexpect()
+            if not self._put(build):
+                break
 
     def _is_idle(self) -> bool:
         counts = self._queue.snapshot()

@@ -31,6 +31,10 @@ _DELETE_SECONDS = 10.0
 """Longest wait for an old Job to be gone before a retry."""
 
 
+class _Gone(Exception):
+    """The build has an outcome that another replica stored."""
+
+
 class BuildCommands:
     """Steering of builds; thread-safe. Every method raises ``Refused``."""
 
@@ -101,11 +105,14 @@ class BuildCommands:
             return self._delete_job(result)
         cancelling = self._live.ask_to_cancel(build)
         deadline = time.monotonic() + patience
-        while not build.future.done() and not self._take_back(build):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _marked(build, "an attempt is under way")
-            wait([build.future], min(left, _LOOK_SECONDS))
+        try:
+            while not build.future.done() and not self._take_back(build):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise _marked(build, "an attempt is under way")
+                wait([build.future], min(left, _LOOK_SECONDS))
+        except _Gone:
+            return self._delete_job(self._finder.again(result))
         settled = build.future.result()
         return settled if cancelling else self._delete_job(settled)
 
@@ -132,10 +139,16 @@ class BuildCommands:
         if entry is None and build.entered:
             return False
         try:
+            if not self._ledger.holds(build):
+                raise _Gone
             if build.uncertain:
                 self._runner.remove(build.request)
         except BaseException as error:
-            if entry is not None:
+            if isinstance(error, _Gone):
+                self._ledger.moved(build)
+                if entry is not None:
+                    self._queue.leave(entry)
+            elif entry is not None:
                 self._queue.give_back(entry)
             if isinstance(error, AttemptFailed):
                 raise _marked(build, str(error)) from error

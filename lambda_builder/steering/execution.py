@@ -78,8 +78,8 @@ class CommandExecution:
     def knows(self, request: CommandRequest) -> bool:
         """Whether this replica or the watch knows a build that a command means.
 
-        Asks nobody; what only the journal knows has ended or is about to be queued again, and a dead
-        build is known by its ids alone.
+        Asks nobody; what only the journal knows has ended or is about to be queued again, and a
+        dead build is known by its ids alone.
         """
         if build_id := _build_id(request):
             return bool(

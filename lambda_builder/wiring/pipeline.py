@@ -71,7 +71,7 @@ def build_pipeline(base: Base, watched: Watched) -> Pipeline:
     )
     creator = AsyncJobCreator(
         build_queue=build_queue,
-        pool=_pool(base, watched, build_queue, counts),
+        pool=_pool(base, watched, build_queue, counts, awaited),
         take_over=take_over,
         journal=base.journal,
         results=base.results,
@@ -109,7 +109,11 @@ def _admissions(base: Base, watched: Watched) -> list[Admission]:
 
 
 def _pool(
-    base: Base, watched: Watched, build_queue: BuildQueue[Build], counts: Counts
+    base: Base,
+    watched: Watched,
+    build_queue: BuildQueue[Build],
+    counts: Counts,
+    awaited: Awaited,
 ) -> WorkerPool[Build]:
     settings, hold = base.settings, Hold()
     attempts = Attempts(
@@ -127,6 +131,7 @@ def _pool(
         retry_max_seconds=settings.retry_max_seconds,
         on_created=watched.job_created,
         hold=hold,
+        awaited=awaited,
     )
     return WorkerPool(
         build_queue,

@@ -32,7 +32,7 @@ class Journal(NoJournal):
         self.unreadable = 1
 
     def left_open(self) -> int:
-        return len(self.left) + self.unreadable if self.left else 0
+        return len(self.left) + self.unreadable
 
     def take_over(self, limit: int) -> list[OpenBuild]:
         page, self.left = self.left[: min(limit, 2)], self.left[min(limit, 2) :]
