@@ -90,6 +90,8 @@ class Change:
     """(entry,)."""
     grip: int = 0
     """Marks what it takes in, in a shared journal."""
+    perhaps: bool = False
+    """Some of it may be in a shared journal, even where it is refused."""
     told: dict[str, Any] = field(default_factory=dict)
     """What a shared journal said of its rows, by event hash."""
     durable: bool = False

@@ -71,7 +71,7 @@ class Lane:
         *,
         synchronous: bool = True,
     ) -> None:
-        """``write`` writes a batch, all or none; it is told again what may have been written.
+        """``write`` writes a batch; it is told again what may have been written.
 
         ``synchronous``: each commit is on the disk, also where no change asks for it.
         """
@@ -95,25 +95,22 @@ class Lane:
         """Spent in commits that succeeded."""
 
     def commit(self, changes: Sequence[Change]) -> Verdict:
-        """Write ``changes`` in one transaction, all or none; raises nothing."""
+        """Write ``changes``, all or none where none is marked ``perhaps``; raises nothing."""
         if not any(change.rows for change in changes):
             if self.failure is not None:
                 self.probe()
             return Verdict.WRITTEN if self.failure is None else Verdict.UNAVAILABLE
-        lost = False
         for _ in range(_TRIES):
             started = time.monotonic()
             error = self._try(lambda connection: self._write(connection, changes))
             if error is None:
                 self._count(changes, time.monotonic() - started)
                 return Verdict.WRITTEN
-            lost = lost or error is Meaning.LOST
+            if error is Meaning.LOST:
+                for change in changes:
+                    change.perhaps = True
             if error in (Meaning.UNAVAILABLE, Meaning.REJECTED):
                 break
-        if lost:
-            for change in changes:
-                if change.grip:
-                    self._lease.doubt(change.grip)
         return Verdict.REJECTED if error is Meaning.REJECTED else Verdict.UNAVAILABLE
 
     def probe(self) -> None:

@@ -122,6 +122,9 @@ class Recording:
             del left[event_hash]
         if not left:
             return left
+        # These rows may stay whatever becomes of the rest.
+        for change, _ in asked.values():
+            change.perhaps = True
         if not new:
             self._lease.check(connection)
         untold = []

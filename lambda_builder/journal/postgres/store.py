@@ -215,7 +215,7 @@ class PostgresJournal(Lookups, Moves):
             durable=bool(requests),
             grip=self._lease.grip(),
         )
-        self._recorder.write(change)
+        self._take_in(self._recorder, change)
         return change.told
 
     def attempt(self, event_hash: str, attempts: int) -> Claim:
@@ -272,13 +272,14 @@ class PostgresJournal(Lookups, Moves):
         """
         row = build_row(request)
         change = Change(reopens=(row,), durable=True, grip=self._lease.grip())
-        self._writer.write(change)
+        self._take_in(self._writer, change)
         return bool(change.told.get(row[0]))
 
     def keep_commands(self, requests: Sequence[CommandRequest]) -> None:
         """Keep commands, all or none, until ``drop_command``; returns when they are on the disk."""
         rows = [command_row(request) for request in requests]
-        self._writer.write(Change(commands=rows, durable=True, grip=self._lease.grip()))
+        change = Change(commands=rows, durable=True, grip=self._lease.grip())
+        self._take_in(self._writer, change)
 
     def drop_command(self, event_hash: str) -> None:
         """Forget a command; does not wait. After ``close`` it stays, and is carried out again."""
@@ -307,6 +308,15 @@ class PostgresJournal(Lookups, Moves):
         if self.available:
             with contextlib.suppress(Refused):
                 self._writer.queue(Change(rejections=((entry,),)))
+
+    def _take_in(self, writer: Writer, change: Change) -> None:
+        """Write ``change``; where it is refused, and may be there all the same, it is doubtful."""
+        try:
+            writer.write(change)
+        except Refused:
+            if change.perhaps:
+                self._lease.doubt(change.grip)
+            raise
 
     # -- other replicas ------------------------------------------------------------------------
 

@@ -204,6 +204,21 @@ def test_an_answer_that_got_lost_is_not_asked_for_again(replica, monkeypatch):
     assert [*journal.record([make_request(1)])] == [event_hash(1)]
 
 
+@pytest.mark.parametrize("state", ["57014", "53100", "40P01", "23514"])
+def test_a_new_event_that_was_refused_since_another_one_could_not_be_told_of_is_taken_again(
+    replica, fault, state
+):
+    other, journal = replica(), replica()
+    other.record([make_request(1)])
+    fault(state, times=10_000, acts="UPDATE")
+    with pytest.raises(Refused):
+        journal.record([make_request(1), make_request(2)])
+    fault_over(journal)
+    # The sender's next try meets another replica, for which it is a duplicate.
+    assert [*other.record([make_request(2)])] == [event_hash(2)]
+    assert [build.request.event_id for build in journal.take_over(9)] == ["id-2"]
+
+
 def test_builds_that_were_taken_when_the_answer_got_lost_are_taken_again(replica, monkeypatch):
     gone, heir = replica(), replica()
     gone.record([make_request(number) for number in range(4)])
