@@ -32,6 +32,8 @@ _IDLE_SECONDS = 5.0
 """Longest sleep while nothing is due and no news comes."""
 _LOOK_SECONDS = 0.5
 """How soon after what is due is all on its way it is seen that more has become due."""
+_HELD_SECONDS = 0.2
+"""The same where what is due waits behind another one of its key, as only its owner can see go."""
 _TROUBLE_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
@@ -212,5 +214,7 @@ class Delivery:
         next_due = self._outbox.next_due(self._destination)
         if next_due is None:
             return _IDLE_SECONDS
-        least = _LOOK_SECONDS if on_their_way else 0.0
-        return min(_IDLE_SECONDS, max(least, next_due - self._outbox.now()))
+        pause = next_due - self._outbox.now()
+        if on_their_way:
+            pause = max(pause, _LOOK_SECONDS)
+        return min(_IDLE_SECONDS, pause if pause > 0 else _HELD_SECONDS)

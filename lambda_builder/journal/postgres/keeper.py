@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import psycopg
 import structlog
@@ -37,13 +36,6 @@ _OTHERS = (
     " WHERE replicas.id <> %s GROUP BY 1, 2, 3"
 )
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
-
-
-class HasFileno(Protocol):
-    """What can be waited for."""
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
 
 
 class Keeper:
@@ -81,11 +73,16 @@ class Keeper:
         """How often the lease was lost."""
 
     def start(self, connection: Connection) -> None:
-        """Keep the lease that was taken over ``connection``, which is the keeper's from now on."""
+        """Keep the lease that was taken over ``connection``, which is the keeper's from now on.
+
+        Raises ``psycopg.Error`` and ``OSError``: then nothing was started, and it may be tried
+        again.
+        """
+        self._listen(connection)
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (self._wake_in, self._wake_out):
             each.setblocking(False)
-        self._adopt(connection)
+        self._connection = connection
         self.beat()
         self._thread.start()
 
@@ -191,22 +188,26 @@ class Keeper:
     def _wait(self, seconds: float) -> None:
         """Wait until it is time, somebody wakes the thread, or the others told of something."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            heard: list[HasFileno] = [
-                each for each in (self._wake_out, self._connection) if each is not None
-            ]
-            ready, _, _ = select.select(heard, [], [], left)
-            if self._wake_out is not None and self._wake_out in ready:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_out.recv(1024)
-                return
-            if ready and self._connection is not None:
-                self._hear(self._connection)
+        with selectors.DefaultSelector() as selector:
+            for each in (self._wake_out, self._connection):
+                if each is not None:
+                    selector.register(each, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                ready = [key.fileobj for key, _ in selector.select(left)]
+                if self._wake_out is not None and self._wake_out in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake_out.recv(1024)
+                    return
+                if ready and self._connection is not None:
+                    self._hear(self._connection)
 
     # -- the connection ------------------------------------------------------------------------
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        self._listen(connection)
+
+    def _listen(self, connection: Connection) -> None:
         self._steady_since = time.monotonic()
         connection.execute("SET synchronous_commit = off")
         connection.execute(f"LISTEN {CHANNEL}")

@@ -68,7 +68,7 @@ _KEEP_COMMANDS = (
     f" FROM {unnested({'event_hash': 'text', 'request': 'bytea', 'grip': 'bigint'})}"
     " ORDER BY event_hash ON CONFLICT (event_hash) DO NOTHING"
 )
-_DROP_COMMANDS = "DELETE FROM commands WHERE event_hash = ANY(%s)"
+_DROP_COMMANDS = "DELETE FROM commands WHERE event_hash = ANY(%s) AND owner = ANY(%s)"
 _AUDIT = "INSERT INTO audit (refused, entry) SELECT * FROM unnest(%b::bool[], %b::bytea[])"
 _REJECT = "INSERT INTO rejections (entry) SELECT unnest(%b::bytea[])"
 
@@ -91,7 +91,7 @@ class Outcomes:
             ("taken_back", claims.take_back),
             ("attempts", claims.claim),
             ("reopens", self._reopen),
-            ("commands_over", _drop_commands),
+            ("commands_over", self._drop_commands),
             ("commands", self._keep_commands),
             ("audit", _audit),
             ("rejections", _reject),
@@ -160,10 +160,9 @@ class Outcomes:
         rows = [(*row, change.grip) for change in changes for row in change.commands]
         connection.execute(_KEEP_COMMANDS, (self._lease.id, *columns_of(rows)))
 
-
-def _drop_commands(connection: Connection, changes: Sequence[Change]) -> None:
-    hashes = sorted(row[0] for change in changes for row in change.commands_over)
-    connection.execute(_DROP_COMMANDS, (hashes,))
+    def _drop_commands(self, connection: Connection, changes: Sequence[Change]) -> None:
+        hashes = sorted(row[0] for change in changes for row in change.commands_over)
+        connection.execute(_DROP_COMMANDS, (hashes, self._lease.ids))
 
 
 def _audit(connection: Connection, changes: Sequence[Change]) -> None:

@@ -33,7 +33,7 @@ from lambda_builder.journal.postgres.schema import migrate
 from lambda_builder.journal.postgres.server import Server
 from lambda_builder.journal.postgres.sessions import check_server
 from lambda_builder.journal.rows import command_row, plain, tolerance
-from lambda_builder.journal.values import OpenBuild, OpenReport, OutboxMessage
+from lambda_builder.journal.values import AUDIT_KEPT, OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
 from lambda_builder.threads import repeating
 
@@ -128,14 +128,18 @@ class PostgresJournal(Lookups, Moves):
             check_server(connection, self._server)
             migrate(connection, self._server)
             self._lease.take(connection)
+            undo.callback(self._lease.give_back, connection)
+            self._keeper.start(connection)
             undo.pop_all()
-        self._keeper.start(connection)
+        # From here on nothing fails: a part that was started cannot be started again.
         self._reading.open()
         self._recorder.start()
         self._writer.start()
         self._trimming.start()
         self._opened = True
-        left = self.left_open()
+        left = 0
+        with contextlib.suppress(Refused):  # as it is taken over nobody needs the number
+            left = self.left_open()
         structlog.get_logger().info("journal_opened", journal=str(self._server), open=left)
         return OpenReport(left)
 
@@ -290,9 +294,9 @@ class PostgresJournal(Lookups, Moves):
         """Add entries to the audit; returns when they are on the disk, or after a second.
 
         While the database is away, what was done is kept in memory; what was ``refused`` is not,
-        since nothing bounds it, nor is anything after ``close``.
+        since nothing bounds it, nor is anything after ``close`` or more than the audit holds.
         """
-        if refused and not self.available:
+        if not self.available and (refused or self._writer.backlog >= AUDIT_KEPT[False]):
             return
         rows = [(refused, entry) for entry in entries]
         ticket = Ticket()

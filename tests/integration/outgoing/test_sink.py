@@ -185,6 +185,24 @@ def test_a_journal_that_is_not_open_yet_is_told_of_once_and_delivers_when_it_is(
     assert "Traceback" not in said
 
 
+def test_a_message_that_another_replica_holds_back_is_not_asked_for_without_a_pause(
+    outbox, receiver, deliver, monkeypatch
+):
+    due, looks, held = outbox.due, [], True
+
+    def ask(*query):
+        looks.append(time.monotonic())
+        return [] if held else due(*query)
+
+    monkeypatch.setattr(outbox, "due", ask)
+    outbox.put([make_message("held")])
+    deliver(sink=receiver.url)
+    wait_until(lambda: len(looks) >= 5, "some looks in vain")
+    assert looks[4] - looks[1] > 0.5
+    held = False
+    wait_until(lambda: receiver.taken == ["message-held"], "the delivery")
+
+
 def test_however_many_messages_are_refused_for_ever_one_behind_them_is_delivered(
     outbox, receiver, deliver, monkeypatch
 ):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import resource
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import BootError, RefusalCode, Refused
 from lambda_builder.journal import Claim
-from lambda_builder.journal.postgres import moves
+from lambda_builder.journal.changes import unavailable
+from lambda_builder.journal.postgres import keeper, moves, store
 from lambda_builder.journal.postgres.moves import tell
+from lambda_builder.journal.values import AUDIT_KEPT, OpenReport
 from tests.journals import make_message, make_request, make_result, shared_journal
 from tests.waiting import wait_until
 
@@ -24,6 +29,10 @@ BACK_SECONDS = 5.0
 KILL = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE application_name LIKE 'lambda-builder%'"
+)
+CONNECTED = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name LIKE 'lambda-builder%'"
 )
 RAISE = """
     CREATE SEQUENCE IF NOT EXISTS tries;
@@ -237,6 +246,74 @@ def test_builds_that_were_taken_when_the_answer_got_lost_are_taken_again(replica
     rest = heir.take_over(10)
     assert {build.request.event_id for build in [*first, *rest]} == {f"id-{n}" for n in range(4)}
     assert heir.left_open() == 0
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_and_may_be_tried_again(
+    postgres_url, database, monkeypatch
+):
+    journal = shared_journal(postgres_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "CHANNEL", "no name")
+        with pytest.raises(BootError, match="syntax error"):
+            journal.open()
+    assert database("SELECT count(*) FROM replicas") == [(0,)]
+    wait_until(lambda: database(CONNECTED) == [(0,)], "the connection to be gone")
+    journal.open()
+    assert database("SELECT count(*) FROM replicas") == [(1,)]
+    assert try_to_record(journal, 1)
+    assert journal.close(10.0)
+
+
+def test_a_start_succeeds_though_nobody_knows_how_much_was_left(postgres_url, monkeypatch):
+    journal = shared_journal(postgres_url)
+
+    def left_open():
+        raise unavailable("made up")
+
+    monkeypatch.setattr(journal, "left_open", left_open)
+    assert journal.open() == OpenReport(0)
+    assert try_to_record(journal, 1)
+    assert journal.close(10.0)
+
+
+def test_what_was_done_is_kept_while_the_database_is_away_but_no_more_than_the_audit_holds(
+    replica, database, monkeypatch
+):
+    journal = replica()
+    lane = journal._lanes[1]
+    write = lane._write
+
+    def away(connection, changes):
+        raise psycopg.errors.DiskFull("made up")
+
+    monkeypatch.setattr(lane, "_write", away)
+    monkeypatch.setattr(store, "_AUDIT_SECONDS", 0.01)
+    monkeypatch.setitem(AUDIT_KEPT, False, 3)
+    with pytest.raises(Refused):
+        journal.attempt(event_hash(1), 1)
+    for number in range(9):
+        journal.note([b"%d" % number], refused=False)
+    monkeypatch.setattr(lane, "_write", write)
+    assert journal.flush(BACK_SECONDS)
+    kept = {bytes(entry) for (entry,) in database("SELECT entry FROM audit")}
+    assert kept == {b"0", b"1", b"2"}
+
+
+def test_the_lease_is_kept_quietly_with_any_number_of_open_files(replica):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+        while not files or files[-1] < 1024:
+            files.append(os.dup(0))
+        journal = replica()
+        assert journal._keeper._wake_out.fileno() > 1024
+        journal._keeper._wait(0.01)
+        assert journal.close(10.0)
+    finally:
+        for each in files:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- a server that is stopped ----------------------------------------------------------------------

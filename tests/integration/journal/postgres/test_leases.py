@@ -21,6 +21,16 @@ def event_ids(builds):
     return [build.request.event_id for build in builds]
 
 
+def make_command():
+    return CommandRequest(
+        event_id="cancel-1",
+        event_source="source",
+        event_type="network.notifi.lambda.build.cancel",
+        correlation_id="correlation-1",
+        job_name="build-x",
+    )
+
+
 def pause(journal):
     """Have nothing heard of a replica, as of one whose process was stopped."""
     journal._keeper.beat = lambda: None
@@ -126,13 +136,7 @@ def alive(database):
 def test_messages_and_commands_of_a_replica_that_is_gone_are_inherited(two):
     gone, heir = two
     gone.outbox.put([make_message(1), make_message(2, destination="dead_letter")], durable=True)
-    command = CommandRequest(
-        event_id="cancel-1",
-        event_source="source",
-        event_type="network.notifi.lambda.build.cancel",
-        correlation_id="correlation-1",
-        job_name="build-x",
-    )
+    command = make_command()
     gone.keep_commands([command])
     assert (heir.outbox.pending(), heir.commands(), gone.commands()) == (0, [], [])
     pause(gone)
@@ -141,6 +145,17 @@ def test_messages_and_commands_of_a_replica_that_is_gone_are_inherited(two):
     assert [m.id for m in heir.outbox.due(heir.outbox.now(), 9, "sink")] == ["message-1"]
     assert heir.commands() == [command]
     assert heir.commands() == []
+
+
+def test_a_command_is_forgotten_only_by_its_owner(replica, database):
+    one, other = replica(), replica()
+    one.keep_commands([make_command()])
+    other.drop_command(make_command().event_hash)
+    assert other.flush(10.0)
+    assert database("SELECT count(*) FROM commands") == [(1,)]
+    one.drop_command(make_command().event_hash)
+    assert one.flush(10.0)
+    assert database("SELECT count(*) FROM commands") == [(0,)]
 
 
 def test_a_replica_that_stops_leaves_its_builds_at_once(replica):
