@@ -66,7 +66,8 @@ def test_a_job_made_and_deleted_while_the_watch_is_away_is_settled_by_the_next_l
         settled = running.wait_for("1", BuildState.CANCELLED, timeout=30)
         assert settled.error is not None
         assert settled.error.code == "cancelled"
-        assert running.metric('build_jobs_finished_total{result="cancelled"}') == 1
+        counted = 'build_jobs_finished_total{result="cancelled"}'  # right after it can be seen
+        wait_until(lambda: running.metric(counted) == 1, "the count")
         assert post(running, "2")["status"] == "queued"
         running.wait_for("2", *BUILT)
         wait_until(

@@ -61,7 +61,7 @@ def test_builds_of_a_replica_that_is_not_heard_of_are_taken_over(two, capsys):
         ("id-2", 0),
         ("id-3", 0),
     ]
-    assert heir.others().replicas == 0
+    wait_until(lambda: heir.others().replicas == 0, "the next look at the others")
     assert "replica_lapsed" in capsys.readouterr().out
 
 
