@@ -27,7 +27,20 @@ _SETTLING_SECONDS = 30.0
 """A Job that was made is in every list by then."""
 
 _LEFT = f"state = 'queued' AND (NOT {LIVE} OR owner = %s AND grip = ANY(%s))"
-_COUNT_LEFT = f"SELECT count(*) FROM builds WHERE {_LEFT}"
+# Asked each second: it goes from owner to owner, not from build to build.
+_COUNT_LEFT = (
+    "WITH RECURSIVE owners AS ("
+    "SELECT min(owner) AS owner FROM builds WHERE state = 'queued' UNION ALL"
+    " SELECT (SELECT min(builds.owner) FROM builds"
+    " WHERE state = 'queued' AND builds.owner > owners.owner)"
+    " FROM owners WHERE owners.owner IS NOT NULL),"
+    " gone AS MATERIALIZED (SELECT owner FROM owners WHERE owner IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM replicas WHERE replicas.id = owners.owner))"
+    " SELECT coalesce(sum((SELECT count(*) FROM builds"
+    " WHERE state = 'queued' AND builds.owner = gone.owner)), 0) + (SELECT count(*) FROM builds"
+    f" WHERE state = 'queued' AND owner = %s AND grip = ANY(%s) AND {LIVE})"
+    " FROM gone"
+)
 _MOVE = (
     "UPDATE builds SET owner = %s, grip = %s, moved_at = clock_timestamp() FROM chosen"
     f" WHERE builds.event_hash = chosen.event_hash RETURNING {OPEN_COLUMNS}"

@@ -45,6 +45,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITH (fillfactor = 80)""",
         "CREATE INDEX builds_open ON builds (priority, seq) INCLUDE (owner) WHERE state = 'queued'",
         "CREATE INDEX builds_owner ON builds (owner, third_party_id) WHERE state = 'queued'",
+        "CREATE INDEX builds_grip ON builds (owner, grip) WHERE state = 'queued'",
         "CREATE INDEX builds_active ON builds (event_hash) WHERE active",
         "CREATE INDEX builds_settled ON builds (settled_at) WHERE state <> 'queued'",
         "CREATE INDEX builds_moved ON builds (moved_at) WHERE moved_at IS NOT NULL",

@@ -10,6 +10,7 @@ import pytest
 
 from lambda_builder.builds import BuildState, Priority, digest_bytes
 from lambda_builder.journal import Claim, JobOf
+from lambda_builder.journal.postgres import moves
 from tests.journals import make_message, make_request, make_result
 from tests.waiting import wait_until
 
@@ -202,6 +203,27 @@ def test_what_a_replica_leaves_at_its_end_goes_in_order_priorities_first(replica
     assert two.left_open() == 4
     assert event_ids(two.take_over(3)) == ["id-3", "id-1", "id-4"]
     assert event_ids(two.take_over(3)) == ["id-2"]
+
+
+def test_what_was_left_is_counted_without_a_look_at_each_build_that_waits(replica, database):
+    one, two, gone = replica(), replica(), replica()
+    one.record([make_request(number) for number in range(2000)])
+    gone.record([make_request(number) for number in range(2000, 2003)])
+    gone.close(10.0)
+    database("VACUUM ANALYZE builds")
+    assert two.left_open() == one.left_open() == 3
+    assert len(two.take_over(9)) == 3
+    arguments = (two._lease.id, two._lease.doubtful)
+    with two._server.connect() as connection:
+        query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {moves._COUNT_LEFT}"
+        (((explained,),),) = connection.execute(query, arguments).fetchall()
+    assert most_rows(explained["Plan"]) < 100
+
+
+def most_rows(plan):
+    """Return how many rows the busiest step of a plan brought."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    return max(own, *map(most_rows, plan.get("Plans", ())), 0)
 
 
 def test_heirs_share_what_was_left_and_none_gets_what_another_has(replica):
