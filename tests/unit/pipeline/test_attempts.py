@@ -18,7 +18,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.journal import Claim, NoJournal
+from lambda_builder.journal import Claim, NoJournal, OpenBuild
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.labels import ANNOTATIONS
 from lambda_builder.outgoing.announcer import Announcer
@@ -56,6 +56,7 @@ class Journal(NoJournal):
         self.attempts: list[int] = []
         self.taken_back: list[tuple[int, bool]] = []
         self.claim = Claim.GRANTED
+        self.own: OpenBuild | None = None
         self.refuses = False
 
     def attempt(self, event_hash: str, attempts: int) -> Claim:
@@ -63,6 +64,10 @@ class Journal(NoJournal):
             raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk full")
         self.attempts.append(attempts)
         return self.claim
+
+    def take(self, event_hash: str, *, from_others: bool) -> OpenBuild | None:
+        assert from_others
+        return self.own
 
     def take_back_attempt(self, event_hash: str, attempts: int, *, has_job: bool) -> None:
         self.taken_back.append((attempts, has_job))
@@ -462,3 +467,24 @@ def test_without_room_for_one_more_job_a_build_waits_at_its_place_and_costs_no_a
     assert worker.runner.calls == []
     assert worker.build.attempts == 0
     assert worker.queue.snapshot().waiting == 1
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize("claim", [Claim.MOVED, Claim.GRANTED])
+def test_a_cancel_holds_of_a_build_that_moved_unless_it_has_ended_elsewhere(
+    claim: Claim, is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    monkeypatch.setattr(Journal, "shared", True)
+    worker.journal.claim = claim
+    worker.journal.own = OpenBuild(1, worker.build.request, 0) if is_own else None
+    if claim is Claim.MOVED:  # marked once the worker has it in hand
+        monkeypatch.setattr(
+            worker.journal, "attempt", lambda *_: worker.live.ask_to_cancel(worker.build) and claim
+        )
+    else:
+        worker.live.ask_to_cancel(worker.build)
+    worker.run()
+    assert worker.runner.calls == []
+    assert worker.outcomes == ({"cancelled": 1} if is_own else {})
+    assert worker.queue.unfinished() == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
-from tests.journals import make_request
+from tests.journals import make_request, make_result
 
 
 def build(number: int = 1, **flags: Any) -> Build:
@@ -101,3 +101,23 @@ def test_only_a_build_outside_the_queue_is_ended_outside_and_once() -> None:
     assert not live.settle_outside(outside)
     assert not live.settle_outside(inside)
     assert not inside.settled
+
+
+def test_a_build_that_was_taken_over_while_it_was_accepted_is_queued_once() -> None:
+    live, taken, accepted = LiveBuilds(), Build(make_request(1)), Build(make_request(1))
+    live.add_unless(taken, lambda: False)
+    assert live.enter(taken)
+    assert live.add([accepted]) == []
+    assert live.get(taken.request.event_hash) is taken
+    result = make_result(1)
+    taken.future.set_result(result)
+    assert accepted.future.result(0) == result
+    live.drop(taken)
+    assert not live.has_target(taken.request.third_party_id, taken.request.parser_id)
+
+
+def test_a_build_that_somebody_asked_for_while_it_was_accepted_takes_the_place() -> None:
+    live, asked_for = LiveBuilds(), Build(make_request(1))
+    live.add_unless(asked_for, lambda: False)
+    assert live.add([Build(make_request(1))]) == [asked_for]
+    assert asked_for.entered
