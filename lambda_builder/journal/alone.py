@@ -41,9 +41,8 @@ class Alone:
         """Find nothing: nobody else makes Jobs of these builds."""
         return []
 
-    def wait_for_change(self, timeout: float) -> bool:
+    def wait_for_change(self, timeout: float) -> None:
         """Return at once: nobody else changes anything."""
-        return False
 
     def elsewhere(
         self, wanted: BuildFilter, *, before: Place | None, limit: int

@@ -93,9 +93,9 @@ class Journal(Protocol):
     ) -> dict[str, BuildResult]:
         """Record builds that are new; returns when they are safe.
 
-        Returns those of ``requests`` that another replica recorded before, by event hash, as they
-        are now; they stay as they are. ``turned_away`` are outcomes of events that came with them
-        and are not built.
+        Where others may have recorded them, returns those of ``requests`` that were recorded
+        before, by event hash, as they are now; they stay as they are. ``turned_away`` are outcomes
+        of events that came with them and are not built.
         """
 
     def attempt(self, event_hash: str, attempts: int) -> Claim:
@@ -170,10 +170,10 @@ class Journal(Protocol):
         about it.
         """
 
-    def wait_for_change(self, timeout: float) -> bool:
+    def wait_for_change(self, timeout: float) -> None:
         """Wait until another replica did something that may concern this one, or time is up.
 
-        False, at once, where there never are others.
+        For one thread. Returns at once where there never are others.
         """
 
     def left_behind(self, limit: int) -> list[OpenBuild]:

@@ -40,7 +40,7 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Delete the unwanted Jobs; what cannot be done now is left for the next time."""
-        if not (self._journal.shared and self._watcher.following and self._available()):
+        if not (self._watcher.following and self._available()):
             return
         records = [record for record in self._watcher.records() if record.active]
         # All of them: the journal frees the room of those that it does not find here.

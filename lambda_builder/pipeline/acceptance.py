@@ -203,7 +203,7 @@ class Acceptance:
         if self._live.get(event_hash) is None:
             row = self._journal.take(event_hash, from_others=False)
             if row is not None:
-                self._ledger.adopt(row.request, row.attempts)
+                self._ledger.taken(row)
         return self._results.by_event(event_hash) or found
 
     def _busy_target(self, request: BuildRequest) -> str | None:

@@ -160,7 +160,10 @@ class TakeOver:
     def _round(self, stopping: threading.Event) -> None:
         for event_hash in self._journal.moved():
             self._let_go(event_hash)
-        for result in self._journal.overtaken():
+        overtaken = self._journal.overtaken()
+        for result in overtaken:  # told of once: nothing may come between
+            self._ledger.out_of_date(result.request.event_hash)
+        for result in overtaken:
             self._made_in_vain(result)
         self._take_over(stopping)
         self._queue_outside()
@@ -265,11 +268,9 @@ class TakeOver:
 
     def _made_in_vain(self, result: BuildResult) -> None:
         """Leave no Job of a build that was cancelled elsewhere, or has another Job."""
-        event_hash = result.request.event_hash
-        self._ledger.out_of_date(event_hash)
         if result.job_uid is None:
             return
-        known = self._journal.find(event_hash)
+        known = self._journal.find(result.request.event_hash)
         if known is None or known.state.waits or known.job_uid == result.job_uid:
             return
         name = result.request.job_name

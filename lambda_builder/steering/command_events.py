@@ -207,7 +207,7 @@ class CommandEvents:
 
     def take_up(self) -> None:
         """Carry out what replicas that are gone left, where the journal can be read now."""
-        if self._journal.shared and not self._thread.stopping.is_set():
+        if not self._thread.stopping.is_set():
             with suppress(Refused):
                 self._put_all(self._journal.commands())
 

@@ -332,13 +332,12 @@ class PostgresJournal(Lookups, Moves):
                 results.append(result_of_row(self._outcomes.overtaken.popleft()))
         return results
 
-    def wait_for_change(self, timeout: float) -> bool:
+    def wait_for_change(self, timeout: float) -> None:
         """Wait until another replica did something that may concern this one, or time is up.
 
         For one thread.
         """
         self._seen = self._keeper.changed.wait_for_news(self._seen, timeout)
-        return True
 
     def left_behind(self, limit: int) -> list[OpenBuild]:
         """Return nothing: what is left is for the other replicas."""
