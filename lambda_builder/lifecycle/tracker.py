@@ -195,7 +195,9 @@ class BuildLifecycle:
             return with_job(result, self._diagnosis.explain(record), None)
         if result.state.final or not self._watcher.following or result.created_at is None:
             return result
-        return None
+        # It may have gone a moment ago, and its end not be written yet.
+        gone = self.of_event(result.request)
+        return result.but(state=gone.state) if gone is not None and gone.state.final else None
 
     def _count(self, change: JobChange) -> None:
         record = change.record

@@ -406,6 +406,23 @@ def test_a_result_from_the_journal_is_brought_up_to_its_job(cluster, builds, rep
     assert replica.lifecycle.current(stale).attempts == 2
 
 
+def test_a_result_from_the_journal_has_the_end_of_a_job_that_has_just_gone(
+    cluster, builds, jobs, replica
+):
+    request = builds.create()
+    stale = BuildResult(request=request, state=BuildState.CREATED, created_at=time.time())
+    cluster.finish_job(request.job_name)
+
+    def shown() -> BuildResult | None:
+        return replica.lifecycle.current(stale)
+
+    wait_until(lambda: shown() and shown().state is BuildState.SUCCEEDED, "the Job's end")
+    jobs.delete_job(request.job_name)
+    wait_until(lambda: replica.watcher.by_name(request.job_name) is None, "the Job to be gone")
+    wait_until(shown, "the news of that")
+    assert shown().state is BuildState.SUCCEEDED
+
+
 def test_a_result_whose_job_is_gone_is_gone_unless_its_end_is_known(replica):
     request = request_for("id-1")
     for state in BuildState:

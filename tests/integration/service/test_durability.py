@@ -153,6 +153,8 @@ def test_how_a_job_ended_is_known_after_restarts_when_it_is_gone(
     path = f"{cluster.url}/apis/batch/v1/namespaces/knative-lambda/jobs/{name}"
     assert requests.delete(path, timeout=10).ok
     wait_until(lambda: not second.services.builds._watcher.by_name(name), "the Job to be gone")
+    # The watch may have let go of it, and not have told of that yet.
+    wait_until(lambda: second.http.get("/async-jobs/1").status_code == 200, "it to be known")
     assert second.http.get("/async-jobs/1").json["state"] == "succeeded"
     second.service.shutdown()
     third = start(**settings)
