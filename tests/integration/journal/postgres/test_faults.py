@@ -291,13 +291,14 @@ def test_what_was_done_is_kept_while_the_database_is_away_but_no_more_than_the_a
     monkeypatch.setitem(AUDIT_KEPT, False, 3)
     with pytest.raises(Refused):
         journal.attempt(event_hash(1), 1)
-    for number in range(9):
+    for number in range(50):
         journal.note([b"%d" % number], refused=False)
     monkeypatch.setattr(lane, "_write", write)
     assert journal.flush(BACK_SECONDS)
     kept = {bytes(entry) for (entry,) in database("SELECT entry FROM audit")}
-    # One more may be under way while the next is judged.
-    assert {b"0", b"1", b"2"} <= kept <= {b"0", b"1", b"2", b"3"}
+    assert {b"0", b"1", b"2"} <= kept
+    # Some more may be under way while the next is judged, one for each attempt to write.
+    assert len(kept) < 25
 
 
 def test_the_lease_is_kept_quietly_with_any_number_of_open_files(replica):
