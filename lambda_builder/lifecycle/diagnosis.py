@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -34,6 +34,8 @@ _AT_ONCE = 50
 """Jobs whose digests one list of pods tells: their names make up to 3 KB of its URL."""
 _REMEMBERED = 1000
 """Ended Jobs of which is remembered what was found out, and that wait for it."""
+_NOTE_SECONDS = 2.0
+"""How long a note waits for the mark of the Job's end, which takes it along."""
 
 
 def _ignore(record: JobRecord) -> None:
@@ -58,6 +60,8 @@ class JobDiagnosis:
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.on_found: Callable[[JobRecord], None] = _ignore
+        self.marks_follow: Callable[[], bool] = lambda: False
+        """Whether this replica soon marks ended Jobs, with ``notes_of``."""
         self._watcher = watcher
         self._pods = pods
         self._jobs = jobs
@@ -75,6 +79,8 @@ class JobDiagnosis:
         """Those, by uid, that another replica may be about to explain."""
         self._explaining: set[str] = set()
         """Ended Jobs, by uid, whose explanation is to come."""
+        self._unnoted: deque[tuple[float, JobRecord]] = deque()
+        """Ended Jobs whose notes wait, and until when; for the thread."""
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
         self._wake = threading.Event()
@@ -180,6 +186,12 @@ class JobDiagnosis:
         with self._lock:
             return record.uid in self._explaining
 
+    def notes_of(self, job: JobRecord) -> Mapping[str, str]:
+        """Return the annotations that an ended Job lacks, as it was seen last; asks nobody."""
+        with self._lock:
+            found = self._ended.get(job.uid)
+        return {} if found is None else _missing_notes(job, found)
+
     def forget(self, record: JobRecord) -> None:
         """The Job runs, is held on purpose, or is gone: nothing keeps it from running."""
         with self._lock:
@@ -191,11 +203,15 @@ class JobDiagnosis:
     def _loop(self, stopping: threading.Event) -> None:
         due = time.monotonic() + self._look_seconds
         while not stopping.is_set():
-            self._wake.wait(max(0.0, due - time.monotonic()))
+            at = due
+            if self._unnoted and self._available():
+                at = min(due, self._unnoted[0][0])
+            self._wake.wait(max(0.0, at - time.monotonic()))
             self._wake.clear()
             try:
                 if self._available():
                     self._explain_ended(stopping, due)
+                    self._write_notes()
                 if time.monotonic() >= due:
                     self._take_up_others()
                     due = self._look()
@@ -220,8 +236,12 @@ class JobDiagnosis:
             finally:
                 with self._lock:
                     self._explaining.discard(record.uid)
-            self._note(explained)
+            if self.marks_follow():
+                self._unnoted.append((time.monotonic() + _NOTE_SECONDS, explained))
+            else:
+                self._note(explained)
             self.on_found(_with_category(explained))
+            self._write_notes()
 
     def _learn_digests(self) -> None:
         """Ask for the digests of many Jobs at once: the notes on them take long enough."""
@@ -243,20 +263,21 @@ class JobDiagnosis:
             self._remember(explained)
             self.on_found(explained)
 
+    def _write_notes(self) -> None:
+        """Write the notes that no mark has taken along in time."""
+        while self._unnoted and self._unnoted[0][0] <= time.monotonic():
+            self._note(self._unnoted.popleft()[1])
+
     def _note(self, record: JobRecord) -> None:
         """Note on the Job what was found out, unless it says so by now."""
         job = self._watcher.by_name(record.name)
         if job is None or job.uid != record.uid:
             return
-        notes: dict[str, str | None] = {}
-        if record.error and record.error.category and not (job.error and job.error.category):
-            notes[FAILURE_CATEGORY] = record.error.category.value
-        if record.image_digest and not job.image_digest:
-            notes[IMAGE_DIGEST] = record.image_digest
+        notes = _missing_notes(job, record)
         if notes:
             self._patch(record, notes)
 
-    def _patch(self, record: JobRecord, notes: dict[str, str | None]) -> None:
+    def _patch(self, record: JobRecord, notes: Mapping[str, str]) -> None:
         try:
             self._jobs.patch_annotations(record.name, notes, record.uid)
         except AttemptFailed as error:
@@ -342,6 +363,15 @@ def _with_category(record: JobRecord) -> JobRecord:
     if record.state is not BuildState.FAILED or record.error is None or record.error.category:
         return record
     return replace(record, error=replace(record.error, category=FailureCategory.UNKNOWN))
+
+
+def _missing_notes(job: JobRecord, found: JobRecord) -> dict[str, str]:
+    notes = {}
+    if found.error and found.error.category and not (job.error and job.error.category):
+        notes[FAILURE_CATEGORY] = found.error.category.value
+    if found.image_digest and not job.image_digest:
+        notes[IMAGE_DIGEST] = found.image_digest
+    return notes
 
 
 def _should_run(record: JobRecord) -> bool:

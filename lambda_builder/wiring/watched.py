@@ -80,7 +80,8 @@ def watch(base: Base) -> Watched:
         sink = Sink(outbox, urls, count=count)
         return Watched(watcher, diagnosis, lifecycle, cap, sink, parts, [])
     leadership = Leadership(base.client, settings.namespace, identity())
-    marks = JobMarks(watcher, base.jobs, available=available)
+    diagnosis.marks_follow = lambda: leadership.is_leader
+    marks = JobMarks(watcher, base.jobs, available=available, also=diagnosis.notes_of)
     notifier = BuildNotifier(
         watcher,
         leadership,

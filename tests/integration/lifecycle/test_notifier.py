@@ -14,12 +14,12 @@ from lambda_builder.devcluster import Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import NoJournal
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.labels import ANNOUNCED
+from lambda_builder.kube.labels import ANNOUNCED, IMAGE_DIGEST
 from lambda_builder.kube.lease import Leadership
 from lambda_builder.kube.pod_diagnosis import PodDiagnosis
 from lambda_builder.kube.pods import PodReader
 from lambda_builder.kube.watcher import JobWatcher
-from lambda_builder.lifecycle import explanations, notifier
+from lambda_builder.lifecycle import diagnosis, explanations, marks, notifier
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
@@ -74,10 +74,11 @@ class Replica:
         self.diagnosis = JobDiagnosis(
             self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), jobs, available=lambda: True
         )
+        self.diagnosis.marks_follow = lambda: self.leadership.is_leader
         self.notifier = BuildNotifier(
             self.watcher,
             self.leadership,
-            JobMarks(self.watcher, jobs, available=lambda: True),
+            JobMarks(self.watcher, jobs, available=lambda: True, also=self.diagnosis.notes_of),
             self.outbox,
             Announcer(source=name, overrides={}, sink=True, dead_letters=False),
             self.diagnosis,
@@ -180,6 +181,33 @@ def test_a_completion_is_told_with_the_digest_of_what_was_pushed(
     wait_until(lambda: "complete" in receiver.news(name), "the news")
     assert receiver.bodies[name, "complete"]["image_digest"].startswith("sha256:")
     assert receiver.bodies[name, "complete"]["failure_category"] is None
+
+
+@quick_jobs
+def test_all_that_is_noted_of_a_short_build_takes_one_call(
+    cluster, builds, new_replica, receiver, mark_of, monkeypatch
+):
+    monkeypatch.setattr(marks, "_START_SECONDS", 60.0)
+    monkeypatch.setattr(diagnosis, "_NOTE_SECONDS", 60.0)
+    new_replica()
+    name = builds.create().job_name
+    wait_until(lambda: mark_of(name) == "complete", "the end to be marked")
+    assert receiver.news(name) == ["started", "complete"]
+    assert cluster.job(name)["metadata"]["annotations"][IMAGE_DIGEST].startswith("sha256:")
+    calls = [call for call in cluster.requests() if (call.verb, call.resource) == ("patch", "jobs")]
+    assert len(calls) == 1
+
+
+def test_a_digest_is_noted_also_where_the_sink_does_not_take_the_end(
+    cluster, builds, new_replica, receiver, mark_of
+):
+    receiver.status = 503
+    new_replica()
+    name = running(cluster, builds.create())
+    cluster.finish_job(name)
+    annotations = lambda: cluster.job(name)["metadata"]["annotations"]  # noqa: E731
+    wait_until(lambda: IMAGE_DIGEST in annotations(), "the digest to be noted")
+    assert ANNOUNCED not in annotations()
 
 
 def test_an_end_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_end(
