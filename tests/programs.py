@@ -18,11 +18,13 @@ HOW_TO_GET = {
     "cc": "apt-get install gcc libc6-dev",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
+    "fish": "apt-get install fish",
     "git": "apt-get install git",
     "kubectl": "apt-get install kubernetes-client",
     "make": "apt-get install make",
     "promtool": "apt-get install prometheus",
     "strace": "apt-get install strace",
+    "zsh": "apt-get install zsh",
 }
 
 

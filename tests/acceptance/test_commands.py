@@ -420,11 +420,18 @@ def test_contexts_name_services_and_keep_their_tokens_to_themselves(
     shell.run("context", "use", "mine", code=Exit.USAGE, variables=home)
 
 
-@needs("bash")
-def test_bash_completes_commands_and_values(shell: Shell, tmp_path: Path) -> None:
+@pytest.fixture
+def installed(shell: Shell, tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell that finds the command by its name."""
     program = tmp_path / "lambda-builder"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m lambda_builder.cli "$@"\n')
     program.chmod(0o755)
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    return {**shell.environment, **own, "HOME": str(tmp_path)}
+
+
+@needs("bash")
+def test_bash_completes_commands_and_values(shell: Shell, installed: dict[str, str]) -> None:
     script = shell.run("completion", "bash").stdout
 
     def completed(*words: str) -> list[str]:
@@ -433,8 +440,7 @@ def test_bash_completes_commands_and_values(shell: Shell, tmp_path: Path) -> Non
         ask += "_lambda_builder_completion lambda-builder"
         done = subprocess.run(
             ["bash", "-c", f'{script}\n{ask}; printf "%s\\n" "${{COMPREPLY[@]}}"'],
-            cwd=ROOT,
-            env={**shell.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            env=installed,
             capture_output=True,
             text=True,
             timeout=30,
@@ -446,9 +452,38 @@ def test_bash_completes_commands_and_values(shell: Shell, tmp_path: Path) -> Non
     assert completed("jobs", "list", "--state", "c") == ["creating", "created", "cancelled"]
 
 
-@pytest.mark.parametrize("shell_name", ["zsh", "fish"])
-def test_other_shells_have_a_script(shell: Shell, shell_name: str) -> None:
-    assert "_LAMBDA_BUILDER_COMPLETE" in shell.run("completion", shell_name).stdout
+@needs("fish")
+def test_fish_completes_commands_and_values(shell: Shell, installed: dict[str, str]) -> None:
+    script = shell.run("completion", "fish").stdout
+
+    def completed(typed: str) -> list[str]:
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", f"{script}\ncomplete -C '{typed}'"],
+            env=installed,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.stderr == ""
+        return sorted(line.split("\t")[0] for line in done.stdout.splitlines())
+
+    assert completed("lambda-builder s") == ["send", "serve", "stats"]
+    assert completed("lambda-builder jobs list --state c") == ["cancelled", "created", "creating"]
+
+
+@needs("zsh")
+def test_zsh_completes_what_is_typed(
+    shell: Shell, installed: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "completion.zsh"
+    script.write_text(shell.run("completion", "zsh").stdout)
+    with Terminal(["zsh", "-f", "-i"], installed) as zsh:
+        zsh.type(
+            f"autoload -Uz compinit; compinit -u -d {tmp_path}/dump; . {script}; PS1='go''> '\n"
+        )
+        zsh.wait_for("go> ")
+        zsh.type("lambda-builder jobs sh\t")
+        zsh.wait_for("lambda-builder jobs show")
 
 
 # -- help ----------------------------------------------------------------------------------------
