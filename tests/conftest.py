@@ -41,9 +41,10 @@ def postgres_server(postgres_files: Path) -> Iterator[PostgresServer]:
 def journal_database(postgres_server: PostgresServer) -> str:
     """The name of a database with the journal's tables."""
     from lambda_builder.journal.postgres.schema import migrate  # noqa: PLC0415
+    from lambda_builder.journal.postgres.server import Server  # noqa: PLC0415
 
     name = postgres_server.new_database()
-    with postgres_server.connect(name) as connection:
+    with Server(postgres_server.url(name), name="tests").connect() as connection:
         migrate(connection, name)
     return name
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -110,6 +111,23 @@ class PostgresServer:
         """Stop it and start it again on the same port."""
         self.stop(how)
         self.start(**settings)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have all its processes stand still meanwhile, while the system answers for them."""
+        assert self._process is not None
+        # The first one first, so that no more are born.
+        family = [psutil.Process(self._process.pid)]
+        try:
+            family[0].suspend()
+            family += family[0].children()
+            for each in family[1:]:
+                each.suspend()
+            yield
+        finally:
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def demand_password(self, user: str) -> None:
         """Let a user in by his password only."""

@@ -80,7 +80,7 @@ class Writer:
             others_turn, self._taken = self._taken, True
         if others_turn and not ticket.wait(_STUCK_SECONDS):
             self._withdraw(change, ticket)
-            # It was taken up: whether it is on the disk is known when the disk answers.
+            # It was taken up: whether it is on the disk is known when that answers.
             ticket.wait(None)
         if not ticket.over:
             self._write_for_all()
@@ -125,7 +125,7 @@ class Writer:
                 return
             self._queue.remove(change)
         self._on_over([change])
-        raise unavailable("journal cannot be written: the disk does not answer")
+        raise unavailable("journal cannot be written: what comes first takes too long")
 
     # -- turns ---------------------------------------------------------------------------------
 

@@ -81,7 +81,6 @@ class Caretaker:
                 lock = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (TRIMMING,))
                 if lock.fetchone() != (True,):
                     return 0
-                connection.execute("SET LOCAL synchronous_commit = off")
                 return connection.execute(sql, arguments).rowcount
 
         return self._reading.run(delete)

@@ -6,6 +6,8 @@ import enum
 
 import psycopg
 
+from lambda_builder.journal.postgres.server import Hangs
+
 
 class Meaning(enum.Enum):
     """What to do about an error."""
@@ -14,6 +16,8 @@ class Meaning(enum.Enum):
     """The same again: a deadlock, or a serialization failure."""
     LOST = enum.auto()
     """The connection is gone; what it was asked last may have been done."""
+    HANGS = enum.auto()
+    """As ``LOST``, and the next one would wait as long."""
     UNAVAILABLE = enum.auto()
     """Nothing was done, and nothing can be for now."""
     REJECTED = enum.auto()
@@ -36,6 +40,8 @@ def meaning(error: Exception, connection: psycopg.Connection | None) -> Meaning:
     """Return what ``error`` means, given the connection it was met on (None: while connecting)."""
     if isinstance(error, OSError) or connection is None:
         return Meaning.UNAVAILABLE
+    if isinstance(error, Hangs):
+        return Meaning.HANGS
     if connection.closed:
         return Meaning.LOST
     state = getattr(error, "sqlstate", None) or ""

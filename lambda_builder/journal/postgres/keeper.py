@@ -20,7 +20,7 @@ from lambda_builder.journal.postgres.lane import Health
 from lambda_builder.journal.postgres.lease import Lease
 from lambda_builder.journal.postgres.moves import CHANNEL, tell
 from lambda_builder.journal.postgres.outbox import inherit
-from lambda_builder.journal.postgres.server import Connection, Server
+from lambda_builder.journal.postgres.server import Connection, Hangs, Server
 from lambda_builder.threads import Background
 
 _BEATS = 5
@@ -139,8 +139,8 @@ class Keeper:
         assert connection is not None  # noqa: S101 - just made
         try:
             self._round(connection)
-        except psycopg.Error:
-            if last or not connection.closed:
+        except psycopg.Error as error:
+            if last or not connection.closed or isinstance(error, Hangs):
                 raise
             self._drop()
             return False

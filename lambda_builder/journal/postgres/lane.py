@@ -13,7 +13,7 @@ import structlog
 from lambda_builder.journal.changes import Change, Verdict
 from lambda_builder.journal.postgres.database_errors import Meaning, describe, meaning
 from lambda_builder.journal.postgres.lease import Lease, LeaseGone
-from lambda_builder.journal.postgres.server import Connection, Server
+from lambda_builder.journal.postgres.server import Connection, Hangs, Server
 from lambda_builder.threads import Backoff
 
 Write = Callable[[Connection, Sequence[Change]], None]
@@ -23,6 +23,14 @@ _TRIES = 5
 _RECONNECT_SECONDS = (0.05, 0.5)
 """Between tries to connect, at first and at most: whoever writes meanwhile is refused at once."""
 _FOREVER = 3600.0
+_STILL_HANGS_SECONDS = 60.0
+"""How long what hangs keeps a lane from trying again, once it can be asked for."""
+
+_IS_ACTIVE = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+
+
+class StillHangs(Exception):
+    """The server has not ended yet what it was asked over an earlier connection."""
 
 
 class Health:
@@ -88,6 +96,9 @@ class Lane:
         self._in_vain = 0
         """Tries to connect, one after the other."""
         self._backoff = Backoff(*_RECONNECT_SECONDS)
+        self._hung: int | None = None
+        """The server's process that did not answer."""
+        self._hung_until = 0.0
         self.failure: str | None = None
         """Why nothing can be recorded now; None while all is well."""
         self.rows = self.commits = self.fsyncs = self.connections = 0
@@ -106,10 +117,10 @@ class Lane:
             if error is None:
                 self._count(changes, time.monotonic() - started)
                 return Verdict.WRITTEN
-            if error is Meaning.LOST:
+            if error in (Meaning.LOST, Meaning.HANGS):
                 for change in changes:
                     change.perhaps = True
-            if error in (Meaning.UNAVAILABLE, Meaning.REJECTED):
+            if error not in (Meaning.LOST, Meaning.RETRY):
                 break
         return Verdict.REJECTED if error is Meaning.REJECTED else Verdict.UNAVAILABLE
 
@@ -137,7 +148,11 @@ class Lane:
             connection = self._connected()
             if connection is None:
                 return Meaning.UNAVAILABLE
+            self._check_hung(connection)
             action(connection)
+        except StillHangs as error:
+            self._set_failure(str(error))
+            return Meaning.UNAVAILABLE
         except LeaseGone as error:
             self._set_failure(str(error))
             self.on_lease_gone()
@@ -152,7 +167,10 @@ class Lane:
         if what is Meaning.REJECTED:
             structlog.get_logger().error("journal_change_rejected", error=describe(error))
             return what
-        if what is Meaning.LOST:
+        if isinstance(error, Hangs):
+            self._hung = error.pid
+            self._hung_until = time.monotonic() + _STILL_HANGS_SECONDS
+        if what in (Meaning.LOST, Meaning.HANGS):
             structlog.get_logger().warning(
                 "journal_connection_lost", lane=self._name, reason=describe(error)
             )
@@ -160,6 +178,15 @@ class Lane:
             self._drop()
         self._set_failure(describe(error))
         return what
+
+    def _check_hung(self, connection: Connection) -> None:
+        """Raise ``StillHangs`` where the next try would only leave one more session that hangs."""
+        if self._hung is None:
+            return
+        found = connection.execute(_IS_ACTIVE, (self._hung,)).fetchone()
+        if found is not None and time.monotonic() < self._hung_until:
+            raise StillHangs("the database does not answer")
+        self._hung = None
 
     def _connected(self) -> Connection | None:
         """Return the connection, a new one where needed; None where it is too early for that."""

@@ -20,6 +20,12 @@ _PATIENCE_SECONDS = 3.0
 _TRIES = 5
 
 
+def _configure(connection: Connection) -> None:
+    configure(connection)
+    # What is lost of this with the server is done again, by whoever finds it undone.
+    connection.execute("SET synchronous_commit = off")
+
+
 class Reading:
     """Runs queries for any thread."""
 
@@ -30,7 +36,8 @@ class Reading:
         # after an outage the first who asks connects, at once.
         self._pool: psycopg_pool.ConnectionPool[Connection] = psycopg_pool.ConnectionPool(
             kwargs=lambda: {**server.parameters(), "autocommit": True},
-            configure=configure,
+            connection_class=Connection,
+            configure=_configure,
             min_size=0,
             max_size=_CONNECTIONS,
             timeout=_PATIENCE_SECONDS,

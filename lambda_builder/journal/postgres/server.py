@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import conninfo
 
 from lambda_builder.errors import BootError
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+Answer = TypeVar("Answer")
 
 OLDEST = 15
 """The oldest major version that is known to do."""
@@ -31,6 +35,49 @@ _SETTINGS = (
     "SET client_min_messages = warning",
 )
 """Not as startup parameters, which some poolers refuse."""
+
+
+class Hangs(psycopg.OperationalError):
+    """The server said nothing for too long; what it was asked last may be done, or be done yet."""
+
+    def __init__(self, pid: int) -> None:
+        """``pid`` is the session's at the server."""
+        super().__init__("the database does not answer")
+        self.pid = pid
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is closed with ``Hangs`` where the server says nothing for too long.
+
+    The server's own timeouts do not end everything: not a commit that waits for a standby, and
+    nothing in a server that is frozen while its system still answers.
+    """
+
+    patience_seconds = 6.0
+    """Longer than any statement may take."""
+
+    def wait(self, gen: PQGen[Answer], *args: Any, **kwargs: Any) -> Answer:
+        """See ``psycopg.Connection.wait``."""
+        return super().wait(self._patiently(gen), *args, **kwargs)
+
+    def _patiently(self, gen: PQGen[Answer]) -> PQGen[Answer]:
+        """Go through ``gen``, which is called again after each bit of an answer, and without."""
+        heard_at = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                now = time.monotonic()
+                if ready:
+                    heard_at = now
+                elif now - heard_at > self.patience_seconds:
+                    pid = self.pgconn.backend_pid
+                    self.close()
+                    raise Hangs(pid)
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
 
 
 class Server:
@@ -67,7 +114,7 @@ class Server:
 
         Raises ``psycopg.Error``, and ``OSError`` where the password cannot be read.
         """
-        connection = psycopg.connect("", autocommit=True, **self.parameters())
+        connection = Connection.connect("", autocommit=True, **self.parameters())
         try:
             configure(connection)
         except BaseException:
@@ -85,5 +132,4 @@ class Server:
 
 def configure(connection: Connection) -> None:
     """Set the timeouts of a new connection; raises ``psycopg.Error``."""
-    for setting in _SETTINGS:
-        connection.execute(setting)
+    connection.execute("; ".join(_SETTINGS))

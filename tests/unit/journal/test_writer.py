@@ -139,7 +139,7 @@ def test_a_change_that_nobody_took_up_in_time_is_refused(
         error = stuck.exception(timeout=10)
         disk.free.release(1)
 
-    assert "the disk does not answer" in str(error)
+    assert "what comes first takes too long" in str(error)
     assert [rows for _, rows in disk.batches] == [["a"]]
 
 
