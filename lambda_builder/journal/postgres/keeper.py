@@ -1,4 +1,4 @@
-"""The thread that keeps the lease, hears of the other replicas, and inherits their messages."""
+"""The thread that keeps the lease, and hears what the other replicas tell of."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import psycopg
 import structlog
 
-from lambda_builder.journal.interface import Others
 from lambda_builder.journal.news import News
 from lambda_builder.journal.postgres.database_errors import describe
 from lambda_builder.journal.postgres.lane import Health
 from lambda_builder.journal.postgres.lease import Lease
 from lambda_builder.journal.postgres.moves import CHANNEL, tell
-from lambda_builder.journal.postgres.outbox import inherit
 from lambda_builder.journal.postgres.server import Connection, Hangs, Server
 from lambda_builder.threads import Background
 
@@ -30,16 +27,12 @@ _RECONNECT_SECONDS = 0.25
 _GRACE_SECONDS = 3.0
 """After the database was away the others get this long to say that they are alive."""
 
-_OTHERS = (
-    "SELECT replicas.id, replicas.capacity, builds.third_party_id, count(builds.owner)"
-    " FROM replicas LEFT JOIN builds ON builds.owner = replicas.id AND builds.state = 'queued'"
-    " WHERE replicas.id <> %s GROUP BY 1, 2, 3"
-)
-_NOW = "SELECT extract(epoch FROM clock_timestamp())::double precision"
-
 
 class Keeper:
-    """Keeps one connection; ``changed`` and ``others`` are for any thread."""
+    """Keeps one connection; ``changed`` and ``steady`` are for any thread.
+
+    A beat is one statement, so that a slow database costs no lease.
+    """
 
     def __init__(
         self,
@@ -49,28 +42,37 @@ class Keeper:
         *,
         seconds: float,
         on_time: Callable[[float], object],
-        on_inherited: Callable[[], object],
     ) -> None:
         """``seconds`` is how long the lease lasts; ``on_time`` is told the database's clock."""
         self._server = server
         self._lease = lease
         self._health = health
-        self._pause = min(seconds / _BEATS, _LONGEST_PAUSE_SECONDS)
+        self.pause = min(seconds / _BEATS, _LONGEST_PAUSE_SECONDS)
+        """Seconds from one beat to the next."""
+        self._longest_gap = seconds / 2
         self._grace = min(seconds / 3, _GRACE_SECONDS)
         self._on_time = on_time
-        self._on_inherited = on_inherited
         self._connection: Connection | None = None
-        self._steady_since = 0.0
-        self._live: set[int] | None = None
+        self._renewed_at = self._steady_since = 0.0
         self._wake_in: socket.socket | None = None
         self._wake_out: socket.socket | None = None
         self._thread = Background("journal-lease", self._run, wake=self.wake)
         self.changed = News()
         """Tells of what other replicas did."""
-        self.others = Others()
-        """What the others' queues held last."""
         self.lost = 0
         """How often the lease was lost."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether the others could have said that they are alive.
+
+        Not shortly after the database could not be reached, or took so long that theirs may be late
+        as well.
+        """
+        now = time.monotonic()
+        return (
+            now - self._renewed_at <= self._longest_gap and now - self._steady_since >= self._grace
+        )
 
     def start(self, connection: Connection) -> None:
         """Keep the lease that was taken over ``connection``, which is the keeper's from now on.
@@ -109,11 +111,14 @@ class Keeper:
     # -- the thread ----------------------------------------------------------------------------
 
     def _run(self, stopping: threading.Event) -> None:
+        began = time.monotonic()
         while not stopping.is_set():
+            pause = self.pause if self._connection else _RECONNECT_SECONDS
             # Where the connection is gone the beat will see that.
             with contextlib.suppress(psycopg.Error, OSError, ValueError):
-                self._wait(self._pause if self._connection else _RECONNECT_SECONDS)
+                self._wait(began + pause)
             if not stopping.is_set():
+                began = time.monotonic()
                 self.beat()
 
     def beat(self) -> None:
@@ -147,36 +152,18 @@ class Keeper:
         return True
 
     def _round(self, connection: Connection) -> None:
-        if not self._lease.renew(connection):
-            self.lost += 1
-            self._live = None
-            self.changed.nudge()
-        self._set_clock(connection)
-        steady = time.monotonic() - self._steady_since >= self._grace
-        if steady and self._lease.end_lapsed(connection):
-            tell(connection, self._lease.id)
-            self.changed.nudge()
-        self._look_at_others(connection)
-        self._hear(connection)
-
-    def _set_clock(self, connection: Connection) -> None:
         before = time.monotonic()
-        row = connection.execute(_NOW).fetchone()
-        if row is not None:
-            self._on_time(row[0] + time.monotonic() - before)
-
-    def _look_at_others(self, connection: Connection) -> None:
-        capacities: dict[int, int] = {}
-        waiting: Counter[str] = Counter()
-        for lease, capacity, tenant, count in connection.execute(_OTHERS, (self._lease.id,)):
-            capacities[lease] = capacity
-            if tenant is not None:
-                waiting[tenant] += count
-        self.others = Others(len(capacities), sum(capacities.values()), dict(waiting))
-        if self._live is None or self._live - {*capacities}:
-            while inherit(connection, self._lease.id):
-                self._on_inherited()
-        self._live = {*capacities}
+        told = self._lease.renew(connection)
+        now = time.monotonic()
+        if told is None:
+            self.lost += 1
+            self.changed.nudge()
+        else:
+            self._on_time(told + now - before)
+        if now - self._renewed_at > self._longest_gap:
+            self._steady_since = now
+        self._renewed_at = now
+        self._hear(connection)
 
     def _hear(self, connection: Connection) -> None:
         """Read what the others told of."""
@@ -185,9 +172,8 @@ class Keeper:
         if told:
             self.changed.nudge()
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, deadline: float) -> None:
         """Wait until it is time, somebody wakes the thread, or the others told of something."""
-        deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             for each in (self._wake_out, self._connection):
                 if each is not None:
@@ -209,8 +195,7 @@ class Keeper:
 
     def _listen(self, connection: Connection) -> None:
         self._steady_since = time.monotonic()
-        connection.execute("SET synchronous_commit = off")
-        connection.execute(f"LISTEN {CHANNEL}")
+        connection.execute(f"SET synchronous_commit = off; LISTEN {CHANNEL}")
         # What was told meanwhile was not heard.
         self.changed.nudge()
 

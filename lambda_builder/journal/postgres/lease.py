@@ -24,7 +24,7 @@ _TAKE = (
 )
 _RENEW = (
     "UPDATE replicas SET alive_until = clock_timestamp() + make_interval(secs => %s)"
-    " WHERE id = %s RETURNING id"
+    " WHERE id = %s RETURNING extract(epoch FROM clock_timestamp())::double precision"
 )
 _CHECK = "SELECT 1 FROM replicas WHERE id = %s"
 _TOUCH = "UPDATE replicas SET capacity = capacity WHERE id = %s RETURNING id"
@@ -91,17 +91,18 @@ class Lease:
             self.id = int(row[0])
             self._doubtful = [ABANDONED]
 
-    def renew(self, connection: Connection) -> bool:
-        """Say that this replica is alive; False where it has got a new id, since others ended it.
+    def renew(self, connection: Connection) -> float | None:
+        """Say that this replica is alive; returns the database's time, in seconds.
 
-        Raises ``psycopg.Error``.
+        None where it has got a new id, since others ended the lease. Raises ``psycopg.Error``.
         """
-        if connection.execute(_RENEW, (self._seconds, self.id)).fetchone() is not None:
-            return True
+        row = connection.execute(_RENEW, (self._seconds, self.id)).fetchone()
+        if row is not None:
+            return float(row[0])
         before = self.id
         self.take(connection)
         structlog.get_logger().error("lease_lost", lease=before, new_lease=self.id)
-        return False
+        return None
 
     def check(self, connection: Connection) -> None:
         """Raise ``LeaseGone`` where others ended the lease; raises ``psycopg.Error``."""
@@ -113,7 +114,11 @@ class Lease:
 
         Raises ``psycopg.Error`` and ``LeaseGone``.
         """
-        if connection.execute(_TOUCH, (self.id,)).fetchone() is None:
+        with connection.transaction():
+            # Whatever commits wait for, the row that the lease hangs on must not be locked as long.
+            connection.execute("SET LOCAL synchronous_commit = off")
+            found = connection.execute(_TOUCH, (self.id,)).fetchone()
+        if found is None:
             raise LeaseGone("the lease was lost")
 
     def end_lapsed(self, connection: Connection) -> list[int]:

@@ -29,6 +29,7 @@ _INHERIT = (
     "UPDATE outbox SET owner = %s WHERE seq IN (SELECT seq FROM outbox"
     " WHERE NOT EXISTS (SELECT 1 FROM replicas WHERE replicas.id = outbox.owner)"
     " ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED)"
+    " AND EXISTS (SELECT 1 FROM replicas WHERE id = %s)"
 )
 
 
@@ -60,8 +61,8 @@ class SharedMessages:
 
 
 def inherit(connection: Connection, lease: int) -> int:
-    """Take some messages of replicas that are gone; returns how many.
+    """Take some messages of replicas that are gone, unless this one is; returns how many.
 
     Raises ``psycopg.Error``.
     """
-    return connection.execute(_INHERIT, (lease, _PAGE_ROWS)).rowcount
+    return connection.execute(_INHERIT, (lease, _PAGE_ROWS, lease)).rowcount

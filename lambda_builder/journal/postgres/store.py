@@ -25,6 +25,7 @@ from lambda_builder.journal.postgres.lane import Health, Lane
 from lambda_builder.journal.postgres.lease import Lease
 from lambda_builder.journal.postgres.lookups import Lookups
 from lambda_builder.journal.postgres.moves import Moves
+from lambda_builder.journal.postgres.neighbours import Neighbours
 from lambda_builder.journal.postgres.outbox import SharedMessages
 from lambda_builder.journal.postgres.outcomes import Outcomes
 from lambda_builder.journal.postgres.reading import Reading
@@ -35,7 +36,7 @@ from lambda_builder.journal.postgres.sessions import check_server
 from lambda_builder.journal.rows import command_row, plain, tolerance
 from lambda_builder.journal.values import AUDIT_KEPT, OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
-from lambda_builder.threads import repeating
+from lambda_builder.threads import repeating, stop_all
 
 _AUDIT_SECONDS = 1.0
 """How long whoever steered is held up where the database does not take what it did."""
@@ -86,8 +87,11 @@ class PostgresJournal(Lookups, Moves):
             self._health,
             seconds=lease_seconds,
             on_time=self._due_clock.not_before,
-            on_inherited=lambda: self.outbox.nudge(),
         )
+        self._neighbours = Neighbours(
+            lease, reading, self._keeper, on_inherited=lambda: self.outbox.nudge()
+        )
+        self._looking = repeating("journal-neighbours", self._keeper.pause, self._neighbours.round)
         self._caretaker = Caretaker(reading, keep_seconds=keep_seconds, keep_max=keep_max)
         self._trimming = repeating("journal-caretaker", ROUND_SECONDS, self._caretaker.round)
         self._outcomes = Outcomes(lease, Claims(lease, max_active))
@@ -133,9 +137,11 @@ class PostgresJournal(Lookups, Moves):
             undo.pop_all()
         # From here on nothing fails: a part that was started cannot be started again.
         self._reading.open()
+        self._neighbours.round()
         self._recorder.start()
         self._writer.start()
         self._trimming.start()
+        self._looking.start()
         self._opened = True
         left = 0
         with contextlib.suppress(Refused):  # as it is taken over nobody needs the number
@@ -165,7 +171,7 @@ class PostgresJournal(Lookups, Moves):
             writer.close(max(0.0, deadline - time.monotonic()))
             for writer in (self._recorder, self._writer)
         ]
-        self._trimming.stop(max(0.1, deadline - time.monotonic()))
+        stop_all((self._trimming, self._looking), max(0.1, deadline - time.monotonic()))
         if self._recorder.running or self._writer.running:
             return False
         if not self._closed:
@@ -345,7 +351,7 @@ class PostgresJournal(Lookups, Moves):
 
     def others(self) -> Others:
         """Return what the other replicas' queues hold, some seconds old at most; quick."""
-        return self._keeper.others
+        return self._neighbours.others
 
     @contextlib.contextmanager
     def _boot_errors(self) -> Iterator[None]:

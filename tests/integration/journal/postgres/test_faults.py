@@ -310,7 +310,7 @@ def test_the_lease_is_kept_quietly_with_any_number_of_open_files(replica):
             files.append(os.dup(0))
         journal = replica()
         assert journal._keeper._wake_out.fileno() > 1024
-        journal._keeper._wait(0.01)
+        journal._keeper._wait(time.monotonic() + 0.01)
         assert journal.close(10.0)
     finally:
         for each in files:

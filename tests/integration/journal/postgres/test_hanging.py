@@ -163,7 +163,9 @@ def test_where_a_commit_waits_for_a_standby_that_is_gone_nobody_waits_for_long(
         wait_until(lambda: senders.accepted, "a first event")
         with without_standby(own_server):
             wait_until(lambda: len(senders.refused) > 2 * SENDERS, "events to be refused")
-            # What need not outlast a failover goes on.
+            # What need not outlast a failover goes on, and nothing locks what the lease hangs on.
+            with contextlib.closing(own._server.connect()) as connection:
+                own._lease.touch(connection)
             own.finish(make_result(1), [make_message(1)])
             wait_until(lambda: own.find(event_hash(1)).state is BuildState.CREATED, "the outcome")
             refused_in_time(own.reopen, make_request(3))
