@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_no_lease_is_lost_while_each_answer_of_the_database_takes_seconds(
             each.result()
     proxy.delay = 0.0
     for journal in journals:
-        wait_until(lambda journal=journal: all_is_well(journal), "all to be well", BACK_SECONDS)
+        wait_until(partial(all_is_well, journal), "all to be well", BACK_SECONDS)
 
     assert [each.stats()["leases_lost"] for each in (quick, *journals)] == [0, 0, 0]
     assert len(accepted) > 2 * SENDERS
