@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from lambda_builder.journal.postgres.server import Connection
 from lambda_builder.journal.values import AUDIT_KEPT, REJECTIONS_KEPT
 
 ROUND_SECONDS = 10.0
+_COUNT_SECONDS = 60.0
+"""Between two counts of what is kept, which look at all of it."""
 _BATCH_ROWS = 500
 EVENTS_KEPT = 100_000
 """How many outgoing events wait at most; the oldest go. Dead letters are never dropped."""
@@ -40,6 +44,7 @@ class Caretaker:
         self._reading = reading
         self._keep_seconds = keep_seconds
         self._keep_max = keep_max
+        self._counted_at = -math.inf
         self.trimmed = self.dropped = 0
         """Builds that were forgotten, and outgoing events for want of room."""
 
@@ -56,6 +61,9 @@ class Caretaker:
 
     def _trim_builds(self) -> None:
         self.trimmed += self._repeat(_OLD, (self._keep_seconds, _BATCH_ROWS))
+        if time.monotonic() - self._counted_at < _COUNT_SECONDS:
+            return
+        self._counted_at = time.monotonic()
         ((settled,),) = self._reading.fetch(_COUNT)
         surplus = settled - self._keep_max
         while surplus > 0:

@@ -38,7 +38,6 @@ _COMMANDS = (
 )
 _COUNTS = (
     "SELECT (SELECT count(*) FROM builds WHERE state = 'queued' AND owner = %s),"
-    " (SELECT count(*) FROM builds WHERE state <> 'queued'),"
     " (SELECT count(*) FROM replicas)"
 )
 
@@ -122,10 +121,10 @@ class Lookups:
                 break
         return results
 
-    def counts(self) -> tuple[int, int, int]:
-        """Return how many builds are open here, have an outcome, and how many replicas live."""
-        ((open_rows, settled, replicas),) = self._reading.fetch(_COUNTS, (self._lease.id,))
-        return open_rows, settled, replicas
+    def counts(self) -> tuple[int, int]:
+        """Return how many builds are open here, and how many replicas live."""
+        ((open_rows, replicas),) = self._reading.fetch(_COUNTS, (self._lease.id,))
+        return open_rows, replicas
 
     def _page(
         self, conditions: list[str], values: list[Any], before: Place | None, most: int

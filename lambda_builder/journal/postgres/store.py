@@ -205,7 +205,7 @@ class PostgresJournal(Lookups, Moves):
         }
         if self._opened and not self._closed:
             with contextlib.suppress(Refused):
-                numbers["open"], numbers["settled"], numbers["replicas"] = self.counts()
+                numbers["open"], numbers["replicas"] = self.counts()
                 numbers["outbox"] = self.outbox.pending()
         return numbers
 

@@ -51,6 +51,19 @@ def test_of_too_many_the_oldest_go(replica, database):
     assert [n for n in range(7) if journal.find(event_hash(n))] == [3, 4, 5, 6]
 
 
+def test_what_is_kept_is_counted_once_a_minute(replica, monkeypatch):
+    journal = replica(keep_max=1)
+    finished(journal, range(2))
+    journal._caretaker.round()
+    assert journal.stats()["trimmed"] == 1
+    finished(journal, range(2, 5))
+    journal._caretaker.round()
+    assert journal.stats()["trimmed"] == 1
+    monkeypatch.setattr(caretaker, "_COUNT_SECONDS", 0.0)
+    journal._caretaker.round()
+    assert journal.stats()["trimmed"] == 4
+
+
 def test_audit_and_refused_events_are_bounded_each_for_itself(replica, database, monkeypatch):
     monkeypatch.setattr(caretaker, "AUDIT_KEPT", {False: 3, True: 1})
     monkeypatch.setattr(caretaker, "REJECTIONS_KEPT", 2)
