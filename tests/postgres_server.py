@@ -37,13 +37,19 @@ _SETTINGS = {
 class PostgresServer:
     """One server and its files; ``start`` comes first, ``remove`` last."""
 
-    def __init__(self, files: Path | None = None) -> None:
-        """``files`` is a directory where those of a fresh server are, or are put for others."""
+    def __init__(self, files: Path | None = None, *, primary: PostgresServer | None = None) -> None:
+        """``files`` is a directory where those of a fresh server are, or are put for others.
+
+        With ``primary``, which runs, it is that one's standby.
+        """
         # Not below pytest's directory, where only the user of the tests may look.
         self._root = Path(tempfile.mkdtemp(prefix="lambda-builder-postgres-"))
         self._data = self._root / "data"
         self._user = _USER if os.geteuid() == 0 else None
-        self._make(files)
+        if primary is not None:
+            self._follow(primary)
+        else:
+            self._make(files)
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count()
@@ -63,6 +69,14 @@ class PostgresServer:
         if self._user is not None:
             for path in (self._root, *self._root.rglob("*")):
                 shutil.chown(path, self._user)
+
+    def _follow(self, primary: PostgresServer) -> None:
+        if self._user is not None:
+            shutil.chown(self._root, self._user)
+        self._run(
+            *("pg_basebackup", "-D", str(self._data), "-d", primary.url()),
+            *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+        )
 
     def _initialise(self) -> None:
         if self._user is not None:
@@ -128,6 +142,13 @@ class PostgresServer:
             for each in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.resume()
+
+    def child(self, kind: str) -> psutil.Process:
+        """Return its one process of a kind, such as ``walsender``."""
+        assert self._process is not None
+        children = psutil.Process(self._process.pid).children()
+        [found] = [each for each in children if kind in " ".join(each.cmdline())]
+        return found
 
     def demand_password(self, user: str) -> None:
         """Let a user in by his password only."""

@@ -104,8 +104,12 @@ class Server:
     def __str__(self) -> str:
         """Return what logs and errors may show."""
         known = self._parameters
-        host, port = known.get("host", "local socket"), known.get("port", "5432")
-        return f"postgresql://{host}:{port}/{known.get('dbname', '')}"
+        hosts = str(known.get("host", "local socket")).split(",")
+        ports = str(known.get("port", "5432")).split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        where = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
+        return f"postgresql://{where}/{known.get('dbname', '')}"
 
     __repr__ = __str__
 

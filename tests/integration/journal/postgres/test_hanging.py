@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,6 +14,8 @@ from tests.journals import make_message, make_request, make_result, shared_journ
 from tests.postgres_server import running
 from tests.waiting import wait_until
 
+from .senders import SENDERS, Senders
+
 PATIENCE_SECONDS = 0.5
 CONNECT_SECONDS = 2.0
 """The shortest that libpq knows."""
@@ -23,7 +23,6 @@ REFUSED_SECONDS = PATIENCE_SECONDS + CONNECT_SECONDS + 2.0
 """How soon a caller is refused, on a crowded machine."""
 BACK_SECONDS = 5.0
 """How soon all is well once the database is."""
-SENDERS = 4
 STANDBY = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'"
 NO_STANDBY = "ALTER SYSTEM RESET synchronous_standby_names"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -65,41 +64,6 @@ def without_standby(server):
     finally:
         server.execute(NO_STANDBY)
         server.execute("SELECT pg_reload_conf()")
-
-
-class Senders:
-    """Send events one after the other, each once, until the end; see what becomes of them."""
-
-    def __init__(self, journal):
-        self.accepted, self.refused, self.longest = set(), set(), 0.0
-        self._journal = journal
-        self._numbers = iter(range(1000, 10_000_000))
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-
-    @contextlib.contextmanager
-    def at_work(self):
-        with ThreadPoolExecutor(SENDERS) as pool:
-            sent = [pool.submit(self._send) for _ in range(SENDERS)]
-            try:
-                yield
-            finally:
-                self._over.set()
-            for each in sent:
-                each.result()
-
-    def _send(self):
-        while not self._over.wait(0.01):
-            with self._lock:
-                number = next(self._numbers)
-            started = time.monotonic()
-            try:
-                assert self._journal.record([make_request(number)]) == {}
-            except Refused:
-                self.refused.add(number)
-            else:
-                self.accepted.add(number)
-            self.longest = max(self.longest, time.monotonic() - started)
 
 
 def refused_in_time(action, *arguments):

@@ -79,6 +79,19 @@ def test_a_url_that_is_none_stops_the_start_and_is_not_shown(url):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@one:1,two:2/db", "postgresql://one:1,two:2/db"),
+        ("postgresql://one,two:2/db?password=secret", "postgresql://one:5432,two:2/db"),
+        ("postgresql://one,two/db", "postgresql://one:5432,two:5432/db"),
+        ("postgresql:///db?host=one,two&port=7", "postgresql://one:7,two:7/db"),
+    ],
+)
+def test_a_url_with_several_hosts_is_shown_without_its_password(url, shown):
+    assert str(Server(url, name="replica")) == shown
+
+
 def test_an_old_server_is_refused():
     connection: Any = types.SimpleNamespace(info=types.SimpleNamespace(server_version=140012))
     with pytest.raises(BootError, match="PostgreSQL 14; the journal needs 15 or newer"):
