@@ -22,7 +22,7 @@ from psycopg import sql
 from tests.waiting import wait_until
 
 _START_SECONDS = 60.0
-_USER = "nobody"
+USER = "nobody"
 """Who runs it where the tests are root's, as whom no server starts."""
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -45,12 +45,12 @@ class PostgresServer:
         # Not below pytest's directory, where only the user of the tests may look.
         self._root = Path(tempfile.mkdtemp(prefix="lambda-builder-postgres-"))
         self._data = self._root / "data"
-        self._user = _USER if os.geteuid() == 0 else None
+        self._user = USER if os.geteuid() == 0 else None
         if primary is not None:
             self._follow(primary)
         else:
             self._make(files)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count()
 
@@ -143,6 +143,14 @@ class PostgresServer:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.resume()
 
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A directory of the server's user, which is not always that of the tests."""
+        with tempfile.TemporaryDirectory(prefix="lambda-builder-postgres-") as made:
+            if self._user is not None:
+                shutil.chown(made, self._user)
+            yield Path(made)
+
     def child(self, kind: str) -> psutil.Process:
         """Return its one process of a kind, such as ``walsender``."""
         assert self._process is not None
@@ -225,7 +233,8 @@ def _program(name: str) -> str:
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -22,6 +22,7 @@ HOW_TO_GET = {
     "git": "apt-get install git",
     "kubectl": "apt-get install kubernetes-client",
     "make": "apt-get install make",
+    "pgbouncer": "apt-get install pgbouncer",
     "promtool": "apt-get install prometheus",
     "strace": "apt-get install strace",
     "zsh": "apt-get install zsh",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 
+import psycopg
+
 from lambda_builder.errors import BootError
 from lambda_builder.journal.postgres.server import OLDEST, Connection, Server
 
@@ -23,8 +25,9 @@ def check_server(connection: Connection, server: Server) -> None:
     with contextlib.closing(server.connect()) as other:
         if not keeps_session(connection, other):
             raise BootError(
-                f"{server} is a pooler in transaction mode: it gives the session of one connection "
-                "to another; have JOURNAL_URL name the server itself, or a pooler in session mode"
+                f"{server} is a pooler in transaction mode, or statement mode: it gives the "
+                "session of one connection to another; have JOURNAL_URL name the server itself, "
+                "or a pooler in session mode"
             )
 
 
@@ -34,10 +37,13 @@ def keeps_session(connection: Connection, other: Connection) -> bool:
     Raises ``psycopg.Error``.
     """
     before = connection.execute(_PID).fetchone()
-    with other.transaction():
-        other.execute(_PID)
-        if connection.execute(_PID).fetchone() != before:
-            return False
+    try:
+        with other.transaction():
+            other.execute(_PID)
+            if connection.execute(_PID).fetchone() != before:
+                return False
+    except psycopg.errors.ProtocolViolation:
+        return False  # pgbouncer in statement mode has no transactions
     channel = f"lambda_builder_{secrets.token_hex(4)}"
     connection.execute(f"LISTEN {channel}")
     other.execute(f"NOTIFY {channel}")
