@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ if TYPE_CHECKING:  # no test that needs no database waits for its client
     from tests.postgres_server import PostgresServer
 
 # How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("suite", deadline=None, database=None)
+hypothesis.settings.register_profile("suite", deadline=None, database=None, max_examples=60)
+hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=3000)
 hypothesis.settings.load_profile("suite")
 
 
@@ -66,6 +68,15 @@ def no_thread_left_behind() -> Iterator[None]:
         lambda: set(threading.enumerate()) <= before,
         f"threads to end: {set(threading.enumerate()) - before}",
     )
+
+
+def pytest_configure() -> None:
+    gc.disable()  # what is loaded from now on stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tests.races.scheduler import HANDOVER_SECONDS, Scheduler
 from tests.races.standins import Thread, replaced
@@ -35,7 +37,7 @@ def _name(action: Callable[[], object]) -> str:
 def run(scenario: Scenario, seed: int) -> Scheduler:
     """Run ``scenario`` in the order that ``seed`` gives; it must end all threads that it starts."""
     scheduler = Scheduler(seed)
-    with replaced(scheduler):
+    with replaced(scheduler), _nothing_collected():
         root = Thread(scheduler, target=scenario, args=(scheduler,), name="scenario")
         root.start()
         root.task.turn.release()
@@ -43,6 +45,22 @@ def run(scenario: Scenario, seed: int) -> Scheduler:
             if thread.ident in scheduler.idents:
                 threading.Thread.join(thread, HANDOVER_SECONDS)
     return scheduler
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have no thread end what other tests left behind in the middle of a turn.
+
+    Such an end may run the service's code, with turns of its own: they came in whatever place the
+    collector chose, and two threads would go on at once.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def explore(scenario: Scenario, orders: int) -> None:

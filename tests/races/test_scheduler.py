@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -88,3 +89,26 @@ def test_the_same_seed_gives_the_same_order() -> None:
     orders = [run(scenario, seed).order.hexdigest() for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert not [t for t in threading.enumerate() if t.name == "scenario"]
+
+
+def test_what_others_left_for_the_collector_is_not_ended_in_the_middle_of_a_turn() -> None:
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            ended.append(self)
+
+    ended: list[Left] = []
+    during = []
+
+    def scenario(_scheduler: Scheduler) -> None:
+        Left()
+        made = [[number] for number in range(10 * gc.get_threshold()[0])]
+        during.append((len(made), [*ended]))
+
+    assert run(scenario, 1).failure is None
+    assert during == [(10 * gc.get_threshold()[0], [])]
+    assert gc.isenabled()
+    gc.collect()
+    assert len(ended) == 1
