@@ -9,6 +9,9 @@ from collections.abc import Callable
 import pytest
 
 WAIT_SECONDS = 10.0
+_SHARE = 0.05
+"""How much longer a wait may take than it must: to look all the time keeps others from working."""
+_LONGEST_PAUSE_SECONDS = 0.1
 
 
 def wait_until(
@@ -21,10 +24,12 @@ def wait_until(
     """Wait for ``condition`` to be true; fails the test after ``timeout`` seconds.
 
     ``what`` can be a function, to tell of the moment of the failure. ``every`` is in seconds; more
-    where looking takes time from those that are waited for.
+    where looking takes time from those that are waited for. It is looked less often the longer the
+    wait has lasted.
     """
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > timeout:
             pytest.fail(f"waited {timeout} s for {what if isinstance(what, str) else what()}")
-        threading.Event().wait(every)
+        threading.Event().wait(max(every, min(waited * _SHARE, _LONGEST_PAUSE_SECONDS)))
