@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 
 from tests.fuzz.api import check_that_it_still_builds, compare
 from tests.processes import BUILD_TYPE, ClusterProcess, ServiceProcess
@@ -37,6 +36,8 @@ def service(
 
 @pytest.fixture
 def description(service: ServiceProcess) -> Description:
+    import schemathesis  # noqa: PLC0415 - for all workers of a run it takes seconds
+
     return Description(schemathesis.openapi.from_url(f"{service.url}/openapi.json"))
 
 
