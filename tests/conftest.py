@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+# First, as in the service: else rich draws each traceback in the log, which takes half a second.
+import lambda_builder.server  # noqa: F401
 from tests.programs import require, summary
 from tests.waiting import wait_until
 
