@@ -95,9 +95,9 @@ class Delivery:
         while (turn := self._next(stopping)) is not None:
             try:
                 self._deliver(turn)
-            except Exception as error:  # noqa: BLE001 - one bad message must not end the slot
+            except Exception:  # noqa: BLE001 - one bad message must not end the slot
                 structlog.get_logger().exception("delivery_failed", destination=self._destination)
-                self._failed(turn, repr(error), 0.0)
+                self._put_off(turn)
             finally:
                 with self._lock:
                     self._on_their_way.discard(turn.message.id)
@@ -105,12 +105,7 @@ class Delivery:
     def _deliver(self, turn: _Turn) -> None:
         message, began = turn.message, time.monotonic()
         if not self._may_send(message.id):  # another replica may be sending it
-            self._outbox.failed(
-                message.id, self._outbox.now() + self._backoff.pause(message.attempts)
-            )
-            if turn.finds_out:
-                with self._lock:
-                    self._breaker.not_sent()
+            self._put_off(turn)
             return
         seconds = min(_EXCHANGE_SECONDS, max(_LEAST_SECONDS, self._ends_at - began))
         problem = self._poster.post(self._url, message.headers, message.body, seconds=seconds)
@@ -124,6 +119,14 @@ class Delivery:
             structlog.get_logger().warning("destination_back", destination=self._destination)
             self._outbox.nudge()
         self._on_delivered(message.id)
+
+    def _put_off(self, turn: _Turn) -> None:
+        """Have it sent later for a reason that says nothing of the destination."""
+        message = turn.message
+        if turn.finds_out:
+            with self._lock:
+                self._breaker.not_sent()
+        self._outbox.failed(message.id, self._outbox.now() + self._backoff.pause(message.attempts))
 
     def _failed(self, turn: _Turn, problem: str, seconds: float) -> None:
         message = turn.message
