@@ -7,9 +7,10 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
+import yaml
 from pydantic.json_schema import models_json_schema
 
-from lambda_builder import __version__, advice, problems, strict_yaml
+from lambda_builder import __version__, advice, problems
 from lambda_builder.errors import FieldProblem, RefusalCode
 from lambda_builder.events.data import (
     BuildData,
@@ -67,7 +68,7 @@ _UNREAD = {
 def document(settings: Settings) -> _Json:
     """Return the OpenAPI document of a service with these settings."""
     source = resources.files(__package__).joinpath("openapi.yaml").read_text("utf-8")
-    described: _Json = strict_yaml.load(source, "openapi.yaml")
+    described: _Json = yaml.safe_load(source)
     described["info"]["version"] = __version__
     components = described["components"]
     components["responses"].update(_problem_responses())

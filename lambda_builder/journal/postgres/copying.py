@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,11 @@ def _opened(url: str, password_file: Path | None) -> Iterator[tuple[Connection, 
     """In one transaction, during which no replica can start."""
     server = Server(url, name="copy", password_file=password_file)
     try:
-        with contextlib.closing(server.connect()) as connection, connection.transaction():
+        with (
+            contextlib.closing(server.connect()) as connection,
+            connection.more_patience(math.inf),
+            connection.transaction(),
+        ):
             connection.execute("SET LOCAL statement_timeout = 0")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATING,))

@@ -89,6 +89,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """One tuple of statements per version; nothing is taken away within a major version of ours."""
 
+_PATIENCE_SECONDS = 65.0
+"""Longer than one statement of a migration, or another replica's migration, may take."""
 _VERSION_TABLE = "lambda_builder_schema"
 _EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
 
@@ -99,7 +101,7 @@ def migrate(connection: Connection, where: object) -> None:
     ``where`` is for messages. Raises ``BootError`` for a newer version or somebody else's tables,
     and ``psycopg.Error``.
     """
-    with connection.transaction():
+    with connection.more_patience(_PATIENCE_SECONDS), connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '60s'")
         connection.execute("SET LOCAL statement_timeout = '60s'")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATING,))

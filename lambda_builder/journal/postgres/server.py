@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +56,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     patience_seconds = 6.0
-    """Longer than any statement may take."""
+    """Longer than any statement may take, but for those of ``more_patience``."""
+
+    @contextlib.contextmanager
+    def more_patience(self, seconds: float) -> Iterator[None]:
+        """Wait at least so long for an answer meanwhile."""
+        before = self.patience_seconds
+        self.patience_seconds = max(before, seconds)
+        try:
+            yield
+        finally:
+            self.patience_seconds = before
 
     def wait(self, gen: PQGen[Answer], *args: Any, **kwargs: Any) -> Answer:
         """See ``psycopg.Connection.wait``."""

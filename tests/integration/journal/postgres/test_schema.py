@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 
 from lambda_builder.errors import BootError
 from lambda_builder.journal.postgres import schema
-from lambda_builder.journal.postgres.server import Server
+from lambda_builder.journal.postgres.server import Connection, Server
 from lambda_builder.journal.postgres.sessions import check_server
 from tests.journals import make_request, shared_journal
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_replicas_that_start_at_once_make_the_tables_once(postgres_server, name)
 
 
 def test_a_journal_of_a_newer_version_stops_the_start_and_is_left_as_it_is(postgres_server, name):
-    with postgres_server.connect(name) as connection:
+    with Server(postgres_server.url(name), name="replica").connect() as connection:
         schema.migrate(connection, name)
         connection.execute("UPDATE lambda_builder_schema SET version = 99")
     with pytest.raises(BootError, match=r"newer version \(schema 99"):
@@ -54,9 +56,24 @@ def test_tables_of_another_program_stop_the_start(postgres_server, name):
     ) == [(None,)]
 
 
+def test_whoever_waits_for_another_migration_keeps_its_patience(postgres_server, name, monkeypatch):
+    monkeypatch.setattr(Connection, "patience_seconds", 0.3)
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with contextlib.closing(postgres_server.connect(name)) as other, ThreadPoolExecutor() as pool:
+        other.execute("SELECT pg_advisory_lock(%s)", (schema.MIGRATING,))
+        connection = Server(postgres_server.url(name), name="replica").connect()
+        migrated = pool.submit(schema.migrate, connection, name)
+        wait_until(lambda: other.execute(waiting).fetchall(), "the other one to wait")
+        with pytest.raises(TimeoutError):
+            migrated.result(1.0)
+        other.execute("SELECT pg_advisory_unlock(%s)", (schema.MIGRATING,))
+        migrated.result(10)
+        connection.close()
+
+
 def test_a_migration_is_made_whole_or_not_at_all(postgres_server, name, monkeypatch):
     shown = (*schema.MIGRATIONS, ("CREATE TABLE more (id int)", "SELECT no_such_thing()"))
-    with postgres_server.connect(name) as connection:
+    with Server(postgres_server.url(name), name="replica").connect() as connection:
         schema.migrate(connection, name)
     monkeypatch.setattr(schema, "MIGRATIONS", shown)
     with pytest.raises(BootError, match="no_such_thing"):
