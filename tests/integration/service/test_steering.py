@@ -244,10 +244,13 @@ def test_a_job_name_means_the_build_of_another_replica_that_has_the_job_now(
 
 
 def tried_once(cluster: DevCluster, start: Start, status: int) -> Running:
-    """Start a service that tried a build once, without success, and has no room for it any more."""
+    """Start a service that tried a build once, without success, and has no room for it any more.
+
+    The pause until the next try is drawn from all up to the longest: an hour, to be seldom short.
+    """
     running = start(
-        max_active_jobs=1, worker_count=2, worker_count_max=2, retry_base_seconds=60,
-        retry_max_seconds=60,
+        max_active_jobs=1, worker_count=2, worker_count_max=2, retry_base_seconds=3600,
+        retry_max_seconds=3600,
     )  # fmt: skip
     fault = Fault("status", verb="create", resource="jobs", status=status, message="quota")
     cluster.add_fault(fault)
