@@ -48,7 +48,7 @@ docs: installed-dev  ## these pages as HTML, in docs/_build; what the code says 
 	$(BIN)/python docs/schemas.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build
 
-soak: installed-dev  ## the long crash loops, and generated input fifty times as much
+soak: installed-dev  ## the long crash loops, and more generated input
 	$(BIN)/python -m pytest -m soak --timeout 1800
 	$(BIN)/python -m pytest -m "hypothesis and not soak" --hypothesis-profile soak --timeout 1800
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # no test that needs no database waits for its client
     from tests.postgres_server import PostgresServer
 
 # How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("suite", deadline=None, database=None, max_examples=60)
+hypothesis.settings.register_profile("suite", deadline=None, database=None)
 hypothesis.settings.register_profile("soak", deadline=None, database=None, max_examples=3000)
 hypothesis.settings.load_profile("suite")
 

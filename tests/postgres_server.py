@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from tests.processes import free_port
 from tests.waiting import wait_until
 
 _START_SECONDS = 60.0
@@ -231,10 +231,3 @@ def _program(name: str) -> str:
     assert spec is not None
     assert spec.origin is not None
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

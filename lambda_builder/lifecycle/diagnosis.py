@@ -36,6 +36,8 @@ _REMEMBERED = 1000
 """Ended Jobs of which is remembered what was found out, and that wait for it."""
 _NOTE_SECONDS = 2.0
 """How long a note waits for the mark of the Job's end, which takes it along."""
+_LAST_SECONDS = 1.0
+"""How long notes that wait are written for at the end."""
 
 
 def _ignore(record: JobRecord) -> None:
@@ -210,8 +212,8 @@ class JobDiagnosis:
             self._wake.clear()
             try:
                 if self._available():
-                    self._explain_ended(stopping, due)
                     self._write_notes()
+                    self._explain_ended(stopping, due)
                 if time.monotonic() >= due:
                     self._take_up_others()
                     due = self._look()
@@ -221,6 +223,9 @@ class JobDiagnosis:
                     "pods_not_looked_into", error=str(error), exc_info=unexpected
                 )
                 due = time.monotonic() + self._look_seconds
+        ends_at = time.monotonic() + _LAST_SECONDS
+        while self._unnoted and self._available() and time.monotonic() < ends_at:
+            self._note(self._unnoted.popleft()[1])
 
     def _explain_ended(self, stopping: threading.Event, until: float) -> None:
         """Find out about ended Jobs, until it is time for a look at those that do not run."""

@@ -31,11 +31,6 @@ class _Mark(NamedTuple):
     due: float
 
 
-def _nothing(record: JobRecord) -> Mapping[str, str]:
-    del record
-    return {}
-
-
 class JobMarks:
     """Marks that wait to be written; thread-safe. Of a Job's news only the last is written."""
 
@@ -45,7 +40,7 @@ class JobMarks:
         jobs: JobManager,
         *,
         available: Callable[[], bool],
-        also: Callable[[JobRecord], Mapping[str, str]] = _nothing,
+        also: Callable[[JobRecord], Mapping[str, str]],
     ) -> None:
         """While ``available`` says that the API is away, nothing is written.
 

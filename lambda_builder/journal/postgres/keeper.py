@@ -29,7 +29,7 @@ _GRACE_SECONDS = 3.0
 
 
 class Keeper:
-    """Keeps one connection; ``changed`` and ``steady`` are for any thread.
+    """Keeps one connection; ``changed``, ``steady`` and ``connections`` are for any thread.
 
     A beat is one statement, so that a slow database costs no lease.
     """
@@ -61,6 +61,8 @@ class Keeper:
         """Tells of what other replicas did."""
         self.lost = 0
         """How often the lease was lost."""
+        self.connections = 0
+        """How often a connection was made: the database may have restarted in between."""
 
     @property
     def steady(self) -> bool:
@@ -195,6 +197,7 @@ class Keeper:
 
     def _listen(self, connection: Connection) -> None:
         self._steady_since = time.monotonic()
+        self.connections += 1
         connection.execute(f"SET synchronous_commit = off; LISTEN {CHANNEL}")
         # What was told meanwhile was not heard.
         self.changed.nudge()

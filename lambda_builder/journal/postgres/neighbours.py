@@ -36,8 +36,11 @@ class Neighbours:
         self._reading = reading
         self._keeper = keeper
         self._on_inherited = on_inherited
-        self._seen: tuple[int, set[int]] | None = None
-        """The own lease and those of the others, as all messages had an owner."""
+        self._seen: tuple[int, int, set[int]] | None = None
+        """The keeper's connections, the own lease and the others', as all messages had an owner.
+
+        After a restart of the database what was inherited shortly before may have none again.
+        """
         self.others = Others()
         """What the others' queues held last."""
 
@@ -55,7 +58,7 @@ class Neighbours:
             self._keeper.changed.nudge()
 
     def _look(self, connection: Connection) -> None:
-        own = self._lease.id
+        own, connections = self._lease.id, self._keeper.connections
         capacities: dict[int, int] = {}
         waiting: Counter[str] = Counter()
         for lease, capacity, tenant, count in connection.execute(_OTHERS, (own,)):
@@ -64,7 +67,7 @@ class Neighbours:
                 waiting[tenant] += count
         self.others = Others(len(capacities), sum(capacities.values()), dict(waiting))
         before = self._seen
-        if before is None or before[0] != own or before[1] - {*capacities}:
+        if before is None or before[:2] != (connections, own) or before[2] - {*capacities}:
             while inherit(connection, own):
                 self._on_inherited()
-        self._seen = own, {*capacities}
+        self._seen = connections, own, {*capacities}

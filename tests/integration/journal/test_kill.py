@@ -73,7 +73,7 @@ def crash_again_and_again(
 def test_what_was_acknowledged_before_a_kill_is_there_afterwards_once(tmp_path, seed):
     path = tmp_path / "journal.sqlite3"
 
-    said = crash_again_and_again(path, kills=20, seed=seed)
+    said = crash_again_and_again(path, kills=30, seed=seed)
 
     check(path, said)
 

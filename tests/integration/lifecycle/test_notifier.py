@@ -210,6 +210,20 @@ def test_a_digest_is_noted_also_where_the_sink_does_not_take_the_end(
     assert ANNOUNCED not in annotations()
 
 
+def test_a_digest_that_waits_to_be_noted_is_noted_at_the_end(
+    cluster, builds, new_replica, receiver, monkeypatch
+):
+    monkeypatch.setattr(diagnosis, "_NOTE_SECONDS", 60.0)
+    receiver.status = 503
+    replica = new_replica()
+    name = running(cluster, builds.create())
+    cluster.finish_job(name)
+    wait_until(lambda: replica.diagnosis._unnoted, "the digest to be found")
+    assert IMAGE_DIGEST not in cluster.job(name)["metadata"]["annotations"]
+    assert replica.diagnosis.stop(8) == []
+    assert IMAGE_DIGEST in cluster.job(name)["metadata"]["annotations"]
+
+
 def test_an_end_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_end(
     monkeypatch, cluster, builds, jobs, new_replica, receiver
 ):

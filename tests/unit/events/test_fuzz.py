@@ -134,6 +134,7 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+@settings(max_examples=200, deadline=None, database=None)
 @given(headers, st.binary(max_size=200))
 @example({"Ce-Type": BUILD}, b"[" * 1_000_000)
 @example({"Content-Type": "application/cloudevents+json"}, b'{"a":' * 200_000)
@@ -143,21 +144,25 @@ def test_any_bytes_under_any_headers(sent, body):
     both(sent, body)
 
 
+@settings(max_examples=300, deadline=None, database=None)
 @given(headers, data)
 def test_any_json_as_data(sent, value):
     both({"Ce-Type": BUILD, **sent}, encoded(value))
 
 
+@settings(max_examples=300, deadline=None, database=None)
 @given(headers, envelopes | json_values)
 def test_any_json_as_an_envelope(sent, value):
     both({**sent, "Content-Type": "application/cloudevents+json"}, encoded(value))
 
 
+@settings(max_examples=200, deadline=None, database=None)
 @given(headers, st.lists(envelopes | json_values, max_size=4) | json_values)
 def test_any_json_as_a_batch(sent, value):
     both({**sent, "Content-Type": "application/cloudevents-batch+json"}, encoded(value))
 
 
+@settings(max_examples=200, deadline=None, database=None)
 @given(any_text, st.dictionaries(st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True), st.text()))
 def test_any_valid_attribute_survives_percent_encoding(event_id, extensions):
     hexed = {

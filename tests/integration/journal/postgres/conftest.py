@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lambda_builder.journal.postgres.store import PostgresJournal
 from tests.journals import shared_journal
+from tests.postgres_server import PostgresServer, running
 
 Replica = Callable[..., PostgresJournal]
+
+
+@pytest.fixture(scope="module")
+def own_server(postgres_files: Path) -> Iterator[PostgresServer]:
+    """A server that may be stopped."""
+    with running(postgres_files) as server:
+        yield server
 
 
 @pytest.fixture

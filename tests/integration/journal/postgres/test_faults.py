@@ -321,14 +321,6 @@ def test_the_lease_is_kept_quietly_with_any_number_of_open_files(replica):
 # -- a server that is stopped ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def own_server(postgres_files):
-    from tests.postgres_server import running  # noqa: PLC0415
-
-    with running(postgres_files) as server:
-        yield server
-
-
 @pytest.fixture
 def own(own_server):
     """A journal on a server that may be stopped."""

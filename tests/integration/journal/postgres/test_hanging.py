@@ -11,7 +11,6 @@ from lambda_builder.builds import BuildState
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal.postgres.server import Connection
 from tests.journals import make_message, make_request, make_result, shared_journal
-from tests.postgres_server import running
 from tests.waiting import wait_until
 
 from .senders import SENDERS, Senders
@@ -30,12 +29,6 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 def event_hash(number):
     return make_request(number).event_hash
-
-
-@pytest.fixture(scope="module")
-def own_server(postgres_files):
-    with running(postgres_files) as server:
-        yield server
 
 
 @pytest.fixture

@@ -147,6 +147,20 @@ def test_messages_and_commands_of_a_replica_that_is_gone_are_inherited(two):
     assert heir.commands() == []
 
 
+def test_messages_that_a_restart_of_the_database_gave_back_are_inherited_again(replica, database):
+    heir = replica(lease_seconds=1.0)
+    heir.outbox.put([make_message(1)], durable=True)
+    wait_until(lambda: heir._neighbours._seen, "a first look")
+    database("UPDATE outbox SET owner = -1")
+    seen = heir._neighbours._seen
+    database(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    wait_until(lambda: heir._neighbours._seen != seen, "the next look")
+    assert heir.outbox.pending() == 1
+
+
 def test_a_command_is_forgotten_only_by_its_owner(replica, database):
     one, other = replica(), replica()
     one.keep_commands([make_command()])
