@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,26 @@ class Ticket:
             raise self._error
 
 
+class Notice:
+    """In place of a ticket where nobody waits: ``then`` is called, once, when a change is over.
+
+    It is told what the change failed with, or None; by a thread that has the turn to write.
+    """
+
+    __slots__ = ("_then", "over")
+
+    def __init__(self, then: Callable[[Exception | None], object]) -> None:
+        self._then = then
+        self.over = False
+        """The change is written or refused."""
+
+    def end(self, error: Exception | None = None) -> None:
+        """Tell that it is over, unless that was told."""
+        if not self.over:
+            self.over = True
+            self._then(error)
+
+
 @dataclass(slots=True, eq=False)
 class Change:
     """What is written in one transaction: rows, each of which begins with what it changes.
@@ -96,8 +116,8 @@ class Change:
     """What a shared journal said of its rows, by event hash."""
     durable: bool = False
     """On the disk, not only in the system's cache, before the caller goes on."""
-    ticket: Ticket | None = None
-    """Where a caller waits until it is committed, or refused."""
+    ticket: Ticket | Notice | None = None
+    """Where a caller waits until it is committed, or refused; or is told of that."""
     patient: bool = False
     """Outlasts a full disk: kept in memory and written later, ticket or not."""
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.journal.values import OpenBuild, OpenReport, Outbox, OutboxMessage
 from lambda_builder.selection import BuildFilter, Place
+from lambda_builder.steps import Pause
 
 
 class Claim(enum.Enum):
@@ -46,6 +47,17 @@ class JobOf:
     event_hash: bytes
     """The digest, as ``digest_bytes`` makes it."""
     uid: str
+
+
+class Recording(Pause, Protocol):
+    """Builds on their way into the journal."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there never was anything to wait for."""
+
+    def known(self) -> dict[str, BuildResult]:
+        """Return what ``record`` does, once it is over; raises ``Refused``."""
 
 
 class Journal(Protocol):
@@ -98,6 +110,11 @@ class Journal(Protocol):
         of events that came with them and are not built.
         """
 
+    def recording(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> Recording:
+        """Do as ``record`` once what is returned is waited for, or begun."""
+
     def attempt(self, event_hash: str, attempts: int) -> Claim:
         """Claim the build for its attempt ``attempts``, and note it, before a Job is made.
 
@@ -125,8 +142,11 @@ class Journal(Protocol):
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""
 
-    def recall(self, event_hash: str) -> BuildResult | None:
-        """As ``find``, where that costs next to nothing; else ``record`` tells what is known."""
+    def remembers(self, event_hash: str) -> bool:
+        """Whether ``find`` is to be asked before ``record`` is; quick, and reads nothing.
+
+        Where not, the event is new, or ``record`` tells what is known.
+        """
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first, at most 500."""

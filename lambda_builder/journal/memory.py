@@ -16,6 +16,7 @@ from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.journal.alone import Alone
 from lambda_builder.journal.interface import Claim
 from lambda_builder.journal.news import News
+from lambda_builder.journal.recordings import Recorded
 from lambda_builder.journal.values import (
     AUDIT_KEPT,
     Destination,
@@ -155,6 +156,12 @@ class NoJournal(Alone):
         """Do nothing."""
         return {}
 
+    def recording(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> Recorded:
+        """Do nothing."""
+        return Recorded()
+
     def attempt(self, event_hash: str, attempts: int) -> Claim:
         """Grant it."""
         return Claim.GRANTED
@@ -217,7 +224,9 @@ class NoJournal(Alone):
         """Find nothing."""
         return None
 
-    recall = find
+    def remembers(self, event_hash: str) -> bool:
+        """Tell that there is nothing to be found."""
+        return False
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Find nothing."""

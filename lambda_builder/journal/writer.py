@@ -62,7 +62,8 @@ class Writer:
     def queue(self, change: Change) -> None:
         """Have ``change`` written, however long that takes; does not wait.
 
-        Raises ``Refused`` (``JOURNAL_UNAVAILABLE``) once the journal is closed.
+        One with a ``Notice`` may be refused, and tells it. Raises ``Refused``
+        (``JOURNAL_UNAVAILABLE``) once the journal is closed.
         """
         with self._lock:
             self._add(change)
@@ -79,12 +80,22 @@ class Writer:
             self._add(change)
             others_turn, self._taken = self._taken, True
         if others_turn and not ticket.wait(_STUCK_SECONDS):
-            self._withdraw(change, ticket)
+            self.withdraw(change)
             # It was taken up: whether it is on the disk is known when that answers.
             ticket.wait(None)
         if not ticket.over:
             self._write_for_all()
         ticket.check()
+
+    def withdraw(self, change: Change) -> None:
+        """Refuse ``change`` unless it was taken up, or its caller is about to."""
+        with self._lock:
+            is_called = isinstance(change.ticket, Ticket) and change.ticket.called
+            if is_called or change not in self._queue:
+                return
+            self._queue.remove(change)
+        self._on_over([change])
+        change.fail(unavailable("journal cannot be written: what comes first takes too long"))
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was queued before is in the file; False when time was up.
@@ -119,14 +130,6 @@ class Writer:
             raise unavailable("journal is not open yet")
         self._queue.append(change)
 
-    def _withdraw(self, change: Change, ticket: Ticket) -> None:
-        with self._lock:
-            if ticket.called or change not in self._queue:
-                return
-            self._queue.remove(change)
-        self._on_over([change])
-        raise unavailable("journal cannot be written: what comes first takes too long")
-
     # -- turns ---------------------------------------------------------------------------------
 
     def _write_for_all(self) -> None:
@@ -147,7 +150,7 @@ class Writer:
                 self._called.notify()
                 return
             for change in self._queue:
-                if change.refusable and change.ticket is not None:
+                if change.refusable and isinstance(change.ticket, Ticket):
                     change.ticket.call()
                     return
             self._taken = False

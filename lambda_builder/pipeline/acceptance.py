@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,6 +24,7 @@ from lambda_builder.pipeline.ordering import Entry
 from lambda_builder.pipeline.queue import BuildQueue, QueueClosed, TenantFull
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.stats import Counts
+from lambda_builder.steps import Ending, Steps, UntilEnding, Work
 from lambda_builder.telemetry.tracing import current_traceparent
 from lambda_builder.tenants import ALL_TENANTS, Tenants
 
@@ -100,29 +100,46 @@ class Acceptance:
         self._judge = judge
         self._awaited = awaited or Awaited()
         self._lock = threading.Lock()
-        self._claims: dict[str, threading.Event] = {}
+        self._claims: dict[str, Ending] = {}
         """Events that a request is accepting at this moment, until when."""
 
     def accept(
         self, requests: Sequence[BuildRequest], tenants: Tenants = ALL_TENANTS
     ) -> list[Receipt]:
-        """Accept all of ``requests`` or none of them; raises ``Refused``.
+        """Accept all of ``requests`` or none of them; waits for the journal. Raises ``Refused``.
 
         ``tenants`` are those that the sender may send events of: it is told of no build of others,
         whose event may have had the same source and id.
         """
+        return Work(self.accepting(requests, tenants)).finish()
+
+    def accepting(
+        self, requests: Sequence[BuildRequest], tenants: Tenants = ALL_TENANTS
+    ) -> Steps[list[Receipt]]:
+        """Do as ``accept`` does, in steps, which may be taken by different threads."""
         wanted: dict[str, BuildRequest] = {}
         for request in requests:
             wanted.setdefault(request.event_hash, request)
-        with self._claimed(wanted):
-            receipts = {key: self._known(request) for key, request in wanted.items()}
+        over = Ending()
+        yield from self._claim_all(wanted, over)
+        try:
+            receipts = {}
+            for key, request in wanted.items():
+                receipts[key] = yield from self._known(request)
             _refuse_others(receipts.values(), tenants)
             fresh = [wanted[key] for key, receipt in receipts.items() if receipt is None]
             for request in fresh:
                 self._judge(request)
             skipped = [r.request for r in receipts.values() if r and r.status == "skipped"]
-            entered = self._enter_or_find(fresh, skipped) if fresh or skipped else {}
+            entered: dict[str, Receipt] = {}
+            if fresh or skipped:
+                entered = yield from self._enter_or_find(fresh, skipped)
             _refuse_others(entered.values(), tenants)
+        finally:
+            with self._lock:
+                for key in wanted:
+                    del self._claims[key]
+            over.come()
         settled = {key: receipt or entered[key] for key, receipt in receipts.items()}
         return list(self._one_each(requests, settled))
 
@@ -144,42 +161,37 @@ class Acceptance:
 
     # -- one request at a time per event -------------------------------------------------------
 
-    @contextmanager
-    def _claimed(self, wanted: Collection[str]) -> Iterator[None]:
-        """Keep other requests with any of the same events waiting while the block runs.
+    def _claim_all(self, wanted: Collection[str], over: Ending) -> Steps[None]:
+        """Keep other requests with any of the same events waiting until it is ``over``.
 
         Whoever waits holds no claim itself, so that two batches cannot wait for each other; and
         judges for itself afterwards, so that no refusal is inherited.
         """
-        done, deadline = threading.Event(), time.monotonic() + _CLAIM_SECONDS
-        while (other := self._claim(wanted, done)) is not None:
-            if not other.wait(deadline - time.monotonic()):
+        deadline = time.monotonic() + _CLAIM_SECONDS
+        while (other := self._claim(wanted, over)) is not None:
+            turn = UntilEnding(other, deadline - time.monotonic())
+            yield turn
+            if not turn.came:
                 raise Refused(
                     RefusalCode.TOO_MANY_WAITING,
                     "another delivery of this event is still being accepted, please retry",
                     retry_after=1,
                 )
-        try:
-            yield
-        finally:
-            with self._lock:
-                for key in wanted:
-                    del self._claims[key]
-            done.set()
 
-    def _claim(self, wanted: Collection[str], done: threading.Event) -> threading.Event | None:
+    def _claim(self, wanted: Collection[str], over: Ending) -> Ending | None:
         """Claim all of ``wanted``; where one is claimed, claim none and return its end."""
         with self._lock:
             for key in wanted:
                 if key in self._claims:
                     return self._claims[key]
-            self._claims.update(dict.fromkeys(wanted, done))
+            self._claims.update(dict.fromkeys(wanted, over))
             return None
 
     # -- known already -------------------------------------------------------------------------
 
-    def _known(self, request: BuildRequest) -> Receipt | None:
-        result = self._find(request.event_hash) or self._job_of(request)
+    def _known(self, request: BuildRequest) -> Steps[Receipt | None]:
+        found = yield from self._find(request.event_hash)
+        result = found or self._job_of(request)
         if result is not None:
             return self._receipt("duplicate", result.request, result)
         job_name = self._busy_target(request)
@@ -189,11 +201,16 @@ class Acceptance:
         result = BuildResult(request=skipped, state=BuildState.CREATED)
         return self._receipt("skipped", skipped, result)
 
-    def _find(self, event_hash: str) -> BuildResult | None:
-        found = self._results.by_event(event_hash) or self._journal.recall(event_hash)
-        return found if found is None or not found.state.waits else self._waiting(found)
+    def _find(self, event_hash: str) -> Steps[BuildResult | None]:
+        found = self._results.by_event(event_hash)
+        if found is None and self._journal.remembers(event_hash):
+            yield None
+            found = self._journal.find(event_hash)
+        if found is not None and found.state.waits:
+            return (yield from self._waiting(found))
+        return found
 
-    def _waiting(self, found: BuildResult) -> BuildResult:
+    def _waiting(self, found: BuildResult) -> Steps[BuildResult]:
         """Return a build that waits as it is now.
 
         One that is this replica's, but not queued yet, gets a build that can be waited for; it may
@@ -201,6 +218,7 @@ class Acceptance:
         """
         event_hash = found.request.event_hash
         if self._live.get(event_hash) is None:
+            yield None
             row = self._journal.take(event_hash, from_others=False)
             if row is not None:
                 self._ledger.taken(row)
@@ -232,28 +250,36 @@ class Acceptance:
 
     def _enter_or_find(
         self, requests: list[BuildRequest], skipped: Sequence[BuildRequest]
-    ) -> dict[str, Receipt]:
+    ) -> Steps[dict[str, Receipt]]:
         """Enter new builds; where there is no room for them, some may be known elsewhere."""
         try:
-            return self._enter(requests, skipped)
+            return (yield from self._enter(requests, skipped))
         except Refused as refused:
             if refused.code is RefusalCode.JOURNAL_UNAVAILABLE:
                 raise
+            if self._journal.durable:
+                yield None
             known = {each.event_hash: self._journal.find(each.event_hash) for each in requests}
             found = {key: result for key, result in known.items() if result is not None}
             if not found:
                 raise
         fresh = [request for request in requests if request.event_hash not in found]
-        entered = self._enter(fresh, skipped) if fresh or skipped else {}
-        return entered | {key: self._duplicate(result) for key, result in found.items()}
+        duplicates = yield from self._duplicates(found)
+        if fresh or skipped:
+            return duplicates | (yield from self._enter(fresh, skipped))
+        return duplicates
 
-    def _duplicate(self, known: BuildResult) -> Receipt:
-        result = self._waiting(known) if known.state.waits else known
-        return self._receipt("duplicate", result.request, result)
+    def _duplicates(self, known: dict[str, BuildResult]) -> Steps[dict[str, Receipt]]:
+        receipts = {}
+        for key, result in known.items():
+            if result.state.waits:
+                result = yield from self._waiting(result)
+            receipts[key] = self._receipt("duplicate", result.request, result)
+        return receipts
 
     def _enter(
         self, requests: list[BuildRequest], skipped: Sequence[BuildRequest]
-    ) -> dict[str, Receipt]:
+    ) -> Steps[dict[str, Receipt]]:
         traceparent = current_traceparent()
         if traceparent:
             requests = [replace(request, traceparent=traceparent) for request in requests]
@@ -265,7 +291,10 @@ class Acceptance:
         try:
             for admit in self._admissions if requests else ():
                 admit(requests)
-            known = self._journal.record(requests, turned_away)
+            recording = self._journal.recording(requests, turned_away)
+            if not recording.is_over:
+                yield recording
+            known = recording.known()
             if known:
                 self._give_back([each for each in requests if each.event_hash in known])
                 requests = [each for each in requests if each.event_hash not in known]
@@ -282,7 +311,7 @@ class Acceptance:
         for result in turned_away:
             self._ledger.turned_away(result)
         waiting = self._queue.qsize()
-        duplicates = {key: self._duplicate(result) for key, result in known.items()}
+        duplicates = yield from self._duplicates(known)
         return duplicates | {
             build.request.event_hash: Receipt(
                 "queued", build.request, waiting, BuildState.QUEUED, build.future

@@ -30,6 +30,12 @@ class Answer:
         self._body: Iterable[bytes] = ()
 
     @property
+    def environ(self) -> dict[str, Any]:
+        """The request, as WSGI has it (PEP 3333)."""
+        found: dict[str, Any] = self._environ
+        return found
+
+    @property
     def is_stream(self) -> bool:
         """Whether ``stream`` is still to be called."""
         response = self._response

@@ -5,9 +5,9 @@ not take at once goes back to the loop. Streams, which may last, have threads of
 clients hold up nobody: what they cost is bounded in time, bytes and number, and where a bound is
 met, who has kept the service waiting for longest goes.
 
-What needs some tenths of a millisecond and waits for nothing is answered by the loop itself: to
-hand it to a thread and back costs more, and threads that all want the interpreter hinder each
-other.
+What needs some tenths of a millisecond is answered by the loop itself, in steps where it has to
+wait: to hand it to a thread and back costs more, and threads that all want the interpreter hinder
+each other.
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ import gc
 import selectors
 import socket
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import ThreadWorker
 
-from lambda_builder.server.answering import Answer
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.connection import Connection, WaitingRoom
-from lambda_builder.server.ending import ANSWER_SECONDS, LINGER_SECONDS, Endings
+from lambda_builder.server.ending import LINGER_SECONDS, Endings
 from lambda_builder.server.reading import ConnectionOver, RequestReader, SettingsReadOnce
 from lambda_builder.server.refusals import Refusal
+from lambda_builder.server.replies import Begins, Replies
 from lambda_builder.settings import HTTP_TAIL_SECONDS
 
 REQUEST_SECONDS = float(HTTP_TAIL_SECONDS)
@@ -40,8 +37,6 @@ FIRST_BYTE_SECONDS = 30.0
 """How long a new connection may stay silent."""
 LARGE_TOTAL_BYTES = 33_554_432
 """Most bytes of large requests and answers held at a time; at least two of the largest size."""
-QUICK_BYTES = 16_384
-"""Largest body of a request that the loop answers: a batch of a hundred small events."""
 _TICK_SECONDS = 0.25
 _TURN_SECONDS = 0.005
 """How long clients are read in one turn of the loop, whose other work waits meanwhile."""
@@ -63,8 +58,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     max_body_bytes = 1_048_576
     streams_max = 4
-    is_quick: Callable[[str, str], bool] = staticmethod(lambda _method, _path: False)
-    """Whether a request of that method and path waits for nothing and is soon answered."""
+    begins: Begins = staticmethod(lambda _method, _path: None)
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -73,8 +67,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT_AT)
-        self._given_back: deque[tuple[Connection, Answer | None]] = deque()
-        self._waiting = WaitingRoom(self.poller, self._take_back)
+        self._waiting = WaitingRoom(self.poller, lambda: self._replies.take_back())
         self._endings = Endings(
             self,
             self._waiting,
@@ -84,16 +77,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         )
         self._settings = SettingsReadOnce(self.cfg)
         self._sweep_at = 0.0
-        self._streams = ThreadPoolExecutor(self.streams_max, "stream")
+        self._replies = Replies(
+            self,
+            self._settings,
+            self._endings,
+            begins=self.begins,
+            streams_max=self.streams_max,
+        )
         try:
             super().run()
         finally:
-            self._streams.shutdown(wait=False)
+            self._replies.end()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Take one turn of the loop; called by gunicorn."""
-        self._take_back()
-        has_work = self._waiting.is_anybody_called or self._given_back
+        self._replies.take_back()
+        has_work = self._waiting.is_anybody_called or self._replies.is_anything_back
         longest = 0.0 if has_work else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)
@@ -102,6 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._sweep_at = now + _TICK_SECONDS
             for connection in self._waiting.overdue(now):
                 connection.expired(connection)
+            self._replies.give_up(now)
 
     # -- a connection's way ----------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         )
 
     def _read(self, connection: Connection, *, readable: bool = True) -> None:
-        """Read on; a request that is whole is answered, in a thread if it may take long."""
+        """Read on; a request that is whole is answered."""
         reader = connection.reader
         try:
             request = reader.advance(readable=readable)
@@ -151,10 +151,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if request is not None:
                 connection.is_idle = False
                 self._waiting.leave(connection)
-                if self._is_soon_answered(request):
-                    self._given_back.append((connection, self._answer(connection, request)))
-                else:
-                    self.tpool.submit(self._answer_in_thread, connection, request)
+                self._replies.answer(connection, request)
             elif connection.is_idle and reader.received:
                 connection.is_idle = False
                 self._waiting.extend(connection, REQUEST_SECONDS)
@@ -162,69 +159,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self._waiting.call(connection)
             self._endings.hold(connection, reader.received)
 
-    def _is_soon_answered(self, request: Any) -> bool:
-        size = request.body.getbuffer().nbytes
-        return size <= QUICK_BYTES and self.is_quick(request.method, request.path)
-
-    def _answer_in_thread(self, connection: Connection, request: Any) -> None:
-        stream = None
-        try:
-            stream = self._answer(connection, request)
-        finally:
-            self._give_back(connection, stream)
-
-    def _answer(self, connection: Connection, request: Any) -> Answer | None:
-        """Answer, but for a stream, which is returned."""
-        try:
-            answer = Answer(connection, request, cfg=self._settings, log=self.log)
-            answer.begin(self.wsgi, last=not (self.alive and self.cfg.keepalive))
-            connection.is_kept = answer.keeps_connection
-            if answer.is_stream:
-                return answer
-        except Exception as error:  # noqa: BLE001 - told to the client and in the log
-            connection.is_kept = False
-            connection.sock.discard()
-            self.handle_error(request, connection.sock, connection.peer, error)
-        self._endings.flush(connection)
-        return None
-
-    def _give_back(self, connection: Connection, stream: Answer | None = None) -> None:
-        """Let the loop go on, from a thread; where it is the client's turn it may sleep."""
-        is_clients_turn = stream is None and connection.is_kept and not connection.holds_bytes
-        self._given_back.append((connection, stream))
-        # Asked last: what is watched wakes the loop by itself, with the client's next byte.
-        if not (is_clients_turn and connection.watched_for):
-            self.method_queue.defer(self._take_back)
-
-    def _take_back(self) -> None:
-        """Go on after what was answered: a stream, the rest of an answer, the next request."""
-        while self._given_back:
-            connection, stream = self._given_back.popleft()
-            if stream is None:
-                self._endings.finish(connection)
-            else:
-                self._streams.submit(self._stream, connection, stream)
-
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
         """Answer a request that cannot be handed to the application; else as gunicorn does."""
         if isinstance(exc, http_errors.ParseException) and not isinstance(exc, _OUR_FAULT):
             client.sendall(self._endings.told(Refusal.of(exc)))
         else:
             super().handle_error(req, client, addr, exc)
-
-    def _stream(self, connection: Connection, answer: Answer) -> None:
-        """Send a stream from a thread of its own."""
-        connection.sock.begin_stream(ANSWER_SECONDS)
-        try:
-            answer.stream()
-        except OSError as error:
-            connection.is_kept = False
-            self.log.debug("The stream's client is gone: %s", error)
-        except Exception:
-            connection.is_kept = False
-            self.log.exception("A stream failed")
-        connection.sock.end_stream()
-        self._give_back(connection)
 
     def _go_on(self, connection: Connection) -> None:
         """After an answer: read what may have been sent behind the request."""

@@ -51,7 +51,10 @@ def build_web(app: Flask, services: Services, *, traced: bool = False) -> None:
     _serve_openapi(app, services.settings)
     gate.register(app)
     if not traced:
-        app.wsgi_app = events.ShortWay(Intake(services), app.wsgi_app)  # type: ignore[method-assign]
+        # Whoever asks who sends may have to wait for the keys of an issuer.
+        in_steps = services.settings.auth_file is None
+        way = events.ShortWay(Intake(services), app.wsgi_app, in_steps=in_steps)
+        app.wsgi_app = way  # type: ignore[method-assign]
 
 
 def _serve_openapi(app: Flask, settings: Settings) -> None:

@@ -10,7 +10,9 @@ from flask import Blueprint, Response, request
 from flask.globals import request_ctx
 
 from lambda_builder.access.rules import READ, SEND, Action
+from lambda_builder.steps import Work
 from lambda_builder.web import answers, gate
+from lambda_builder.web.answers import Answer
 from lambda_builder.web.gate import asks
 from lambda_builder.web.intake import Intake
 from lambda_builder.web.problems import allow
@@ -27,12 +29,21 @@ _RATE = re.compile(r"[1-9][0-9]{0,9}")
 class ShortWay:
     """A WSGI application that answers POSTs of events itself, and leaves all else to ``others``.
 
-    Flask's way to a view and back takes as long as accepting an event does.
+    Flask's way to a view and back takes as long as accepting an event does. ``in_steps``: to begin
+    an answer waits for nothing, so that a server's loop may do that, too.
     """
 
-    def __init__(self, intake: Intake, others: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(
+        self, intake: Intake, others: Callable[..., Iterable[bytes]], *, in_steps: bool
+    ) -> None:
         self._intake = intake
         self._others = others
+        self._in_steps = in_steps
+
+    def begins(self, method: str, path: str) -> Callable[[dict[str, Any]], Work[Answer]] | None:
+        """Return what begins the answer to a request in steps; None where it may wait at once."""
+        is_ours = self._in_steps and method == "POST" and path in EVENT_PATHS
+        return self._intake.begin if is_ours else None
 
     def __call__(
         self, environ: dict[str, Any], start_response: answers.StartResponse

@@ -18,6 +18,7 @@ from lambda_builder.events.reader import Delivery
 from lambda_builder.pipeline.acceptance import Receipt
 from lambda_builder.problems import KINDS
 from lambda_builder.steering.audit import Actor, Target
+from lambda_builder.steps import Steps, Work
 from lambda_builder.web import answers, correlation, problems
 from lambda_builder.web.acknowledgement import wait_until_created
 from lambda_builder.web.answers import Answer
@@ -38,10 +39,24 @@ class Intake:
         self._services = services
 
     def answer(self, environ: dict[str, Any]) -> Answer:
-        """Answer one request, and count how; raises nothing."""
-        posted = Posted(environ)
+        """Answer one request, however long that takes, and count how; raises nothing."""
+        return self.begin(environ).finish()
+
+    def begin(self, environ: dict[str, Any]) -> Work[Answer]:
+        """Return the work of answering one request, and of counting how; it raises nothing."""
+        slot = ExitStack()
+
+        def wait_for_disk() -> None:
+            # A disk that stalls must not take the threads that answer probes.
+            if self._services.settings.has_journal:
+                slot.enter_context(self._services.threads.recording.take())
+
+        return Work(self._answering(Posted(environ), slot), wait_for_disk)
+
+    def _answering(self, posted: Posted, slot: ExitStack) -> Steps[Answer]:
         try:
-            answer = self._accept(posted)
+            with slot:
+                answer = yield from self._accept(posted, slot)
         except Exception as error:  # noqa: BLE001 - told to the sender and in the log
             answer = problems.of_error(error, posted.correlation_id)
         answer.headers[correlation.HEADER] = correlation.header_text(posted.correlation_id)
@@ -49,26 +64,26 @@ class Intake:
         self._services.metrics.count_answer(answer.kind)
         return answer
 
-    def _accept(self, posted: Posted) -> Answer:
+    def _accept(self, posted: Posted, slot: ExitStack) -> Steps[Answer]:
         services = self._services
         with ExitStack() as slots:
             try:
                 self._refuse_while_shutting_down()
                 caller = services.access.check(SEND, posted.environ, lambda: self._body(posted))
                 delivery = self._read(posted, caller)
+                waits, commands = self._waits_for_jobs(delivery), _commands_of(delivery)
+                if waits or (commands and services.settings.has_journal):
+                    yield None
                 # Before anything is accepted: a refusal here must leave nothing behind.
-                waits = self._waits_for_jobs(delivery)
                 if waits:
                     slots.enter_context(services.threads.acknowledgements.take())
-                elif services.settings.has_journal:
-                    # A disk that stalls must not take the threads that answer probes.
-                    slots.enter_context(services.threads.recording.take())
-                with services.command_events.keeping(_commands_of(delivery)):
-                    receipts = self._accept_builds(delivery, caller)
+                with services.command_events.keeping(commands):
+                    receipts = yield from self._accept_builds(delivery, caller)
                 services.access.accepted(caller)
             except Refused as refused:
                 self._note_rejection(posted, refused)
                 raise
+            slot.close()
             try:
                 return self._accepted(posted, delivery, receipts, waits=waits)
             except Refused as refused:
@@ -127,10 +142,12 @@ class Intake:
 
     # -- accepting -----------------------------------------------------------------------------
 
-    def _accept_builds(self, delivery: Delivery, caller: Caller) -> list[Receipt]:
+    def _accept_builds(self, delivery: Delivery, caller: Caller) -> Steps[list[Receipt]]:
         builds = [event for event in delivery.events if isinstance(event, BuildRequest)]
+        if not builds:
+            return []
         tenants = caller.may(Action.SEND)
-        return self._services.acceptance.accept(builds, tenants) if builds else []
+        return (yield from self._services.acceptance.accepting(builds, tenants))
 
     def _accepted(
         self, posted: Posted, delivery: Delivery, receipts: list[Receipt], *, waits: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -18,7 +17,6 @@ from lambda_builder.steering.bulk import BulkCommands
 from lambda_builder.telemetry import tracing
 from lambda_builder.threads import repeating
 from lambda_builder.web.app import build_web
-from lambda_builder.web.events import EVENT_PATHS
 from lambda_builder.web.services import Services, ThreadBudget
 from lambda_builder.wiring.base import Base
 from lambda_builder.wiring.pipeline import Pipeline, build_pipeline
@@ -47,16 +45,6 @@ def create_app(settings: Settings) -> Flask:
     app.extensions[SERVICE] = _service(base, watched, pipeline, steering, exporter)
     build_web(app, _services(base, pipeline, steering), traced=exporter is not None)
     return app
-
-
-def quick_requests(settings: Settings) -> Callable[[str, str], bool]:
-    """Return which requests, by method and path, are soon answered and wait for nothing.
-
-    Events do for the disk where there is a journal, with ``ACK=created`` for their Jobs, and where
-    it is asked who sends them they may for the keys of an issuer.
-    """
-    waits = settings.has_journal or settings.ack == "created" or settings.auth_file is not None
-    return lambda method, path: not waits and method == "POST" and path in EVENT_PATHS
 
 
 def _service(

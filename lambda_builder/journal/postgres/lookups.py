@@ -57,9 +57,9 @@ class Lookups:
         rows = self._reading.fetch(_BY_HASH, (plain(event_hash),))
         return next(iter(_read(found, rows)), None)
 
-    def recall(self, event_hash: str) -> BuildResult | None:
-        """Return nothing: ``record`` tells what is known, without a question before it."""
-        return None
+    def remembers(self, event_hash: str) -> bool:
+        """Tell that nothing need be asked: ``record`` tells what is known."""
+        return False
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first, at most 500."""

@@ -61,7 +61,7 @@ _GIVE_UP = (
 )
 
 
-class Recording:
+class Records:
     """Writes records, events that were turned away, and what is forgotten again."""
 
     def __init__(self, lease: Lease) -> None:

@@ -29,10 +29,11 @@ from lambda_builder.journal.postgres.neighbours import Neighbours
 from lambda_builder.journal.postgres.outbox import SharedMessages
 from lambda_builder.journal.postgres.outcomes import Outcomes
 from lambda_builder.journal.postgres.reading import Reading
-from lambda_builder.journal.postgres.recording import Recording
+from lambda_builder.journal.postgres.recording import Records
 from lambda_builder.journal.postgres.schema import migrate
 from lambda_builder.journal.postgres.server import Server
 from lambda_builder.journal.postgres.sessions import check_server
+from lambda_builder.journal.recordings import Recording
 from lambda_builder.journal.rows import command_row, plain, tolerance
 from lambda_builder.journal.values import AUDIT_KEPT, OpenBuild, OpenReport, OutboxMessage
 from lambda_builder.journal.writer import Writer
@@ -102,7 +103,7 @@ class PostgresJournal(Lookups, Moves):
     def _make_lanes(self) -> None:
         lease, outcomes = self._lease, self._outcomes
         self._lanes = [
-            Lane("record", self._server, lease, self._health, Recording(lease).write),
+            Lane("record", self._server, lease, self._health, Records(lease).write),
             Lane("outcome", self._server, lease, self._health, outcomes.write, synchronous=False),
         ]
         for lane in self._lanes:
@@ -219,14 +220,21 @@ class PostgresJournal(Lookups, Moves):
         Returns what is known of those that are not, by event hash; they stay as they are.
         ``turned_away`` are outcomes of events that came with them and are not built.
         """
+        recording = self.recording(requests, turned_away)
+        recording.wait()
+        return recording.known()
+
+    def recording(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> Recording:
+        """Return what records builds as ``record`` does, once it is begun."""
         change = Change(
             records=[build_row(request) for request in requests],
             turned_away=[result_row(result) for result in turned_away],
             durable=bool(requests),
             grip=self._lease.grip(),
         )
-        self._take_in(self._recorder, change)
-        return change.told
+        return Recording(self._recorder, change, self._doubt)
 
     def attempt(self, event_hash: str, attempts: int) -> Claim:
         """Claim the build for its attempt ``attempts``, and note it, before a Job is made."""
@@ -324,9 +332,13 @@ class PostgresJournal(Lookups, Moves):
         try:
             writer.write(change)
         except Refused:
-            if change.perhaps:
-                self._lease.doubt(change.grip)
+            self._doubt(change)
             raise
+
+    def _doubt(self, change: Change) -> None:
+        """Note that a change which was refused may be there all the same."""
+        if change.perhaps:
+            self._lease.doubt(change.grip)
 
     # -- other replicas ------------------------------------------------------------------------
 

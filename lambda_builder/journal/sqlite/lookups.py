@@ -116,12 +116,13 @@ class Lookups:
 
     def find(self, event_hash: str) -> BuildResult | None:
         """Return the build of an event; an open one is ``queued``."""
-        key = plain(event_hash)
-        if not self._known.may_hold(key.encode()):
+        if not self.remembers(event_hash):
             return None
-        return next(iter(_results(self._fetch(_BY_HASH, (key,)))), None)
+        return next(iter(_results(self._fetch(_BY_HASH, (plain(event_hash),)))), None)
 
-    recall = find
+    def remembers(self, event_hash: str) -> bool:
+        """Whether the file may hold the event; quick, and reads nothing."""
+        return self._known.may_hold(plain(event_hash).encode())
 
     def find_by_id(self, build_id: str) -> list[BuildResult]:
         """Return the builds with this Job name or correlation ID, newest first, at most 500."""

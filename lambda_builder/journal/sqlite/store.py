@@ -19,6 +19,7 @@ from lambda_builder.journal.changes import DISK_FULL, Change, Ticket, unavailabl
 from lambda_builder.journal.due_clock import DueClock
 from lambda_builder.journal.interface import Claim
 from lambda_builder.journal.outbox import JournalOutbox
+from lambda_builder.journal.recordings import Recording
 from lambda_builder.journal.rows import command_row, plain, request_row, result_row
 from lambda_builder.journal.sqlite.committer import Committer
 from lambda_builder.journal.sqlite.database import Database
@@ -154,6 +155,14 @@ class SqliteJournal(Lookups, Alone):
         One whose event has an outcome here starts afresh; one that is open stays as it is.
         ``turned_away`` are outcomes of events that came with them and are not built.
         """
+        recording = self.recording(requests, turned_away)
+        recording.wait()
+        return recording.known()
+
+    def recording(
+        self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
+    ) -> Recording:
+        """Return what records builds as ``record`` does, once it is begun."""
         now = self._clock()
         change = Change(
             records=[request_row(request) for request in requests],
@@ -161,8 +170,7 @@ class SqliteJournal(Lookups, Alone):
             durable=bool(requests),
         )
         self._expect((*change.records, *change.turned_away))
-        self._writer.write(change)
-        return {}
+        return Recording(self._writer, change)
 
     def attempt(self, event_hash: str, attempts: int) -> Claim:
         """Note, before it is made, that a build's attempt ``attempts`` begins.

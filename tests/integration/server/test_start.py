@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-from lambda_builder.settings import Settings
-from lambda_builder.wiring import quick_requests
+from lambda_builder.web.events import ShortWay
+from lambda_builder.web.intake import Intake
 from tests.processes import ROOT
 
 NOT_NEEDED = ("rich", "cryptography", "lambda_builder.web.openapi", "opentelemetry.instrumentation")
@@ -25,12 +23,11 @@ def test_the_server_loads_nothing_that_only_others_need() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@pytest.mark.parametrize(
-    ("settings", "quick"),
-    [({}, True), ({"journal_path": "/var/j.sqlite3"}, False), ({"ack": "created"}, False)],
-)
-def test_only_events_that_wait_for_nothing_are_answered_by_the_loop(settings, quick):
-    is_quick = quick_requests(Settings(**settings))
-    assert is_quick("POST", "/events") is is_quick("POST", "/") is quick
+def test_only_events_are_answered_by_the_loop_and_only_where_no_issuer_is_asked() -> None:
+    intake = Intake(None)
+    way = ShortWay(intake, lambda _environ, _start: [], in_steps=True)
+    assert way.begins("POST", "/events") == way.begins("POST", "/") == intake.begin
     for method, path in (("GET", "/"), ("POST", "/async-jobs/cancel"), ("DELETE", "/async-jobs/x")):
-        assert not is_quick(method, path)
+        assert way.begins(method, path) is None
+    way = ShortWay(intake, lambda _environ, _start: [], in_steps=False)
+    assert way.begins("POST", "/events") is None

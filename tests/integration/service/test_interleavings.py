@@ -305,7 +305,7 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
     send(first, "1")
     first.service.shutdown()
     cluster.restore()
-    real_find, real_take_over = SqliteJournal.recall, TakeOver._run
+    real_find, real_take_over = SqliteJournal.find, TakeOver._run
     go, found = threading.Event(), threading.Event()
 
     def late_take_over(self: TakeOver, stopping: threading.Event) -> None:
@@ -320,13 +320,13 @@ def test_a_redelivery_during_the_replay_leaves_no_build_that_nobody_queues(
 
     monkeypatch.setattr(TakeOver, "_run", late_take_over)
     second = start(**settings, ack="created", ack_timeout_seconds=2)
-    monkeypatch.setattr(SqliteJournal, "recall", slow_find)
+    monkeypatch.setattr(SqliteJournal, "find", slow_find)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(send, second, "1")
         assert found.wait(5)
         go.set()
         assert answer.result().status_code == 200
-    monkeypatch.setattr(SqliteJournal, "recall", real_find)
+    monkeypatch.setattr(SqliteJournal, "find", real_find)
     wait_until(lambda: second.stats()["busy_workers"] == 0, "the worker")
     assert send(second, "1").status_code == 200
     assert second.http.delete("/async-jobs/1").json["state"] == "cancelled"

@@ -27,6 +27,7 @@ from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.steering.audit import Audit
 from lambda_builder.steering.bulk import BulkOutcome
 from lambda_builder.steering.listing import BuildPage
+from lambda_builder.steps import Steps
 from lambda_builder.telemetry.metrics import Metrics
 from lambda_builder.telemetry.minutes import MinuteCounts, Totals
 from lambda_builder.tenants import Reach, Tenants
@@ -58,6 +59,10 @@ class FakeCreator:
         self.receipts: list[FakeReceipt] = []
         self.requests: list[BuildRequest] = []
         self.accepted = threading.Condition()
+
+    def accepting(self, requests: list[BuildRequest], tenants: Tenants) -> Steps[list[FakeReceipt]]:
+        yield None  # as for a journal
+        return self.accept(requests, tenants)
 
     def accept(self, requests: list[BuildRequest], tenants: Tenants) -> list[FakeReceipt]:
         assert tenants.are_all

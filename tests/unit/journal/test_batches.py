@@ -48,7 +48,8 @@ def test_what_fits_is_written_though_something_smaller_has_to_wait() -> None:
     disk, over = FullDisk(5000), []
     batches = Batches(disk, on_over=over.extend)  # type: ignore[arg-type]
     large, fitting = message(1, 9000), message(2, 4000)
-    build = Change(records=BUILD.records, ticket=Ticket())
+    ticket = Ticket()
+    build = Change(records=BUILD.records, ticket=ticket)
 
     batches.write([large, build, fitting])
 
@@ -56,7 +57,7 @@ def test_what_fits_is_written_though_something_smaller_has_to_wait() -> None:
     assert over == [fitting, build]
     assert batches.backlog == 1
     with pytest.raises(Refused, match="disk full"):
-        build.ticket.check()
+        ticket.check()
 
 
 def test_whoever_waits_for_all_to_be_written_waits_for_what_does_not_fit() -> None:

@@ -10,6 +10,7 @@ import pytest
 from lambda_builder.builds import BuildError, BuildRequest, BuildResult, BuildState
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import NoJournal
+from lambda_builder.journal.recordings import Recorded
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.pipeline.acceptance import Acceptance, Receipt
 from lambda_builder.pipeline.announcements import Announcements
@@ -29,13 +30,13 @@ class Journal(NoJournal):
         self.recorded: list[tuple[list[BuildRequest], list[BuildResult]]] = []
         self.refuses = False
 
-    def record(
+    def recording(
         self, requests: Sequence[BuildRequest], turned_away: Sequence[BuildResult] = ()
-    ) -> dict[str, BuildResult]:
+    ) -> Recorded:
         if self.refuses:
             raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "disk full")
         self.recorded.append(([*requests], [*turned_away]))
-        return super().record(requests, turned_away)
+        return super().recording(requests, turned_away)
 
 
 class Intake:

@@ -1,0 +1,196 @@
+"""Requests answered: by the loop in steps that are soon done, or in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from lambda_builder.server.answering import Answer
+from lambda_builder.server.connection import Connection
+from lambda_builder.server.ending import ANSWER_SECONDS, Endings
+from lambda_builder.steps import Pause, Work
+
+QUICK_BYTES = 16_384
+"""Largest body of a request that the loop answers: a batch of a hundred small events."""
+STEP_SECONDS = 10.0
+"""How long an answer waits for a step before that is given up, where it may yet be."""
+
+Begin = Callable[[dict[str, Any]], Work[Any]]
+"""Begins the answer to a request (PEP 3333's ``environ``); its result is sent by ``send``."""
+Begins = Callable[[str, str], Begin | None]
+"""Returns what begins the answer to a request of that method and path; None: it takes a thread."""
+
+
+class Replies:
+    """The answers under way. What has no leading underscore is used by the worker's loop only.
+
+    The worker's application is called in a thread, unless ``begins`` says how to go on in steps. An
+    answer that is a stream, which may last, gets one of ``streams_max`` threads of their own.
+    """
+
+    def __init__(
+        self, worker: Any, cfg: Any, endings: Endings, *, begins: Begins, streams_max: int
+    ) -> None:
+        self._worker = worker
+        self._cfg = cfg
+        self._endings = endings
+        self._begins = begins
+        self._streams = ThreadPoolExecutor(streams_max, "stream")
+        self._given_back: deque[Callable[[], object]] = deque()
+        """How to go on."""
+        self._is_woken = False
+        self._pauses: dict[Pause, float] = {}
+        """What answers wait for, and until when; what began first comes first."""
+
+    def answer(self, connection: Connection, request: Any) -> None:
+        """Answer a whole request; goes on by ``take_back``."""
+        is_small = request.body.getbuffer().nbytes <= QUICK_BYTES
+        begin = self._begins(request.method, request.path) if is_small else None
+        if begin is None:
+            self._worker.tpool.submit(self._answer_in_thread, connection, request)
+            return
+        try:
+            answer = Answer(connection, request, cfg=self._cfg, log=self._worker.log)
+            work = begin(answer.environ)
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self._failed(connection, request, error)
+            self._given_back.append(partial(self._endings.finish, connection))
+        else:
+            self._take_step(connection, request, answer, work)
+
+    @property
+    def is_anything_back(self) -> bool:
+        """Whether ``take_back`` has something to do."""
+        return bool(self._given_back)
+
+    def take_back(self) -> None:
+        """Go on with what was answered or waited for: a stream, what is left, the next request."""
+        self._is_woken = False  # first: what is given back from now on wakes the loop again
+        while self._given_back:
+            self._given_back.popleft()()
+
+    def give_up(self, now: float) -> None:
+        """Wait no longer for what takes too long by ``now``, of the monotonic clock."""
+        for pause in [each for each, until in self._pauses.items() if until <= now]:
+            del self._pauses[pause]
+            pause.give_up()
+
+    def end(self) -> None:
+        """Wait for no stream."""
+        self._streams.shutdown(wait=False)
+
+    # -- in steps --------------------------------------------------------------------------------
+
+    def _take_step(
+        self, connection: Connection, request: Any, answer: Answer, work: Work[Any]
+    ) -> None:
+        pause = work.go_on()
+        if pause is not None:
+            self._pauses[pause] = time.monotonic() + STEP_SECONDS
+            pause.begin(partial(self._is_over, pause, connection, request, answer, work))
+        elif work.is_over:
+            self._send_result(connection, request, answer, work)
+            self._given_back.append(partial(self._endings.finish, connection))
+        else:
+            self._worker.tpool.submit(self._finish_in_thread, connection, request, answer, work)
+
+    def _is_over(self, pause: Pause, *rest: Any) -> None:
+        """Let the loop go on after a pause; from any thread."""
+        self._given_back.append(partial(self._resume, pause, *rest))
+        self._wake()
+
+    def _resume(self, pause: Pause, *rest: Any) -> None:
+        self._pauses.pop(pause, None)
+        self._take_step(*rest)
+
+    def _send_result(
+        self, connection: Connection, request: Any, answer: Answer, work: Work[Any]
+    ) -> None:
+        try:
+            self._send(connection, answer, lambda _, start: work.result.send(start))
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self._failed(connection, request, error)
+
+    # -- in threads ------------------------------------------------------------------------------
+
+    def _answer_in_thread(self, connection: Connection, request: Any) -> None:
+        stream = None
+        try:
+            stream = self._answer(connection, request)
+        finally:
+            self._give_back(connection, stream)
+
+    def _answer(self, connection: Connection, request: Any) -> Answer | None:
+        """Answer, but for a stream, which is returned."""
+        try:
+            answer = Answer(connection, request, cfg=self._cfg, log=self._worker.log)
+            if self._send(connection, answer, self._worker.wsgi):
+                return answer
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self._failed(connection, request, error)
+        return None
+
+    def _finish_in_thread(
+        self, connection: Connection, request: Any, answer: Answer, work: Work[Any]
+    ) -> None:
+        try:
+            work.finish()
+            self._send_result(connection, request, answer, work)
+        finally:
+            self._give_back(connection, None)
+
+    def _stream(self, connection: Connection, answer: Answer) -> None:
+        """Send a stream from a thread of its own."""
+        connection.sock.begin_stream(ANSWER_SECONDS)
+        try:
+            answer.stream()
+        except OSError as error:
+            connection.is_kept = False
+            self._worker.log.debug("The stream's client is gone: %s", error)
+        except Exception:
+            connection.is_kept = False
+            self._worker.log.exception("A stream failed")
+        connection.sock.end_stream()
+        self._give_back(connection, None)
+
+    def _give_back(self, connection: Connection, stream: Answer | None) -> None:
+        """Let the loop go on, from a thread; where it is the client's turn it may sleep."""
+        if stream is not None:
+            send = partial(self._streams.submit, self._stream, connection, stream)
+            self._given_back.append(send)
+            self._wake()
+            return
+        is_clients_turn = connection.is_kept and not connection.holds_bytes
+        self._given_back.append(partial(self._endings.finish, connection))
+        # Asked last: what is watched wakes the loop by itself, with the client's next byte.
+        if not (is_clients_turn and connection.watched_for):
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            self._worker.method_queue.defer(self.take_back)
+
+    # -- in both ---------------------------------------------------------------------------------
+
+    def _send(
+        self, connection: Connection, answer: Answer, application: Callable[..., Any]
+    ) -> bool:
+        """Send what the application answers, unless that is a stream; returns whether it is."""
+        is_last = not (self._worker.alive and self._worker.cfg.keepalive)
+        answer.begin(application, last=is_last)
+        connection.is_kept = answer.keeps_connection
+        if answer.is_stream:
+            return True
+        self._endings.flush(connection)
+        return False
+
+    def _failed(self, connection: Connection, request: Any, error: Exception) -> None:
+        connection.is_kept = False
+        connection.sock.discard()
+        self._worker.handle_error(request, connection.sock, connection.peer, error)
+        self._endings.flush(connection)
