@@ -1,0 +1,94 @@
+"""A disk that takes its time holds up the events that it has to keep, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.processes import ClusterProcess, ServiceProcess
+from tests.programs import needs
+from tests.waiting import wait_until
+
+pytestmark = needs("strace")
+
+HTTP_THREADS = 4
+SYNC_SECONDS = 2.0
+AT_ONCE = 1.0
+"""Seconds: less than one sync, and far more than an answer takes."""
+
+
+@pytest.fixture
+def service(cluster: ClusterProcess, tmp_path: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(
+        cluster.kubeconfig,
+        tmp_path,
+        journal_path=tmp_path / "journal.sqlite3",
+        http_threads=HTTP_THREADS,
+        queue_size=1000,
+    ) as running:
+        yield running
+
+
+@contextmanager
+def slow_syncs(service: ServiceProcess, folder: Path) -> Iterator[None]:
+    """Let every sync of the service take ``SYNC_SECONDS`` while the block runs."""
+    assert service.process is not None
+    [worker] = psutil.Process(service.process.pid).children()
+    fault = f"--inject=fdatasync,fsync:delay_enter={int(SYNC_SECONDS * 1e6)}"
+    told = folder / "strace"
+    with told.open("wb") as file:
+        strace = subprocess.Popen(
+            ["strace", "--follow-forks", fault, f"--attach={worker.pid}"],
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: b"attached" in told.read_bytes(), "strace")
+        yield
+    finally:
+        os.kill(strace.pid, signal.SIGINT)
+        strace.wait(30)
+
+
+def test_more_events_than_there_are_threads_wait_for_the_disk_and_all_else_is_answered(
+    service: ServiceProcess, cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    count = 10 * HTTP_THREADS
+    with ThreadPoolExecutor(count) as pool, slow_syncs(service, tmp_path):
+        begun = time.monotonic()
+        sent = [pool.submit(service.post, number, timeout=30) for number in range(count)]
+        while not any(answer.done() for answer in sent):
+            asked = time.monotonic()
+            assert service.get("/health").status_code == 200
+            assert time.monotonic() - asked < AT_ONCE
+        assert {answer.result().status_code for answer in sent} == {200}
+        assert time.monotonic() - begun >= SYNC_SECONDS
+    wait_until(lambda: len(cluster.jobs_per_event()) == count, "every Job")
+    assert set(cluster.jobs_per_event().values()) == {1}
+
+
+def test_an_event_that_is_sent_again_before_the_disk_has_it_gets_the_answer_of_the_first(
+    service: ServiceProcess, cluster: ClusterProcess, tmp_path: Path
+) -> None:
+    count = 5 * HTTP_THREADS
+
+    def send(_: int) -> requests.Response:
+        return service.post("same", timeout=30)
+
+    with ThreadPoolExecutor(count) as pool, slow_syncs(service, tmp_path):
+        answers = [answer.json() for answer in pool.map(send, range(count))]
+    assert sorted(answer["status"] for answer in answers) == ["duplicate"] * (count - 1) + [
+        "queued"
+    ]
+    assert len({answer["job_name"] for answer in answers}) == 1
+    wait_until(lambda: cluster.jobs_per_event() == {"same": 1}, "its Job")
