@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambda_builder.journal.changes import Change, Ticket, Verdict
+from lambda_builder.journal.changes import Change, Notice, Ticket, Verdict
 from lambda_builder.journal.writer import Writer
 from tests.waiting import wait_until
 
@@ -141,6 +141,42 @@ def test_a_change_that_nobody_took_up_in_time_is_refused(
 
     assert "what comes first takes too long" in str(error)
     assert [rows for _, rows in disk.batches] == [["a"]]
+
+
+def test_a_change_that_is_withdrawn_before_it_was_taken_up_is_refused_and_its_notice_told(
+    writer: Writer, disk: Disk
+) -> None:
+    told: list[Exception | None] = []
+    taken_up, waiting = change("a"), change("b")
+    taken_up.ticket, waiting.ticket = Notice(told.append), Notice(told.append)
+    writer.queue(taken_up)
+    wait_until(lambda: len(disk.batches) == 1)
+    writer.queue(waiting)
+    writer.withdraw(waiting)
+    assert "what comes first takes too long" in str(told[0])
+    writer.withdraw(taken_up)
+    writer.withdraw(waiting)
+    assert len(told) == 1
+    disk.free.release(1)
+
+    wait_until(lambda: told[1:] == [None])
+    assert [rows for _, rows in disk.batches] == [["a"]]
+
+
+def test_who_waits_writes_for_those_who_are_told(writer: Writer, disk: Disk) -> None:
+    told: list[Exception | None] = []
+    noticed = change("b")
+    noticed.ticket = Notice(told.append)
+    with ThreadPoolExecutor(4, "caller") as callers:
+        begin(disk, callers, writer, "a")
+        writer.queue(noticed)
+        waiting = callers.submit(writer.write, change("c"))
+        wait_until(lambda: writer.backlog == 2)
+        disk.free.release(2)
+        waiting.result(10)
+
+    assert told == [None]
+    assert [rows for _, rows in disk.batches] == [["a"], ["b", "c"]]
 
 
 def test_a_caller_whose_time_is_up_as_it_gets_the_turn_writes_all_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -283,10 +284,32 @@ def test_a_journal_that_is_alone_hears_of_no_others(journal):
     journal.wait_for_change(0.01)
 
 
-def test_what_is_recalled_is_what_is_known(journal):
+def test_what_is_known_is_remembered_or_told_by_record(journal):
     journal.record([make_request(1)])
-    assert journal.recall(event_hash(1)) in (None, journal.find(event_hash(1)))
-    assert journal.recall(event_hash(2)) is None
+    assert journal.remembers(event_hash(1)) or journal.record([make_request(1)])
+    assert not journal.remembers(event_hash(2))
+
+
+def test_what_is_begun_is_recorded_together_with_all_that_is_begun_meanwhile(journal):
+    recordings = [journal.recording([make_request(number)]) for number in range(50)]
+    over = threading.Semaphore(0)
+    for recording in recordings:
+        recording.begin(over.release)
+    for _recording in recordings:
+        assert over.acquire(timeout=10)
+    assert [recording.known() for recording in recordings] == [{}] * 50
+    assert all(journal.find(event_hash(number)) for number in range(50))
+    assert journal.stats()["commits"] < 50
+
+
+def test_what_is_begun_after_the_end_is_refused_at_once(store):
+    journal = store()
+    journal.close(10.0)
+    recording, over = journal.recording([make_request(1)]), threading.Event()
+    recording.begin(over.set)
+    assert over.is_set()
+    with pytest.raises(Refused, match="closed"):
+        recording.known()
 
 
 def test_closing_twice_is_harmless_and_after_it_nothing_is_taken(store, capsys):
