@@ -17,6 +17,10 @@ T = TypeVar("T")
 class Pause(Protocol):
     """Something that is waited for, once, in one of two ways; whoever waits looks how it ended."""
 
+    @property
+    def seconds(self) -> float:
+        """How long it may take before whoever began it gives it up."""
+
     def wait(self) -> None:
         """Begin it, and return once it is over; raises nothing."""
 
@@ -112,7 +116,7 @@ class UntilEnding:
 
     def __init__(self, ending: Ending, seconds: float) -> None:
         self._ending = ending
-        self._seconds = seconds
+        self.seconds = seconds
         self._then: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._is_told = False
@@ -123,7 +127,7 @@ class UntilEnding:
         """Wait for the end, or until time is up."""
         over = threading.Event()
         self.begin(over.set)
-        if not over.wait(self._seconds):
+        if not over.wait(self.seconds):
             self.give_up()
 
     def begin(self, then: Callable[[], object]) -> None:

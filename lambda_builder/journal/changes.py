@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal.rows import Row
 
@@ -77,7 +79,10 @@ class Notice:
         """Tell that it is over, unless that was told."""
         if not self.over:
             self.over = True
-            self._then(error)
+            try:
+                self._then(error)
+            except Exception:  # noqa: BLE001 - logged; other changes of the batch are written, too
+                structlog.get_logger().exception("journal_writer_panic")
 
 
 @dataclass(slots=True, eq=False)

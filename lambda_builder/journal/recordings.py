@@ -7,13 +7,14 @@ from collections.abc import Callable
 from lambda_builder.builds import BuildResult
 from lambda_builder.errors import Refused
 from lambda_builder.journal.changes import Change, Notice
-from lambda_builder.journal.writer import Writer
+from lambda_builder.journal.writer import STUCK_SECONDS, Writer
 
 
 class Recorded:
     """What was recorded at once."""
 
     is_over = True
+    seconds = 0.0
 
     def wait(self) -> None:
         """Return."""
@@ -37,6 +38,7 @@ class Recording:
     """
 
     is_over = False
+    seconds = STUCK_SECONDS
 
     def __init__(
         self, writer: Writer, change: Change, on_refused: Callable[[Change], object] | None = None

@@ -17,7 +17,7 @@ from lambda_builder.journal.changes import Change, Ticket, unavailable
 
 _ENDING_SECONDS = 0.05
 """What the thread may take to end once its time is up."""
-_STUCK_SECONDS = 10.0
+STUCK_SECONDS = 10.0
 """Longest time that a change waits to be taken up."""
 
 
@@ -79,7 +79,7 @@ class Writer:
         with self._lock:
             self._add(change)
             others_turn, self._taken = self._taken, True
-        if others_turn and not ticket.wait(_STUCK_SECONDS):
+        if others_turn and not ticket.wait(STUCK_SECONDS):
             self.withdraw(change)
             # It was taken up: whether it is on the disk is known when that answers.
             ticket.wait(None)

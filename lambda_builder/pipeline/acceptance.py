@@ -170,7 +170,8 @@ class Acceptance:
         deadline = time.monotonic() + _CLAIM_SECONDS
         while (other := self._claim(wanted, over)) is not None:
             turn = UntilEnding(other, deadline - time.monotonic())
-            yield turn
+            if turn.seconds > 0:
+                yield turn
             if not turn.came:
                 raise Refused(
                     RefusalCode.TOO_MANY_WAITING,
@@ -255,10 +256,9 @@ class Acceptance:
         try:
             return (yield from self._enter(requests, skipped))
         except Refused as refused:
-            if refused.code is RefusalCode.JOURNAL_UNAVAILABLE:
+            if refused.code is RefusalCode.JOURNAL_UNAVAILABLE or not self._journal.shared:
                 raise
-            if self._journal.durable:
-                yield None
+            yield None
             known = {each.event_hash: self._journal.find(each.event_hash) for each in requests}
             found = {key: result for key, result in known.items() if result is not None}
             if not found:

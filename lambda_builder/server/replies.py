@@ -16,8 +16,6 @@ from lambda_builder.steps import Pause, Work
 
 QUICK_BYTES = 16_384
 """Largest body of a request that the loop answers: a batch of a hundred small events."""
-STEP_SECONDS = 10.0
-"""How long an answer waits for a step before that is given up, where it may yet be."""
 
 Begin = Callable[[dict[str, Any]], Work[Any]]
 """Begins the answer to a request (PEP 3333's ``environ``); its result is sent by ``send``."""
@@ -44,12 +42,13 @@ class Replies:
         """How to go on."""
         self._is_woken = False
         self._pauses: dict[Pause, float] = {}
-        """What answers wait for, and until when; what began first comes first."""
+        """What answers wait for, and until when."""
+        self._pauses_max = max(1, worker.worker_connections // 2)
+        """Beyond, answers take the way of threads, where more is refused: others must get in."""
 
     def answer(self, connection: Connection, request: Any) -> None:
         """Answer a whole request; goes on by ``take_back``."""
-        is_small = request.body.getbuffer().nbytes <= QUICK_BYTES
-        begin = self._begins(request.method, request.path) if is_small else None
+        begin = self._begin(request)
         if begin is None:
             self._worker.tpool.submit(self._answer_in_thread, connection, request)
             return
@@ -57,10 +56,16 @@ class Replies:
             answer = Answer(connection, request, cfg=self._cfg, log=self._worker.log)
             work = begin(answer.environ)
         except Exception as error:  # noqa: BLE001 - told to the client and in the log
-            self._failed(connection, request, error)
-            self._given_back.append(partial(self._endings.finish, connection))
+            self._fail(connection, request, error)
         else:
             self._take_step(connection, request, answer, work)
+
+    def _begin(self, request: Any) -> Begin | None:
+        if request.body.getbuffer().nbytes > QUICK_BYTES:
+            return None
+        if len(self._pauses) >= self._pauses_max:
+            return None
+        return self._begins(request.method, request.path)
 
     @property
     def is_anything_back(self) -> bool:
@@ -80,7 +85,8 @@ class Replies:
             pause.give_up()
 
     def end(self) -> None:
-        """Wait for no stream."""
+        """Wait for no stream, and wake the loop no more."""
+        self._is_woken = True
         self._streams.shutdown(wait=False)
 
     # -- in steps --------------------------------------------------------------------------------
@@ -88,15 +94,23 @@ class Replies:
     def _take_step(
         self, connection: Connection, request: Any, answer: Answer, work: Work[Any]
     ) -> None:
-        pause = work.go_on()
+        try:
+            pause = work.go_on()
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self._fail(connection, request, error)
+            return
         if pause is not None:
-            self._pauses[pause] = time.monotonic() + STEP_SECONDS
+            self._pauses[pause] = time.monotonic() + pause.seconds
             pause.begin(partial(self._is_over, pause, connection, request, answer, work))
         elif work.is_over:
             self._send_result(connection, request, answer, work)
             self._given_back.append(partial(self._endings.finish, connection))
         else:
             self._worker.tpool.submit(self._finish_in_thread, connection, request, answer, work)
+
+    def _fail(self, connection: Connection, request: Any, error: Exception) -> None:
+        self._failed(connection, request, error)
+        self._given_back.append(partial(self._endings.finish, connection))
 
     def _is_over(self, pause: Pause, *rest: Any) -> None:
         """Let the loop go on after a pause; from any thread."""
@@ -140,6 +154,8 @@ class Replies:
         try:
             work.finish()
             self._send_result(connection, request, answer, work)
+        except Exception as error:  # noqa: BLE001 - told to the client and in the log
+            self._failed(connection, request, error)
         finally:
             self._give_back(connection, None)
 

@@ -40,10 +40,13 @@ class Intake:
 
     def answer(self, environ: dict[str, Any]) -> Answer:
         """Answer one request, however long that takes, and count how; raises nothing."""
-        return self.begin(environ).finish()
+        return self._work(environ, in_thread=True).finish()
 
     def begin(self, environ: dict[str, Any]) -> Work[Answer]:
         """Return the work of answering one request, and of counting how; it raises nothing."""
+        return self._work(environ, in_thread=False)
+
+    def _work(self, environ: dict[str, Any], *, in_thread: bool) -> Work[Answer]:
         slot = ExitStack()
 
         def wait_for_disk() -> None:
@@ -51,12 +54,13 @@ class Intake:
             if self._services.settings.has_journal:
                 slot.enter_context(self._services.threads.recording.take())
 
-        return Work(self._answering(Posted(environ), slot), wait_for_disk)
+        steps = self._answering(Posted(environ), slot, in_thread=in_thread)
+        return Work(steps, wait_for_disk)
 
-    def _answering(self, posted: Posted, slot: ExitStack) -> Steps[Answer]:
+    def _answering(self, posted: Posted, slot: ExitStack, *, in_thread: bool) -> Steps[Answer]:
         try:
             with slot:
-                answer = yield from self._accept(posted, slot)
+                answer = yield from self._accept(posted, slot, in_thread=in_thread)
         except Exception as error:  # noqa: BLE001 - told to the sender and in the log
             answer = problems.of_error(error, posted.correlation_id)
         answer.headers[correlation.HEADER] = correlation.header_text(posted.correlation_id)
@@ -64,24 +68,25 @@ class Intake:
         self._services.metrics.count_answer(answer.kind)
         return answer
 
-    def _accept(self, posted: Posted, slot: ExitStack) -> Steps[Answer]:
+    def _accept(self, posted: Posted, slot: ExitStack, *, in_thread: bool) -> Steps[Answer]:
         services = self._services
         with ExitStack() as slots:
             try:
                 self._refuse_while_shutting_down()
                 caller = services.access.check(SEND, posted.environ, lambda: self._body(posted))
-                delivery = self._read(posted, caller)
-                waits, commands = self._waits_for_jobs(delivery), _commands_of(delivery)
-                if waits or (commands and services.settings.has_journal):
+                delivery = self._read(posted)
+                waits = self._waits_for_jobs(delivery)
+                if in_thread or waits or _commands_of(delivery):
                     yield None
+                delivery = self._permitted(posted, delivery, caller)
                 # Before anything is accepted: a refusal here must leave nothing behind.
                 if waits:
                     slots.enter_context(services.threads.acknowledgements.take())
-                with services.command_events.keeping(commands):
+                with services.command_events.keeping(_commands_of(delivery)):
                     receipts = yield from self._accept_builds(delivery, caller)
                 services.access.accepted(caller)
             except Refused as refused:
-                self._note_rejection(posted, refused)
+                yield from self._note_rejection(posted, refused)
                 raise
             slot.close()
             try:
@@ -103,7 +108,7 @@ class Intake:
         posted.read_body(self._services.settings.max_body_bytes)
         return posted.body
 
-    def _read(self, posted: Posted, caller: Caller) -> Delivery:
+    def _read(self, posted: Posted) -> Delivery:
         services = self._services
         try:
             delivery = services.reader.read(posted.headers, self._body(posted), now=time.time())
@@ -118,14 +123,16 @@ class Intake:
         if services.limits.are_set:
             known = (event.third_party_id for event in delivery.events)
             posted.tenants = frozenset(filter(None, known))
-        permitted = self._permitted(posted, delivery, caller)
-        return replace(delivery, events=permitted) if permitted is not delivery.events else delivery
+        return delivery
 
-    def _permitted(self, posted: Posted, delivery: Delivery, caller: Caller) -> tuple[_Event, ...]:
-        """Return the events, commands with who sent them; where these are refused that is noted."""
+    def _permitted(self, posted: Posted, delivery: Delivery, caller: Caller) -> Delivery:
+        """Return it, commands with who sent them; where these are refused that is noted."""
         services, commands = self._services, _commands_of(delivery)
         if not commands:
-            return services.access.permit(caller, delivery.mode, delivery.events)
+            permitted = services.access.permit(caller, delivery.mode, delivery.events)
+            if permitted is delivery.events:
+                return delivery
+            return replace(delivery, events=permitted)
         by = Actor(caller.name, services.access.address_of(posted.environ))
         try:
             permitted = services.access.permit(caller, delivery.mode, delivery.events)
@@ -133,7 +140,7 @@ class Intake:
             for command in commands if not caller.is_anonymous else ():
                 services.audit.failed(by, command.action, [Target.named_by(command)], refused.code)
             raise
-        return tuple(_sent_by(by, event) for event in permitted)
+        return replace(delivery, events=tuple(_sent_by(by, event) for event in permitted))
 
     def _waits_for_jobs(self, delivery: Delivery) -> bool:
         return self._services.settings.ack == "created" and any(
@@ -177,7 +184,7 @@ class Intake:
 
     # -- refusing ------------------------------------------------------------------------------
 
-    def _note_rejection(self, posted: Posted, refused: Refused) -> None:
+    def _note_rejection(self, posted: Posted, refused: Refused) -> Steps[None]:
         """Count, keep and log a refused delivery: one bounded line without anything of its body.
 
         Nothing is kept of what is sent again, nor of what comes from nobody: that could push out
@@ -189,6 +196,12 @@ class Intake:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _NOT_KEPT:
             rejections.count(refused.code.value)
             return
+        if self._services.settings.has_journal:
+            try:
+                yield None  # how much waits to be told has to be asked of the journal
+            except Refused:
+                rejections.count(refused.code.value)
+                return
         rejections.add(
             refused.code.value,
             refused.detail,

@@ -14,6 +14,8 @@ from tests.waiting import wait_until
 class Errand:
     """Is over when the test says so."""
 
+    seconds = 10.0
+
     def __init__(self) -> None:
         self.over = threading.Event()
         self.thens: list[Callable[[], object]] = []

@@ -132,7 +132,7 @@ def test_the_thread_gets_the_turn_that_it_wanted_though_there_is_nothing_to_do_a
 def test_a_change_that_nobody_took_up_in_time_is_refused(
     writer: Writer, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambda_builder.journal.writer._STUCK_SECONDS", 0.05)
+    monkeypatch.setattr("lambda_builder.journal.writer.STUCK_SECONDS", 0.05)
     with ThreadPoolExecutor(4, "caller") as callers:
         begin(disk, callers, writer, "a")
         stuck = callers.submit(writer.write, change("b"))
