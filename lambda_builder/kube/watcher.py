@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
@@ -38,6 +38,8 @@ class JobChange:
     kind: Literal["appeared", "changed", "gone"]
     record: JobRecord
     previous: JobRecord | None = None
+    job: Job | None = field(default=None, compare=False, repr=False)
+    """As the API has it, for who looks at once; None of one that is gone."""
 
     @property
     def ended(self) -> bool:
@@ -184,7 +186,7 @@ class JobWatcher(Reflector):
         if known is not None and known.state in FINISHED and record.state not in FINISHED:
             return  # a Job never starts again: this was seen before, in a newer state
         self._index.replace(known, record)
-        self._tell(JobChange("changed" if known else "appeared", record, known))
+        self._tell(JobChange("changed" if known else "appeared", record, known, job))
 
     def _gone(self, last: JobRecord) -> None:
         known = self._index.get(last.name)

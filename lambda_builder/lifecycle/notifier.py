@@ -16,11 +16,13 @@ from typing import Any, Protocol
 
 import structlog
 
-from lambda_builder.builds import BuildResult
+from lambda_builder.builds import BuildResult, BuildState
 from lambda_builder.errors import Refused
 from lambda_builder.journal import Outbox, OutboxMessage
 from lambda_builder.kube.record import JobRecord
+from lambda_builder.kube.status import Job
 from lambda_builder.kube.watcher import JobChange, JobWatcher
+from lambda_builder.lifecycle.asked import Asked
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.explanations import Explanations
 from lambda_builder.lifecycle.marks import JobMarks
@@ -58,6 +60,10 @@ class _Sent:
     at: float
 
 
+def _unknown(_result: BuildResult, _job: Job | None) -> None:
+    return None
+
+
 class BuildNotifier:
     """Tells of Jobs while ``leadership`` says so; thread-safe, starts and stops as ``Background``.
 
@@ -74,10 +80,13 @@ class BuildNotifier:
         announcer: Announcer,
         diagnosis: JobDiagnosis,
         *,
-        provenance: Callable[[BuildResult], dict[str, Any] | None] = lambda _result: None,
+        provenance: Callable[[BuildResult, Job | None], dict[str, Any] | None] = _unknown,
         window: int = _WINDOW,
     ) -> None:
-        """``provenance`` states where an image came from; ``window`` bounds what is on its way."""
+        """``provenance`` states where an image came from, by its Job where the watch showed that.
+
+        ``window`` bounds what is on its way.
+        """
         self._watcher = watcher
         self._leadership = leadership
         self._marks = marks
@@ -93,6 +102,7 @@ class BuildNotifier:
         """Names of Jobs, by uid, with news that is not on its way yet; the oldest first."""
         self._gone: dict[str, tuple[JobRecord, float]] = {}
         """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
+        self._asked = Asked()
         self._sent: dict[str, _Sent] = {}
         """Messages on their way, by id."""
         self._taken_back: set[str] = set()
@@ -125,6 +135,8 @@ class BuildNotifier:
             elif change.kind == "gone" or is_final(record.announced):
                 self._forget(record.uid)
             if self._leading and has_news:
+                if change.job is not None and record.state is BuildState.SUCCEEDED:
+                    self._asked.keep(change.job)
                 self._due.setdefault(record.uid, record.name)
                 self._changed.notify_all()
 
@@ -202,6 +214,7 @@ class BuildNotifier:
         Except for Jobs that are gone, which the next leader may not know of.
         """
         self._due.clear()
+        self._asked.clear()
         self._explanations.forget_all()
         for message_id, sent in list(self._sent.items()):
             uid = sent.record.uid
@@ -221,11 +234,11 @@ class BuildNotifier:
             if uid is None:
                 return False
             self._explanations.forget(uid)
-            record = self._latest(uid, self._due.pop(uid))
+            record, asked = self._latest(uid, self._due.pop(uid)), self._asked.take(uid)
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        messages = self._messages(record, news)
+        messages = self._messages(record, news, asked)
         before = self._furthest.get(record.uid)
         with self._changed:
             if not self._leadership.is_leader:
@@ -255,7 +268,7 @@ class BuildNotifier:
             self._due.setdefault(record.uid, record.name)
 
     def _messages(
-        self, record: JobRecord, news: list[BuildNews]
+        self, record: JobRecord, news: list[BuildNews], asked: Job | None
     ) -> list[tuple[BuildNews, OutboxMessage]]:
         result = self._diagnosis.known(record).result()
         return [
@@ -265,7 +278,7 @@ class BuildNotifier:
                 kind,
                 news_result(kind, result),
                 at=when(kind, result),
-                provenance=self._provenance(result) if kind == "complete" else None,
+                provenance=self._provenance(result, asked) if kind == "complete" else None,
             )
         ]
 
@@ -280,8 +293,9 @@ class BuildNotifier:
                 news = self._news_of(record) if self._leading else []
                 self._due.pop(uid, None)
                 self._explanations.forget(uid)
+                asked = self._asked.take(uid)
                 self._forget(uid)
-            messages = self._messages(record, news)
+            messages = self._messages(record, news, asked)
             self._put([message for _, message in messages])
 
     def _put(self, messages: list[OutboxMessage]) -> bool:
@@ -332,6 +346,7 @@ class BuildNotifier:
         self._gone.pop(uid, None)
         self._furthest.pop(uid, None)
         self._announced.pop(uid, None)
+        self._asked.take(uid)
         self._marks.forget(uid)
 
     def _forget_gone(self, before: float) -> None:

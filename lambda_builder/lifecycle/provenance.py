@@ -19,7 +19,7 @@ from lambda_builder import __version__
 from lambda_builder.builds import BuildRequest, BuildResult, BuildState, rfc3339
 from lambda_builder.errors import AttemptFailed
 from lambda_builder.kube.jobs import JobManager
-from lambda_builder.kube.status import event_hash_of, with_what_was_asked
+from lambda_builder.kube.status import Job, event_hash_of, with_what_was_asked
 from lambda_builder.lifecycle.signing import PREDICATE_TYPE, STATEMENT_TYPE
 
 if TYPE_CHECKING:
@@ -49,15 +49,16 @@ class Provenance:
         self._builder_id = builder_id or _UNNAMED_BUILDER
         self._signer = signer
 
-    def of(self, result: BuildResult) -> Document | None:
+    def of(self, result: BuildResult, job: Job | None = None) -> Document | None:
         """Return the statement of a build, signed where there is a key, or None.
 
         There is one of a build that succeeded with a digest, as long as it is known what was asked
-        for: by this replica, or by the Job. Raises as ``JobManager.get_job``.
+        for: by this replica, or by the Job, which the API is asked for unless ``job`` is what it
+        says of it. Raises as ``JobManager.get_job``.
         """
         if result.state is not BuildState.SUCCEEDED or not result.image_digest:
             return None
-        known = result if result.request.event else self._by_job(result)
+        known = result if result.request.event else self._by_job(result, job)
         if known is None:
             return None
         statement = self._statement(known)
@@ -66,17 +67,17 @@ class Provenance:
         text = json.dumps(statement, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         return self._signer.envelope(text.encode("utf-8", "replace"))
 
-    def or_none(self, result: BuildResult) -> Document | None:
+    def or_none(self, result: BuildResult, job: Job | None = None) -> Document | None:
         """Return the same; None where the API does not tell, which is logged."""
         try:
-            return self.of(result)
+            return self.of(result, job)
         except AttemptFailed as error:
             name = result.request.job_name
             structlog.get_logger().warning("no_provenance", job_name=name, error=str(error))
             return None
 
-    def _by_job(self, result: BuildResult) -> BuildResult | None:
-        job = self._jobs.get_job(result.request.job_name)
+    def _by_job(self, result: BuildResult, job: Job | None) -> BuildResult | None:
+        job = job or self._jobs.get_job(result.request.job_name)
         if job is None or job["metadata"].get("uid") != result.job_uid:
             return None
         if event_hash_of(job) != result.request.event_hash[: len(event_hash_of(job))]:

@@ -23,6 +23,7 @@ from lambda_builder.lifecycle import diagnosis, explanations, marks, notifier
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
 from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.notifier import BuildNotifier
+from lambda_builder.lifecycle.provenance import Provenance
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
 from tests.http_sink import HttpReceiver
@@ -82,6 +83,9 @@ class Replica:
             self.outbox,
             Announcer(source=name, overrides={}, sink=True, dead_letters=False),
             self.diagnosis,
+            provenance=Provenance(
+                jobs, lambda _request: "s3://contexts/1", builder_id="", signer=None
+            ).or_none,
             window=window,
         )
         self.watcher.listen(self.notifier.job_changed)
@@ -181,6 +185,39 @@ def test_a_completion_is_told_with_the_digest_of_what_was_pushed(
     wait_until(lambda: "complete" in receiver.news(name), "the news")
     assert receiver.bodies[name, "complete"]["image_digest"].startswith("sha256:")
     assert receiver.bodies[name, "complete"]["failure_category"] is None
+
+
+def asked_for(body):
+    return body["provenance"]["predicate"]["buildDefinition"]["externalParameters"]
+
+
+def job_reads(cluster):
+    return [call for call in cluster.requests() if (call.verb, call.resource) == ("get", "jobs")]
+
+
+def test_a_completion_says_what_was_asked_for_as_the_watch_showed_it(
+    cluster, builds, new_replica, receiver
+):
+    new_replica()
+    before, request = len(job_reads(cluster)), builds.create()
+    name = running(cluster, request)
+    wait_until(lambda: receiver.news(name) == ["started"], "the start to be told")
+    cluster.finish_job(name)
+    wait_until(lambda: "complete" in receiver.news(name), "the news")
+    asked = asked_for(receiver.bodies[name, "complete"])
+    assert asked["event"]["id"] == request.event_id
+    assert asked["context"] == {"uri": "s3://contexts/1"}
+    assert len(job_reads(cluster)) == before
+
+
+def test_a_new_leader_asks_for_what_it_did_not_see(cluster, builds, new_replica, receiver):
+    request = builds.create()
+    name = running(cluster, request)
+    cluster.finish_job(name)
+    new_replica()
+    wait_until(lambda: "complete" in receiver.news(name), "the news")
+    assert asked_for(receiver.bodies[name, "complete"])["event"]["id"] == request.event_id
+    assert job_reads(cluster)
 
 
 @quick_jobs

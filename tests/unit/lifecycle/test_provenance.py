@@ -99,6 +99,12 @@ def public_pem(key) -> bytes:
     )
 
 
+def test_a_job_that_was_seen_is_not_asked_for():
+    away = Jobs(error=Unreachable(FailureReason.CONNECTION, "away"))
+    assert provenance(away).of(DONE, Jobs().get_job("")) == provenance().of(DONE)
+    assert provenance().of(DONE, Jobs(uid="uid-2").get_job("")) is None
+
+
 def test_a_statement_says_what_was_built_from_which_event_by_whom():
     statement = provenance().of(DONE)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
