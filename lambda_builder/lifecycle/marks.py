@@ -18,6 +18,9 @@ from lambda_builder.lifecycle.news import is_final, later
 from lambda_builder.outgoing.messages import BuildNews
 
 _GAP_SECONDS = 0.02
+_BEHIND = 20
+"""Ends that wait from which on there is no gap: what is noted along with a mark would be written
+by itself where that comes too late, which makes two calls of one."""
 _RETRY_SECONDS = 2.0
 _REFUSED_SECONDS = 30.0
 """Pause after a refusal that only a change of permissions ends."""
@@ -95,7 +98,7 @@ class JobMarks:
             return True
         if later(record.announced, mark.news) == record.announced:
             return True
-        self._next_at = now + _GAP_SECONDS
+        self._next_at = now if len(self._ends) >= _BEHIND else now + _GAP_SECONDS
         try:
             notes = {**self._also(record), ANNOUNCED: mark.news}
             self._jobs.patch_annotations(mark.name, notes, uid)
