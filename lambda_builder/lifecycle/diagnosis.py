@@ -32,6 +32,8 @@ _PAUSE_SHARE = 5.0
 """The pause after a look is at least so many times as long as the look took."""
 _AT_ONCE = 50
 """Jobs whose digests one list of pods tells: their names make up to 3 KB of its URL."""
+_GATHER_SECONDS = 0.1
+"""From one list to the next: Jobs that ended meanwhile are asked about together."""
 _REMEMBERED = 1000
 """Ended Jobs of which is remembered what was found out, and that wait for it."""
 _NOTE_SECONDS = 2.0
@@ -85,6 +87,9 @@ class JobDiagnosis:
         """Ended Jobs whose notes wait, and until when; for the thread."""
         self._idle: set[str] = set()
         """Jobs, by uid, that did not run at the last look."""
+        self._told: set[str] = set()
+        """Of those that are not explained yet, by uid, which were told of with many others."""
+        self._list_at = 0.0
         self._wake = threading.Event()
         self._thread = Background("job-diagnosis", self._loop, wake=self._wake.set)
 
@@ -183,10 +188,10 @@ class JobDiagnosis:
         if dropped is not None:
             self.on_found(_with_category(dropped))
 
-    def is_explaining(self, record: JobRecord) -> bool:
-        """Return whether the thread is about to find out about an ended Job, or tries to."""
+    def is_explaining(self, uid: str) -> bool:
+        """Return whether the thread is about to find out about an ended Job, and has not yet."""
         with self._lock:
-            return record.uid in self._explaining
+            return uid in self._explaining and uid not in self._ended
 
     def notes_of(self, job: JobRecord) -> Mapping[str, str]:
         """Return the annotations that an ended Job lacks, as it was seen last; asks nobody."""
@@ -233,7 +238,7 @@ class JobDiagnosis:
             if time.monotonic() >= until:
                 self._wake.set()
                 return
-            self._learn_digests()
+            self._learn_digests(stopping)
             with self._lock:
                 record = self._unexplained.popleft()
             try:
@@ -245,18 +250,24 @@ class JobDiagnosis:
                 self._unnoted.append((time.monotonic() + _NOTE_SECONDS, explained))
             else:
                 self._note(explained)
-            self.on_found(_with_category(explained))
+            if record.uid in self._told:
+                self._told.discard(record.uid)
+            else:
+                self.on_found(_with_category(explained))
             self._write_notes()
 
-    def _learn_digests(self) -> None:
-        """Ask for the digests of many Jobs at once: the notes on them take long enough."""
-        with self._lock:
-            pushed = (
-                record
-                for record in self._unexplained
-                if record.state is BuildState.SUCCEEDED and record.uid not in self._ended
-            )
-            records = list(itertools.islice(pushed, _AT_ONCE))
+    def _learn_digests(self, stopping: threading.Event) -> None:
+        """Ask for the digests of many Jobs at once, and not too often: news of others waits."""
+        records, is_first = self._without_digest()
+        if not records:
+            return
+        early = self._list_at - time.monotonic()
+        if early > 0:
+            if not is_first:
+                return  # what comes first need not wait
+            stopping.wait(early)
+            records, _ = self._without_digest()
+        self._list_at = time.monotonic() + _GATHER_SECONDS
         if len(records) < 2:
             return
         try:
@@ -267,6 +278,18 @@ class JobDiagnosis:
             explained = replace(record, image_digest=digests.get(record.name))
             self._remember(explained)
             self.on_found(explained)
+            self._told.add(record.uid)
+
+    def _without_digest(self) -> tuple[list[JobRecord], bool]:
+        """Return Jobs whose digests are not known, and whether the next one is among them."""
+        with self._lock:
+            pushed = (
+                record
+                for record in self._unexplained
+                if record.state is BuildState.SUCCEEDED and record.uid not in self._ended
+            )
+            records = list(itertools.islice(pushed, _AT_ONCE))
+            return records, bool(records) and records[0] is self._unexplained[0]
 
     def _write_notes(self) -> None:
         """Write the notes that no mark has taken along in time."""
@@ -317,6 +340,7 @@ class JobDiagnosis:
             _, dropped = self._others.popitem(last=False)
         else:
             dropped = self._unexplained.popleft()
+            self._told.discard(dropped.uid)
         self._explaining.discard(dropped.uid)
         return dropped
 

@@ -138,6 +138,7 @@ class BuildNotifier:
                 if change.job is not None and record.state is BuildState.SUCCEEDED:
                     self._asked.keep(change.job)
                 self._due.setdefault(record.uid, record.name)
+                self._explanations.changed(record.uid)
                 self._changed.notify_all()
 
     def may_send(self, message_id: str) -> bool:
@@ -326,6 +327,8 @@ class BuildNotifier:
 
     def _next_due(self) -> str | None:
         for uid, name in itertools.islice(self._due.items(), _SCANNED):
+            if self._explanations.still_awaits(uid):
+                continue
             record = self._latest(uid, name)
             if record is None or not self._explanations.awaits(record):
                 return uid

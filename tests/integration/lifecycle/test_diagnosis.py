@@ -6,9 +6,13 @@ import itertools
 import threading
 from typing import Any
 
+import pytest
+
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.kube.record import JobRecord
+from lambda_builder.lifecycle import diagnosis as lifecycle_diagnosis
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
+from tests.waiting import wait_until
 
 
 def record(name, state, error=None):
@@ -96,3 +100,79 @@ def test_what_keeps_a_job_from_running_is_forgotten_only_when_two_looks_running_
         assert diagnosis.stop(5) == []
     assert told[:2] == [TROUBLE, None]
     assert told[2:] in ([], [TROUBLE])
+
+
+class Pushed:
+    """Pods that have each pushed; remembers which Jobs were asked about in each call."""
+
+    def __init__(self):
+        self.asked = []
+
+    def digest_of(self, name):
+        return self.digests_of([name])[name]
+
+    def digests_of(self, names):
+        self.asked.append(list(names))
+        return dict.fromkeys(names, DIGEST)
+
+    def of_failed(self, _name):
+        return None
+
+
+class NoJobs:
+    """A watch that shows none, so that nothing is noted."""
+
+    def by_name(self, _name):
+        return None
+
+    def records(self, _state):
+        return []
+
+
+FAILED = BuildError("job_failed", "it failed")
+DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.fixture
+def pushed():
+    return Pushed()
+
+
+@pytest.fixture
+def told(pushed):
+    """Names of Jobs about which there was news, with the means to have them explained."""
+    watch: Any = NoJobs()
+    asked: Any = pushed
+    jobs: Any = None
+    diagnosis = JobDiagnosis(watch, asked, jobs, available=lambda: True)
+    names: list[str] = []
+    diagnosis.on_found = lambda job: names.append(job.name)
+    diagnosis.start()
+    yield diagnosis.explain_soon, names
+    assert diagnosis.stop(5) == []
+
+
+def test_jobs_that_end_soon_after_one_another_are_asked_about_together_and_told_of_once(
+    monkeypatch, pushed, told
+):
+    monkeypatch.setattr(lifecycle_diagnosis, "_GATHER_SECONDS", 1.0)
+    explain_soon, names = told
+    explain_soon(record("first", BuildState.SUCCEEDED))
+    wait_until(lambda: names == ["first"], "the first, at once")
+    for name in ("second", "third", "fourth"):
+        explain_soon(record(name, BuildState.SUCCEEDED))
+    explain_soon(record("last", BuildState.FAILED, FAILED))
+    wait_until(lambda: "last" in names, "the others")
+    assert names == ["first", "second", "third", "fourth", "last"]
+    assert pushed.asked == [["first"], ["second", "third", "fourth"]]
+
+
+def test_why_a_job_failed_is_found_out_at_once_though_digests_were_just_asked_for(
+    monkeypatch, told
+):
+    monkeypatch.setattr(lifecycle_diagnosis, "_GATHER_SECONDS", 60.0)
+    explain_soon, names = told
+    explain_soon(record("good", BuildState.SUCCEEDED))
+    wait_until(lambda: names == ["good"], "the digest")
+    explain_soon(record("bad", BuildState.FAILED, FAILED))
+    wait_until(lambda: names == ["good", "bad"], "the failure")
