@@ -6,7 +6,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,6 +47,8 @@ class MemoryOutbox(News):
         self.now = time.monotonic
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._keys: Counter[tuple[Destination, str]] = Counter()
+        """How many messages wait of each key."""
         self.dropped = 0
         """Messages dropped for want of room."""
 
@@ -57,10 +59,12 @@ class MemoryOutbox(News):
             for message in messages:
                 known = self._waiting.get(message.id)
                 self._bytes += _size(message)
+                self._keys[_key(message)] += 1
                 if known is None:
                     self._waiting[message.id] = _Waiting(message, 0.0)
                 else:
                     self._bytes -= _size(known.message)
+                    self._keys[_key(known.message)] -= 1
                     known.message = replace(message, attempts=known.message.attempts)
             while len(self._waiting) > self._most or self._bytes > self._most_bytes:
                 self._remove(self._least_wanted())
@@ -94,8 +98,9 @@ class MemoryOutbox(News):
     def delivered(self, message_id: str) -> None:
         """See ``Outbox.delivered``."""
         with self._lock:
-            self._remove(message_id)
-        self.nudge()
+            held = self._remove(message_id)
+        if held:
+            self.nudge()
 
     def failed(self, message_id: str, next_at: float) -> None:
         """See ``Outbox.failed``."""
@@ -117,14 +122,26 @@ class MemoryOutbox(News):
 
     # -- with the lock held --------------------------------------------------------------------
 
-    def _remove(self, message_id: str) -> None:
+    def _remove(self, message_id: str) -> bool:
+        """Return whether a message waits that was held back by this one."""
         waiting = self._waiting.pop(message_id, None)
-        if waiting is not None:
-            self._bytes -= _size(waiting.message)
+        if waiting is None:
+            return False
+        self._bytes -= _size(waiting.message)
+        key = _key(waiting.message)
+        self._keys[key] -= 1
+        if self._keys[key]:
+            return True
+        del self._keys[key]
+        return False
 
     def _least_wanted(self) -> str:
         events = (i for i, w in self._waiting.items() if w.message.destination == "sink")
         return next(events, None) or next(iter(self._waiting))
+
+
+def _key(message: OutboxMessage) -> tuple[Destination, str]:
+    return message.destination, message.key
 
 
 def _size(message: OutboxMessage) -> int:

@@ -119,6 +119,22 @@ def test_news_come_at_once_when_there_were_some_since():
     assert outbox.wait_for_news(later, 0.0) == later
 
 
+def test_a_delivery_is_news_only_to_what_was_held_back_by_it():
+    outbox = MemoryOutbox()
+    outbox.put([message(1, key="a"), message(2, key="a"), message(3, key="b")])
+    outbox.put([message(2, key="a")])  # again
+    seen = outbox.wait_for_news(0, 0.0)
+    outbox.delivered("message-3")
+    outbox.delivered("message-3")
+    assert outbox.wait_for_news(seen, 0.0) == seen
+    outbox.delivered("message-1")
+    assert ids(outbox.due(1e9, 10, "sink")) == ["message-2"]
+    later = outbox.wait_for_news(seen, 0.0)
+    assert later != seen
+    outbox.delivered("message-2")
+    assert outbox.wait_for_news(later, 0.0) == later
+
+
 def test_what_was_delivered_twice_or_never_put_is_no_error():
     outbox = MemoryOutbox()
 
