@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kubernetes.client import ApiClient
+from urllib3 import PoolManager, ProxyManager
 
 from lambda_builder import __version__
 from lambda_builder.errors import (
@@ -24,6 +25,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
+from lambda_builder.http_requests import POOLS
 from lambda_builder.jsontext import load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
@@ -246,6 +248,9 @@ class KubeClient:
     def _connect(self) -> Any:
         api = ApiClient(self._load())
         api.user_agent = f"lambda-builder/{__version__}"
+        manager = api.rest_client.pool_manager
+        if type(manager) in (PoolManager, ProxyManager):  # SOCKS has connections of its own
+            manager.pool_classes_by_scheme = POOLS
         return api
 
     def _reload(self, used: Any) -> LambdaBuilderError | None:

@@ -19,6 +19,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from lambda_builder.http_requests import LeanRequests
+
 _CONNECT_SECONDS = 3.05
 _SEND_SECONDS = 10.0
 _PIECE_BYTES = 65_536
@@ -135,7 +137,7 @@ class _Answer(HTTPResponse):
         self.fp: Any = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock, deadline))
 
 
-class _Connection(HTTPConnection):
+class _InTime(HTTPConnection):
     """Ends each exchange in time; ``timeout`` is what is left of it."""
 
     _send_by = 0.0
@@ -157,7 +159,11 @@ class _Connection(HTTPConnection):
     response_class: Any = _answer
 
 
-class _TLSConnection(_Connection, HTTPSConnection):
+class _Connection(LeanRequests, _InTime):
+    pass
+
+
+class _TLSConnection(LeanRequests, _InTime, HTTPSConnection):
     pass
 
 
