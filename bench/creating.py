@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench.bare import THREADS, jobs_a_second
+from bench.bare import THREADS, Bare
 from bench.load import Load
 from bench.report import Report, at_least, below
 from bench.setup import (
@@ -32,8 +32,22 @@ JOBS_OF_BARE = 0.57
 WORKERS = (1, 2, 5, 10, 20, 40)
 API_SECONDS = 0.01
 """What the API takes for a Job where workers are compared: a write that etcd syncs takes some."""
+_CALLS = "kubernetes_api_request_duration_seconds_count"
 _HELD_SECONDS = 1.0
 _ROOM: dict[str, Any] = {"queue_size": 1_000_000, "queue_max_bytes": 2**30}
+
+
+class Life(NamedTuple):
+    """What one run of whole lives took."""
+
+    accepted: float
+    """Events a second."""
+    created: float
+    """Jobs a second."""
+    cpu_ms: float
+    """Milliseconds of the processor for each, as the two figures that follow are for each."""
+    api_calls: float
+    posts: float
 
 
 def measure(report: Report, scale: Scale) -> None:
@@ -41,6 +55,8 @@ def measure(report: Report, scale: Scale) -> None:
     count = scale.of(2_000, 60)
     report.section(f"creating: a backlog of {count:,}, {THREADS} threads")
     rates, lives = defaultdict(list), defaultdict(list)
+    creating: list[Bare] = []
+    posting: list[Bare] = []
     pool: dict[str, Any] = {"worker_count": THREADS, "worker_count_max": THREADS, **_ROOM}
     with ExitStack() as stack:
         receiver = stack.enter_context(sink())
@@ -55,18 +71,21 @@ def measure(report: Report, scale: Scale) -> None:
             living[name] = api, stack.enter_context(service(api, place, **settings))
             _life(*living[name], receiver, scale.of(200, 10))
         for number in scale.rounds:
-            rates["bare"].append(jobs_a_second(bare.kubeconfig, first=number * count, count=count))
+            creating.append(Bare.creating(bare.kubeconfig, first=number * count, count=count))
+            posting.append(Bare.posting(receiver.url, count=count))
             wait_until_jobs_ended(bare)
             for name, (api, running) in working.items():
                 rates[name].append(_backlog(api, running, count))
             for name, (api, running) in living.items():
                 lives[name].append(_life(api, running, receiver, scale.of(1_500, 40)))
-    report.row("a bare loop: Jobs/s", rates["bare"])
+    report.row("a bare loop: Jobs/s", [each.rate for each in creating])
+    taken = [each.cpu_ms for each in creating]
+    report.row("a bare loop: processor time per Job", taken, "ms", digits=2)
     for name in scale.journals:
         report.row(f"{name}: Jobs/s", rates[name])
-        ratios = [rate / base for rate, base in zip(rates[name], rates["bare"], strict=True)]
+        ratios = [rate / base.rate for rate, base in zip(rates[name], creating, strict=True)]
         report.row(f"{name}: of the bare loop", ratios, digits=2, target=at_least(0.8))
-    _show_lives(report, lives, rates["bare"])
+    _show_lives(report, lives, creating, posting)
     _workers(report, scale)
 
 
@@ -86,12 +105,11 @@ def _backlog(api: ClusterProcess, running: ServiceProcess, count: int) -> float:
     return float(count - first) / (now - begun_at)
 
 
-def _life(
-    api: ClusterProcess, running: ServiceProcess, receiver: Sink, count: int
-) -> tuple[float, float, float]:
-    """Return accepted events a second, Jobs a second and milliseconds of the processor for each."""
+def _life(api: ClusterProcess, running: ServiceProcess, receiver: Sink, count: int) -> Life:
+    """Let so many events live."""
     worker = worker_of(running)
     ended, told = metric(running, "build_jobs_finished_total"), receiver.taken("build.complete")
+    calls, posts = metric(running, _CALLS), receiver.taken("")
     used = cpu_seconds(worker)
     load = Load.run(running.url, count=count, connections=SENDERS)
     wait_until_idle(running, every=0.2)  # each look takes of what is measured
@@ -106,24 +124,37 @@ def _life(
     )
     built = metric(running, "build_jobs_finished_total") - ended
     assert load.accepted <= built <= count
-    return load.rate, built / seconds, (cpu_seconds(worker) - used) / built * 1e3
+    return Life(
+        load.rate,
+        built / seconds,
+        (cpu_seconds(worker) - used) / built * 1e3,
+        (metric(running, _CALLS) - calls) / built,
+        (receiver.taken("") - posts) / built,
+    )
 
 
 def _show_lives(
-    report: Report, lives: dict[str, list[tuple[float, float, float]]], bare: list[float]
+    report: Report, lives: dict[str, list[Life]], creating: list[Bare], posting: list[Bare]
 ) -> None:
     report.section(
         f"a whole life: accepted, created, watched until it succeeded, told; {SENDERS} senders"
     )
     for name, found in lives.items():
-        accepted, created, spent = zip(*found, strict=True)
+        accepted, created, spent, calls, posts = zip(*found, strict=True)
         report.row(f"{name}: accepted events/s", accepted)
         report.row(f"{name}: Jobs/s, from the first event to the last Job", created)
-        ratios = [rate / base for rate, base in zip(created, bare, strict=True)]
+        ratios = [rate / base.rate for rate, base in zip(created, creating, strict=True)]
         target = at_least(JOBS_OF_BARE)
         report.row(f"{name}: of the bare loop", ratios, digits=2, target=target)
         target = below(CPU_MS[name])
         report.row(f"{name}: processor time per event", spent, "ms", digits=2, target=target)
+        report.row(f"{name}: calls of the API per event", calls, digits=2)
+        report.row(f"{name}: calls of the sink per event", posts, digits=2)
+        ratios = [
+            life.cpu_ms / (life.api_calls * create.cpu_ms + life.posts * post.cpu_ms)
+            for life, create, post in zip(found, creating, posting, strict=True)
+        ]
+        report.row(f"{name}: a whole life: of what its calls alone take", ratios, digits=2)
 
 
 def _workers(report: Report, scale: Scale) -> None:

@@ -24,7 +24,7 @@ class LeanRequests(HTTPConnection):
     _is_head = False
     _head = b""
 
-    def request(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request."""
         self._is_head, self._head = True, b""
         try:
