@@ -66,6 +66,8 @@ class JobDiagnosis:
         self.on_found: Callable[[JobRecord], None] = _ignore
         self.marks_follow: Callable[[], bool] = lambda: False
         """Whether this replica soon marks ended Jobs, with ``notes_of``."""
+        self.mark_waits: Callable[[str], bool] = lambda _uid: False
+        """Whether the mark of an ended Job, by uid, waits to be written."""
         self._watcher = watcher
         self._pods = pods
         self._jobs = jobs
@@ -293,8 +295,13 @@ class JobDiagnosis:
 
     def _write_notes(self) -> None:
         """Write the notes that no mark has taken along in time."""
-        while self._unnoted and self._unnoted[0][0] <= time.monotonic():
-            self._note(self._unnoted.popleft()[1])
+        while self._unnoted and self._unnoted[0][0] <= (now := time.monotonic()):
+            _, record = self._unnoted.popleft()
+            # As long as it is remembered what the mark is to take along.
+            if self.mark_waits(record.uid) and len(self._unnoted) < _REMEMBERED // 2:
+                self._unnoted.append((now + _NOTE_SECONDS, record))
+            else:
+                self._note(record)
 
     def _note(self, record: JobRecord) -> None:
         """Note on the Job what was found out, unless it says so by now."""

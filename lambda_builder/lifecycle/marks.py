@@ -69,6 +69,11 @@ class JobMarks:
                 due = time.monotonic() + _START_SECONDS
                 self._starts[record.uid] = _Mark(record.name, news, due)
 
+    def waits(self, uid: str) -> bool:
+        """Return whether the mark of a Job's end waits to be written."""
+        with self._lock:
+            return uid in self._ends
+
     def forget(self, uid: str) -> None:
         """The Job is gone, or says it already."""
         with self._lock:

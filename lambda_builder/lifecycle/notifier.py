@@ -33,6 +33,8 @@ from lambda_builder.threads import Background
 
 _WINDOW = 256
 """Messages on their way at a time."""
+_TOLD_IN_A_ROW = 16
+"""Jobs that are told of between two marks: each of those waits for the API."""
 _LOOK_SECONDS = 0.25
 """How soon it is seen that leadership was gained or lost."""
 _SCANNED = 512
@@ -174,7 +176,7 @@ class BuildNotifier:
             try:
                 self._follow_leadership()
                 self._pass_gone_on()
-                if not (self._tell_next() | self._marks.write_next()):
+                if not (self._tell_due() | self._marks.write_next()):
                     self._rest(stopping)
             except Exception:  # noqa: BLE001 - nothing marked is lost by it
                 structlog.get_logger().exception("build_news_failed")
@@ -228,6 +230,13 @@ class BuildNotifier:
                     self._furthest[uid] = self._announced[uid]
 
     # -- telling -------------------------------------------------------------------------------
+
+    def _tell_due(self) -> bool:
+        """Tell of a few Jobs; False when there was nothing to do."""
+        told = 0
+        while told < _TOLD_IN_A_ROW and self._tell_next():
+            told += 1
+        return told > 0
 
     def _tell_next(self) -> bool:
         with self._changed:

@@ -82,6 +82,7 @@ def watch(base: Base) -> Watched:
     leadership = Leadership(base.client, settings.namespace, identity())
     diagnosis.marks_follow = lambda: leadership.is_leader
     marks = JobMarks(watcher, base.jobs, available=available, also=diagnosis.notes_of)
+    diagnosis.mark_waits = marks.waits
     notifier = BuildNotifier(
         watcher,
         leadership,

@@ -76,10 +76,14 @@ class Replica:
             self.watcher, PodDiagnosis(PodReader(client, NAMESPACE)), jobs, available=lambda: True
         )
         self.diagnosis.marks_follow = lambda: self.leadership.is_leader
+        made_marks = JobMarks(
+            self.watcher, jobs, available=lambda: True, also=self.diagnosis.notes_of
+        )
+        self.diagnosis.mark_waits = made_marks.waits
         self.notifier = BuildNotifier(
             self.watcher,
             self.leadership,
-            JobMarks(self.watcher, jobs, available=lambda: True, also=self.diagnosis.notes_of),
+            made_marks,
             self.outbox,
             Announcer(source=name, overrides={}, sink=True, dead_letters=False),
             self.diagnosis,
@@ -330,6 +334,33 @@ def test_only_the_leader_tells(cluster, builds, new_replica, receiver, mark_of):
     wait_until(lambda: {mark_of(name) for name in names} == {"complete"}, "all to be marked")
     assert {sender for sender, _, _ in receiver.taken} == {"first"}
     assert all(receiver.news(name) == ["started", "complete"] for name in names)
+
+
+def test_marks_that_take_long_hold_up_no_news(cluster, builds, new_replica, receiver, mark_of):
+    new_replica()
+    names = [running(cluster, builds.create(f"id-{number}")) for number in range(10)]
+    wait_until(lambda: all(receiver.news(name) == ["started"] for name in names), "the starts")
+    cluster.add_fault(Fault("latency", verb="patch", resource="jobs", seconds=1.0))
+    for name in names:
+        cluster.finish_job(name)
+    wait_until(lambda: all("complete" in receiver.news(name) for name in names), "the ends")
+    assert sum(mark_of(name) == "complete" for name in names) < 6
+
+
+@quick_jobs
+def test_a_note_waits_as_long_as_the_mark_that_takes_it_along(
+    cluster, builds, new_replica, receiver, mark_of, monkeypatch
+):
+    monkeypatch.setattr(marks, "_START_SECONDS", 60.0)
+    monkeypatch.setattr(marks, "_GAP_SECONDS", 1.0)
+    monkeypatch.setattr(diagnosis, "_NOTE_SECONDS", 0.3)
+    new_replica()
+    names = [builds.create(f"id-{number}").job_name for number in range(4)]
+    wait_until(lambda: all(mark_of(name) == "complete" for name in names), "the marks")
+    for name in names:
+        assert cluster.job(name)["metadata"]["annotations"][IMAGE_DIGEST].startswith("sha256:")
+    calls = [call for call in cluster.requests() if (call.verb, call.resource) == ("patch", "jobs")]
+    assert len(calls) == len(names)
 
 
 def test_nothing_is_marked_before_the_sink_has_taken_it(
