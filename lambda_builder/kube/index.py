@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from lambda_builder.builds import BuildError, BuildState, job_name
 from lambda_builder.kube.packing import STATE, Packed, pack, place_of_packed, unpack
@@ -39,6 +40,9 @@ class JobIndex:
     def replace(self, old: JobRecord | None, new: JobRecord | None) -> None:
         """Put ``new`` in the place of ``old``, at once for all readers; both of the same name."""
         with self._lock:
+            if old is not None and new is not None and _found_by(old) == _found_by(new):
+                self._change(old, new)
+                return
             if old is not None:
                 self._remove(old)
             if new is not None:
@@ -91,6 +95,12 @@ class JobIndex:
 
     # -- with the lock held --------------------------------------------------------------------
 
+    def _change(self, old: JobRecord, new: JobRecord) -> None:
+        self._by_name[new.name] = packed = pack(new)
+        if new.event_hash:
+            self._listed.put(packed)
+        self._active += new.active - old.active
+
     def _insert(self, record: JobRecord) -> None:
         self._by_name[record.name] = packed = pack(record)
         if record.event_hash:
@@ -106,6 +116,9 @@ class JobIndex:
         self._active -= record.active
         self._targets.remove(record.target, record.name)
         self._correlations.remove(record.correlation, record.name)
+
+
+_found_by = attrgetter("name", "placed_at", "event_hash", "target", "correlation")
 
 
 def _is_copy(record: JobRecord) -> bool:

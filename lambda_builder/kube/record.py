@@ -36,6 +36,7 @@ from lambda_builder.selection import SEPARATOR
 _OF_MANY_BUILDS = ("event_type", "priority", "accepted_at")
 TEXTS = tuple(name for name in fields_marked(Mark.JOB) if name not in _OF_MANY_BUILDS)
 """What ``JobRecord.texts`` has, in its order."""
+_TRACEPARENT = TEXTS.index("traceparent")
 FINISHED = frozenset({BuildState.SUCCEEDED, BuildState.FAILED})
 _CANCELLED = {BuildState.CANCELLED: BuildError("cancelled", "its Job was deleted")}
 
@@ -82,6 +83,12 @@ class JobRecord:
     def placed_at(self) -> float:
         """When its build was accepted, by which builds are listed."""
         return self.accepted_at or self.created_at or 0.0
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace that its build belongs to; None where it does not say."""
+        texts = self.texts.split(SEPARATOR)
+        return (texts[_TRACEPARENT] or None) if len(texts) > _TRACEPARENT else None
 
     def result(self) -> BuildResult:
         """Return the build as its Job tells of it."""

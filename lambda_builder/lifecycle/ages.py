@@ -63,7 +63,7 @@ class JobAges:
 
     def _observe_start(self, record: JobRecord, now: float) -> None:
         if record.created_at is not None:
-            exemplar = exemplar_of(record.result().request.traceparent)
+            exemplar = exemplar_of(record.traceparent)
             self._metrics.job_start.observe(max(0.0, now - record.created_at), exemplar)
 
     def _oldest(self, since: dict[str, float]) -> float:

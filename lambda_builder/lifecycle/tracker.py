@@ -213,7 +213,7 @@ class BuildLifecycle:
         self._metrics.build_jobs_finished.labels(outcome).inc()
         if record.started_at is not None and record.finished_at is not None:
             seconds = max(0.0, record.finished_at - record.started_at)
-            exemplar = exemplar_of(record.result().request.traceparent)
+            exemplar = exemplar_of(record.traceparent)
             self._metrics.build_job_duration.labels(outcome).observe(seconds, exemplar)
 
     def _count_failure(self, record: JobRecord, *, gone: bool = False) -> None:

@@ -161,3 +161,12 @@ def test_a_record_takes_a_few_hundred_bytes(job):
     record, own = record_of(failed(job)), set(JobRecord.__slots__) - shared
     size = sys.getsizeof(pack(record)) + sum(sys.getsizeof(getattr(record, name)) for name in own)
     assert size < 1000
+
+
+@pytest.mark.parametrize("noted", [{}, {"traceparent": "00-1234-56-01"}])
+def test_the_trace_is_read_from_a_record_as_from_its_build(noted):
+    annotations = {ANNOTATIONS[name]: text for name, text in noted.items()}
+    record = record_of({"metadata": {"name": "a", "uid": "1", "annotations": annotations}})
+    assert record.traceparent == record.result().request.traceparent == noted.get("traceparent")
+    bare = JobRecord("a", b"", "1", b"", b"", BuildState.CREATED)
+    assert bare.traceparent is None
