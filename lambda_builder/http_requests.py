@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import SKIP_HEADER
-
-_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
 class LeanRequests(HTTPConnection):
     """A connection of urllib3's, for TLS to be mixed into its other one.
 
     The head leaves together with what the body begins with: each write is a system call, and
-    hands the interpreter to another thread. Headers that cannot end a line are not looked at in
-    as many steps as ``http.client`` takes; all others are left to it.
+    hands the interpreter to another thread.
     """
 
     _is_head = False
@@ -42,26 +36,6 @@ class LeanRequests(HTTPConnection):
         if self._head:
             data, self._head = self._head + data, b""
         super().send(data)
-
-    def putheader(self, header: str, *values: str) -> None:  # type: ignore[override]
-        """Add a header."""
-        value = values[0] if len(values) == 1 else None
-        name = _name(header)
-        if not name or type(value) is not str or value == SKIP_HEADER:
-            super().putheader(header, *values)
-            return
-        if "\n" in value or "\r" in value:
-            super().putheader(header, *values)
-            return
-        self._output(name + value.encode("latin-1"))  # type: ignore[attr-defined]
-
-
-@lru_cache(256)
-def _name(header: Any) -> bytes:
-    """Return how the line of a header begins; empty where its name is not plain."""
-    if not isinstance(header, str) or not _NAME.fullmatch(header):
-        return b""
-    return f"{header}: ".encode()
 
 
 class _TLSConnection(LeanRequests, HTTPSConnection):
