@@ -18,6 +18,8 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
     # Without local variables: those hold build arguments, and build arguments hold secrets.
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+_REPEAT_US = ("urllib3", "psycopg", "psycopg_pool")
+"""Loggers that say at warning level what our own lines and errors say better."""
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -87,5 +89,5 @@ def _use_standard_library(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # urllib3 repeats at warning level what our own errors say better.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    for name in _REPEAT_US:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -13,7 +13,7 @@ import structlog
 from lambda_builder.journal.changes import Change, Verdict
 from lambda_builder.journal.postgres.database_errors import Meaning, describe, meaning
 from lambda_builder.journal.postgres.lease import Lease, LeaseGone
-from lambda_builder.journal.postgres.server import Connection, Hangs, Server
+from lambda_builder.journal.postgres.server import Backend, Connection, Hangs, Server
 from lambda_builder.threads import Backoff
 
 Write = Callable[[Connection, Sequence[Change]], None]
@@ -26,7 +26,11 @@ _FOREVER = 3600.0
 _STILL_HANGS_SECONDS = 60.0
 """How long what hangs keeps a lane from trying again, once it can be asked for."""
 
-_IS_ACTIVE = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+# Not the session that asks, which a pooler may have had end what hung, and lent again.
+_IS_ACTIVE = (
+    "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND extract(epoch FROM backend_start) = %s"
+    " AND state = 'active' AND pid <> pg_backend_pid()"
+)
 
 
 class StillHangs(Exception):
@@ -96,8 +100,8 @@ class Lane:
         self._in_vain = 0
         """Tries to connect, one after the other."""
         self._backoff = Backoff(*_RECONNECT_SECONDS)
-        self._hung: int | None = None
-        """The server's process that did not answer."""
+        self._hung: Backend | None = None
+        """Who did not answer."""
         self._hung_until = 0.0
         self.failure: str | None = None
         """Why nothing can be recorded now; None while all is well."""
@@ -167,8 +171,8 @@ class Lane:
         if what is Meaning.REJECTED:
             structlog.get_logger().error("journal_change_rejected", error=describe(error))
             return what
-        if isinstance(error, Hangs):
-            self._hung = error.pid
+        if isinstance(error, Hangs) and error.backend is not None:
+            self._hung = error.backend
             self._hung_until = time.monotonic() + _STILL_HANGS_SECONDS
         if what in (Meaning.LOST, Meaning.HANGS):
             structlog.get_logger().warning(
@@ -183,7 +187,7 @@ class Lane:
         """Raise ``StillHangs`` where the next try would only leave one more session that hangs."""
         if self._hung is None:
             return
-        found = connection.execute(_IS_ACTIVE, (self._hung,)).fetchone()
+        found = connection.execute(_IS_ACTIVE, self._hung).fetchone()
         if found is not None and time.monotonic() < self._hung_until:
             raise StillHangs("the database does not answer")
         self._hung = None

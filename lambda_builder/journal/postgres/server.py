@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import conninfo
@@ -37,15 +38,29 @@ _SETTINGS = (
     "SET client_min_messages = warning",
 )
 """Not as startup parameters, which some poolers refuse."""
+_BACKEND = (
+    "SELECT pid, extract(epoch FROM backend_start) FROM pg_stat_get_activity(pg_backend_pid())"
+)
+
+
+class Backend(NamedTuple):
+    """The server's process behind a connection; no other is the same, also on another server.
+
+    Asked of the server: a pooler tells its clients a process id of its own making.
+    """
+
+    pid: int
+    started_at: Decimal
+    """In seconds since the epoch, by the server's clock."""
 
 
 class Hangs(psycopg.OperationalError):
     """The server said nothing for too long; what it was asked last may be done, or be done yet."""
 
-    def __init__(self, pid: int) -> None:
-        """``pid`` is the session's at the server."""
+    def __init__(self, backend: Backend | None) -> None:
+        """``backend`` was asked; None where it was not known yet."""
         super().__init__("the database does not answer")
-        self.pid = pid
+        self.backend = backend
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -57,6 +72,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     patience_seconds = 6.0
     """Longer than any statement may take, but for those of ``more_patience``."""
+    backend: Backend | None = None
+    """Who answers it; None before ``configure``."""
 
     @contextlib.contextmanager
     def more_patience(self, seconds: float) -> Iterator[None]:
@@ -83,9 +100,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 if ready:
                     heard_at = now
                 elif now - heard_at > self.patience_seconds:
-                    pid = self.pgconn.backend_pid
                     self.close()
-                    raise Hangs(pid)
+                    raise Hangs(self.backend)
                 wanted = gen.send(ready)
         except StopIteration as end:
             answer: Answer = end.value
@@ -147,5 +163,8 @@ class Server:
 
 
 def configure(connection: Connection) -> None:
-    """Set the timeouts of a new connection; raises ``psycopg.Error``."""
-    connection.execute("; ".join(_SETTINGS))
+    """Set the timeouts of a new connection, and see whose it is; raises ``psycopg.Error``."""
+    answers = connection.execute("; ".join((*_SETTINGS, _BACKEND)))
+    while answers.nextset():
+        pass
+    connection.backend = Backend._make(answers.fetchall()[0])

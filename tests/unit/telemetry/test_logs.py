@@ -53,6 +53,17 @@ def test_lines_below_the_level_are_not_written() -> None:
     assert [line["event"] for line in lines_of(stream)] == ["heard"]
 
 
+@pytest.mark.parametrize(
+    "library", ["urllib3.connectionpool", "psycopg", "psycopg.pool", "psycopg_pool.sched"]
+)
+def test_libraries_do_not_repeat_what_our_own_lines_say_better(library: str) -> None:
+    stream = io.StringIO()
+    logs.configure(json_lines=True, level="debug", stream=stream)
+    logging.getLogger(library).warning("discarding closed connection")
+    logging.getLogger(library).error("broken")
+    assert [line["event"] for line in lines_of(stream)] == ["broken"]
+
+
 @pytest.mark.parametrize("give", ["exception", "error"])
 def test_an_exception_comes_with_its_traceback_in_the_same_line(give: str) -> None:
     stream = io.StringIO()

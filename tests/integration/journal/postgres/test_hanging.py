@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
 import time
 
+import psycopg
 import pytest
 
 from lambda_builder.builds import BuildState
 from lambda_builder.errors import RefusalCode, Refused
-from lambda_builder.journal.postgres.server import Connection
+from lambda_builder.journal.postgres.server import Backend, Connection
 from tests.journals import make_message, make_request, make_result, shared_journal
+from tests.pgbouncer import pgbouncer
+from tests.programs import needs
 from tests.waiting import wait_until
 
 from .senders import SENDERS, Senders
@@ -37,14 +42,24 @@ def name(own_server):
 
 
 @pytest.fixture
-def own(own_server, name, monkeypatch):
-    """A journal that soon loses patience."""
+def impatient(monkeypatch):
+    """Opens a journal that soon loses patience."""
     monkeypatch.setattr(Connection, "patience_seconds", PATIENCE_SECONDS)
-    url = f"{own_server.url(name)}?connect_timeout={CONNECT_SECONDS:.0f}"
-    journal = shared_journal(url, lease_seconds=5.0)
-    journal.open()
-    yield journal
-    journal.close(10.0)
+    with contextlib.ExitStack() as stack:
+
+        def open_one(url):
+            url = f"{url}?connect_timeout={CONNECT_SECONDS:.0f}"
+            journal = shared_journal(url, lease_seconds=5.0)
+            journal.open()
+            stack.callback(journal.close, 10.0)
+            return journal
+
+        yield open_one
+
+
+@pytest.fixture
+def own(own_server, name, impatient):
+    return impatient(own_server.url(name))
 
 
 @contextlib.contextmanager
@@ -136,3 +151,71 @@ def test_where_a_commit_waits_for_a_standby_that_is_gone_nobody_waits_for_long(
     assert senders.longest < REFUSED_SECONDS
     assert own.stats()["leases_lost"] == 0
     check_rows(own, own_server, name, senders)
+
+
+@needs("pgbouncer")
+def test_what_hangs_behind_a_pooler_is_not_asked_again_and_again(own_server, name, impatient):
+    with pgbouncer(own_server, name, "session") as url:
+        journal = impatient(url)
+        senders = Senders(journal)
+        with senders.at_work():
+            wait_until(lambda: senders.accepted, "a first event")
+            with without_standby(own_server):
+                # With the outcomes' lane two, of which one has nothing to do.
+                wait_until(lambda: len(senders.refused) > 20 * SENDERS, "many to be refused")
+                assert own_server.execute(WAITING) == [(1,)]
+            wait_until(lambda: all_is_well(journal), "all to be well", BACK_SECONDS)
+            before = len(senders.accepted)
+            wait_until(lambda: len(senders.accepted) > before, "events", BACK_SECONDS)
+        assert senders.longest < REFUSED_SECONDS
+        check_rows(journal, own_server, name, senders)
+        journal.close(10.0)
+
+
+@pytest.fixture
+def busy(own_server):
+    """A session that is asked something which takes long; ``Backend`` of it."""
+    with own_server.connect() as session:
+        query = "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        ((started,),) = session.execute(f"SELECT extract(epoch FROM ({query}))").fetchall()
+        backend = Backend(session.info.backend_pid, started)
+
+        def ask():
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                session.execute("SELECT pg_sleep(60)")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        active = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+        wait_until(lambda: own_server.execute(active, backend.pid), "it to be asked")
+        yield backend
+        own_server.execute("SELECT pg_cancel_backend(%s)", backend.pid)
+        asking.join(10)
+
+
+def test_what_hangs_holds_up_others_until_it_ends(own, own_server, busy):
+    lane = own._lanes[0]
+    lane._hung, lane._hung_until = busy, math.inf
+    refused_in_time(own.record, [make_request(1)])
+    own_server.execute("SELECT pg_cancel_backend(%s)", busy.pid)
+    wait_until(lambda: taken(own, 1), "the event to be taken", BACK_SECONDS)
+
+
+def test_another_session_with_the_process_id_of_what_hung_holds_up_nobody(own, busy):
+    # As after a failover to another server, or where ids are given anew.
+    lane = own._lanes[0]
+    lane._hung, lane._hung_until = busy._replace(started_at=busy.started_at - 1), math.inf
+    assert taken(own, 1)
+
+
+def test_a_session_that_hung_and_is_lent_again_by_a_pooler_holds_up_nobody(own):
+    assert taken(own, 1)
+    lane = own._lanes[0]
+    lane._hung, lane._hung_until = lane._connection.backend, math.inf
+    assert taken(own, 2)
+
+
+def taken(journal, number):
+    with contextlib.suppress(Refused):
+        return journal.record([make_request(number)]) == {}
+    return False

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 
 from lambda_builder.errors import BootError, Refused
 from tests.certificates import Certificate
 from tests.journals import make_request, shared_journal
-from tests.postgres_server import USER
-from tests.processes import free_port
+from tests.pgbouncer import pgbouncer
 from tests.programs import needs
 from tests.tls_proxy import tls_in_front_of
-from tests.waiting import wait_until
 
 Over = Callable[..., str]
 
@@ -67,40 +62,10 @@ def test_a_server_that_shows_another_certificate_is_not_spoken_to(
 
 
 @pytest.fixture
-def through_pgbouncer(postgres_server, postgres_url) -> Iterator[Over]:
+def through_pgbouncer(postgres_server, postgres_url, journal_database) -> Iterator[Over]:
     """Starts pgbouncer in one of its modes; returns the journal's URL through it."""
     with contextlib.ExitStack() as stack:
-
-        def start(mode: str) -> str:
-            port = free_port()
-            folder = stack.enter_context(postgres_server.folder())
-            (folder / "users.txt").write_text('"postgres" ""\n')
-            file = folder / "pgbouncer.ini"
-            file.write_text(
-                f"[databases]\n* = host=127.0.0.1 port={postgres_server.port}\n"
-                f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-                f"auth_type = trust\nauth_file = {folder}/users.txt\npool_mode = {mode}\n"
-            )
-            process = subprocess.Popen(
-                ["pgbouncer", "-q", str(file)],
-                user=USER if os.geteuid() == 0 else None,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            stack.callback(process.wait, 10)
-            stack.callback(process.kill)
-            url = postgres_url.replace(f":{postgres_server.port}/", f":{port}/")
-            wait_until(lambda: answers(url), "pgbouncer", 20)
-            return url
-
-        yield start
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(psycopg.OperationalError):
-        psycopg.connect(url).close()
-        return True
-    return False
+        yield lambda mode: stack.enter_context(pgbouncer(postgres_server, journal_database, mode))
 
 
 @needs("pgbouncer")
