@@ -147,9 +147,13 @@ class PostgresServer:
     def folder(self) -> Iterator[Path]:
         """A directory of the server's user, which is not always that of the tests."""
         with tempfile.TemporaryDirectory(prefix="lambda-builder-postgres-") as made:
-            if self._user is not None:
-                shutil.chown(made, self._user)
+            self.own(Path(made))
             yield Path(made)
+
+    def own(self, path: Path) -> None:
+        """Give a file to the server's user."""
+        if self._user is not None:
+            shutil.chown(path, self._user)
 
     def child(self, kind: str) -> psutil.Process:
         """Return its one process of a kind, such as ``walsender``."""
@@ -175,13 +179,13 @@ class PostgresServer:
             cursor = connection.execute(query, arguments or None)
             return cursor.fetchall() if cursor.description else []
 
-    def new_database(self, template: str = "template0") -> str:
+    def new_database(self, template: str = "template0", *, tablespace: str = "pg_default") -> str:
         """Return the name of a new database, a copy of ``template``."""
         name = f"test_{next(self._names)}"
         with contextlib.closing(self.connect()) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(template)
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} TABLESPACE {}").format(
+                    *map(sql.Identifier, (name, template, tablespace))
                 )
             )
         return name

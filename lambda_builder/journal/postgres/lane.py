@@ -115,9 +115,9 @@ class Lane:
             if self.failure is not None:
                 self.probe()
             return Verdict.WRITTEN if self.failure is None else Verdict.UNAVAILABLE
-        for _ in range(_TRIES):
+        for left in reversed(range(_TRIES)):
             started = time.monotonic()
-            error = self._try(lambda connection: self._write(connection, changes))
+            error = self._try(lambda connection: self._write(connection, changes), last=not left)
             if error is None:
                 self._count(changes, time.monotonic() - started)
                 return Verdict.WRITTEN
@@ -145,8 +145,8 @@ class Lane:
 
     # -- one try -------------------------------------------------------------------------------
 
-    def _try(self, action: Callable[[Connection], object]) -> Meaning | None:
-        """Do ``action``; returns what went wrong."""
+    def _try(self, action: Callable[[Connection], object], *, last: bool = True) -> Meaning | None:
+        """Do ``action``; returns what went wrong. What the next try may mend is no failure yet."""
         connection: Connection | None = None
         try:
             connection = self._connected()
@@ -162,12 +162,14 @@ class Lane:
             self.on_lease_gone()
             return Meaning.UNAVAILABLE
         except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
-            return self._blame(error, connection)
+            return self._blame(error, connection, last=last)
         self._set_failure(None)
         return None
 
-    def _blame(self, error: Exception, connection: Connection | None) -> Meaning:
+    def _blame(self, error: Exception, connection: Connection | None, *, last: bool) -> Meaning:
         what = meaning(error, connection)
+        if what is Meaning.RETRY and not last:
+            return what
         if what is Meaning.REJECTED:
             structlog.get_logger().error("journal_change_rejected", error=describe(error))
             return what

@@ -36,6 +36,8 @@ _SETTINGS = (
     "SET lock_timeout = '2s'",
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET client_min_messages = warning",
+    # Who waits for a lock has to see what its holder did.
+    "SET default_transaction_isolation = 'read committed'",
 )
 """Not as startup parameters, which some poolers refuse."""
 _BACKEND = (
@@ -163,7 +165,7 @@ class Server:
 
 
 def configure(connection: Connection) -> None:
-    """Set the timeouts of a new connection, and see whose it is; raises ``psycopg.Error``."""
+    """Set what a new connection needs, and see whose it is; raises ``psycopg.Error``."""
     answers = connection.execute("; ".join((*_SETTINGS, _BACKEND)))
     while answers.nextset():
         pass
