@@ -32,6 +32,8 @@ _SETTINGS = {
     "log_min_messages": "fatal",
     "autovacuum": "off",
 }
+_STANDBY = "standby"
+_IN_STEP = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
 
 
 class PostgresServer:
@@ -121,13 +123,22 @@ class PostgresServer:
             self._process.wait(_START_SECONDS)
             self._process = None
 
+    def kill(self) -> None:
+        """End all its processes at one moment, as where its machine is lost."""
+        with self.frozen() as family:
+            for each in family:
+                each.kill()
+        for each in family:
+            each.wait(_START_SECONDS)
+        self.stop(signal.SIGKILL)
+
     def restart(self, how: signal.Signals = signal.SIGINT, **settings: str) -> None:
         """Stop it and start it again on the same port."""
         self.stop(how)
         self.start(**settings)
 
     @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self) -> Iterator[list[psutil.Process]]:
         """Have all its processes stand still meanwhile, while the system answers for them."""
         assert self._process is not None
         # The first one first, so that no more are born.
@@ -137,7 +148,7 @@ class PostgresServer:
             family += family[0].children()
             for each in family[1:]:
                 each.suspend()
-            yield
+            yield family
         finally:
             for each in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -227,6 +238,21 @@ def running(files: Path | None = None, **settings: str) -> Iterator[PostgresServ
         yield server
     finally:
         server.remove()
+
+
+@contextlib.contextmanager
+def replicated(files: Path | None = None) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """A primary whose commits wait for a standby, and that standby."""
+    with running(files) as primary:
+        standby = PostgresServer(primary=primary)
+        try:
+            standby.start(cluster_name=_STANDBY)
+            primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = {_STANDBY!r}")
+            primary.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: primary.execute(_IN_STEP), "the standby to be in step", 20)
+            yield primary, standby
+        finally:
+            standby.remove()
 
 
 def _program(name: str) -> str:

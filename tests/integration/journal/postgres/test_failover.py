@@ -15,15 +15,13 @@ from lambda_builder.errors import Refused
 from lambda_builder.journal.interface import Claim
 from lambda_builder.journal.postgres.store import PostgresJournal
 from tests.journals import make_message, make_request, make_result, shared_journal
-from tests.postgres_server import PostgresServer, running
+from tests.postgres_server import PostgresServer, replicated
 from tests.waiting import wait_until
 
 from .senders import Senders
 
 BACK_SECONDS = 5.0
 """How soon events are taken again once the standby is the primary."""
-STANDBY = "standby"
-IN_STEP = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 HASHES = "SELECT event_hash FROM builds"
 
@@ -34,17 +32,8 @@ def event_hash(number: int) -> str:
 
 @pytest.fixture
 def pair(postgres_files) -> Iterator[tuple[PostgresServer, PostgresServer]]:
-    """A primary whose commits wait for a standby, and that standby."""
-    with running(postgres_files) as primary:
-        standby = PostgresServer(primary=primary)
-        try:
-            standby.start(cluster_name=STANDBY)
-            primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = {STANDBY!r}")
-            primary.execute("SELECT pg_reload_conf()")
-            wait_until(lambda: primary.execute(IN_STEP), "the standby to be in step", 20)
-            yield primary, standby
-        finally:
-            standby.remove()
+    with replicated(postgres_files) as both:
+        yield both
 
 
 @pytest.fixture
