@@ -13,8 +13,9 @@ import psutil
 from bench.load import Load
 from bench.report import Report, at_least, at_most
 from bench.setup import Scale, cluster, cpu_seconds, service, set_latency, worker_of
-from tests.postgres_server import running
+from tests.postgres_server import PostgresServer, running
 from tests.processes import ServiceProcess
+from tests.waiting import wait_until
 
 SLOW = 2.0
 """Seconds a Job takes, so that hardly any is made meanwhile."""
@@ -45,12 +46,42 @@ def measure(report: Report, scale: Scale) -> None:
                 cpu[name].append((_spent(workers) - used) / (count * len(services)) * 1e3)
                 rates[name].append(sum(load.rate for load in loads))
                 refused += sum(load.not_accepted for load in loads)
-    for name in subjects:
-        report.row(f"{name}: events/s", rates[name])
-        report.row(f"{name}: the replicas' processor time per event", cpu[name], "ms", digits=2)
-    _ratio(report, "one replica: of a file's", rates[ONE], rates[FILE], 0.7)
-    _ratio(report, "two replicas: of one's", rates[TWO], rates[ONE], 1.6)
+        for name in subjects:
+            report.row(f"{name}: events/s", rates[name])
+            report.row(f"{name}: the replicas' processor time per event", cpu[name], "ms", digits=2)
+        _ratio(report, "one replica: of a file's", rates[ONE], rates[FILE], 0.7)
+        _ratio(report, "two replicas: of one's", rates[TWO], rates[ONE], 1.6)
+        refused += _restarts(report, scale, database, subjects[ONE])
     report.row("refused", refused, target=at_most(0))
+
+
+def _restarts(
+    report: Report, scale: Scale, database: PostgresServer, services: list[ServiceProcess]
+) -> int:
+    """Measure before and after restarts of the database, in turns; returns how many were refused.
+
+    After each restart twice: how the second compares to the first shows what is noise.
+    """
+    count, warm = scale.of(2_000, 40), scale.of(300, 10)
+    before, after = [], []
+    loads = _load(services, count)
+    for _ in range(scale.of(15, 1)):
+        before.append(loads[-1].rate)
+        database.restart()
+        for each in services:
+            wait_until(lambda one=each: one.post("restart").ok, "events to be taken")  # type: ignore[misc]
+        _load(services, warm)
+        loads += _load(services, count)
+        after.append(loads[-1].rate)
+        loads += _load(services, count)
+    report.row(f"{ONE}: events/s before a restart", before)
+    _ratio(report, "after a restart: of that before", after, before, 0.98)
+    report.row(
+        "the second time after a restart: of the first",
+        [load.rate / rate for load, rate in zip(loads[2::2], after, strict=True)],
+        digits=2,
+    )
+    return sum(load.not_accepted for load in loads)
 
 
 def _services(

@@ -1,4 +1,6 @@
-"""What a real server refuses: deadlocks, what cannot be serialized, a disk without space."""
+"""What a real server refuses: deadlocks, what cannot be serialized, a disk without space, and more
+connections than it has.
+"""
 
 from __future__ import annotations
 
@@ -201,7 +203,7 @@ def other_database(own_server):
     return own_server.new_database()
 
 
-# -- a disk of its own -----------------------------------------------------------------------------
+# -- a server without room ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -245,14 +247,49 @@ def test_a_disk_without_space_refuses_and_loses_nothing_and_is_well_once_it_has_
                 journal.finish(make_result(number), [make_message(number, body=b"x" * 9000)])
             assert journal.find(event_hash(0)) is not None
             ballast.unlink()
-            freed_at, before = time.monotonic(), len(senders.accepted)
-            wait_until(lambda: len(senders.accepted) > before + SENDERS, "events", BACK_SECONDS)
-            assert journal.flush(freed_at + BACK_SECONDS - time.monotonic())
-        assert journal.available
+            _is_soon_well(journal, senders)
         assert journal.stats()["leases_lost"] == 0
         _check(journal, own_server, name, senders)
     finally:
         assert journal.close(10.0)
+
+
+def test_while_there_are_no_connections_events_are_refused_and_nothing_is_lost(
+    own_server, other_database
+):
+    own_server.execute("CREATE ROLE crowded LOGIN")
+    own_server.execute(f"ALTER DATABASE {other_database} OWNER TO crowded")
+    journal = shared_journal(own_server.url(other_database, user="crowded"), lease_seconds=5.0)
+    journal.open()
+    try:
+        journal.record([make_request(number) for number in range(3)])
+        senders = Senders(journal)
+        with senders.at_work():
+            wait_until(lambda: senders.accepted, "a first event")
+            own_server.execute("ALTER ROLE crowded CONNECTION LIMIT 0")
+            own_server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'crowded'"
+            )
+            wait_until(lambda: len(senders.refused) > 5 * SENDERS, "events to be refused", 30)
+            for number in range(3):
+                journal.finish(make_result(number), [make_message(number)])
+            with pytest.raises(Refused, match="too many connections"):
+                journal.record([make_request(9)])
+            with pytest.raises(Refused):
+                journal.find(event_hash(0))
+            own_server.execute("ALTER ROLE crowded CONNECTION LIMIT -1")
+            _is_soon_well(journal, senders)
+        assert journal.stats()["leases_lost"] == 0
+        _check(journal, own_server, other_database, senders)
+    finally:
+        assert journal.close(10.0)
+
+
+def _is_soon_well(journal, senders):
+    deadline, before = time.monotonic() + BACK_SECONDS, len(senders.accepted)
+    wait_until(lambda: len(senders.accepted) > before + SENDERS, "events", BACK_SECONDS)
+    assert journal.flush(deadline - time.monotonic())
+    wait_until(lambda: journal.available, "all to be well", deadline - time.monotonic())
 
 
 def refused_at_last(journal):
