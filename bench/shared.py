@@ -58,30 +58,38 @@ def measure(report: Report, scale: Scale) -> None:
 def _restarts(
     report: Report, scale: Scale, database: PostgresServer, services: list[ServiceProcess]
 ) -> int:
-    """Measure before and after restarts of the database, in turns; returns how many were refused.
+    """Measure before, between and after restarts of the database; returns how many were refused.
 
-    After each restart twice: how the second compares to the first shows what is noise.
+    A restart makes a checkpoint, after which each page that is written to goes into the log whole:
+    so there is one before the others as well. What follows a restart is held to the mean of what is
+    measured before and after it.
     """
-    count, warm = scale.of(2_000, 40), scale.of(300, 10)
-    before, after = [], []
-    loads = _load(services, count)
-    for _ in range(scale.of(15, 1)):
-        before.append(loads[-1].rate)
-        database.restart()
-        for each in services:
-            wait_until(lambda one=each: one.post("restart").ok, "events to be taken")  # type: ignore[misc]
+    count, warm = scale.of(1_000, 40), scale.of(300, 10)
+    workers = [worker_of(each) for each in services]
+    loads: list[Load] = []
+    cpu: list[float] = []
+    for turn in range(scale.of(41, 3)):
+        if turn % 2:
+            database.restart()
+            for each in services:
+                wait_until(lambda one=each: one.post("restart").ok, "events to be taken")  # type: ignore[misc]
+        else:
+            database.execute("CHECKPOINT")
         _load(services, warm)
+        used = _spent(workers)
         loads += _load(services, count)
-        after.append(loads[-1].rate)
-        loads += _load(services, count)
-    report.row(f"{ONE}: events/s before a restart", before)
-    _ratio(report, "after a restart: of that before", after, before, 0.98)
-    report.row(
-        "the second time after a restart: of the first",
-        [load.rate / rate for load, rate in zip(loads[2::2], after, strict=True)],
-        digits=2,
-    )
+        cpu.append(_spent(workers) - used)
+    rates = [load.rate for load in loads]
+    report.row(f"{ONE}: events/s after a restart", rates[1::2])
+    _ratio(report, "after a restart: of that before", rates[1::2], _around(rates), 0.98)
+    shares = [spent / other for spent, other in zip(cpu[1::2], _around(cpu), strict=True)]
+    report.row("after a restart: processor time of that before", shares, digits=2)
     return sum(load.not_accepted for load in loads)
+
+
+def _around(values: list[float]) -> list[float]:
+    """Return the means of what stands before and after every other value."""
+    return [sum(pair) / 2 for pair in zip(values[:-2:2], values[2::2], strict=True)]
 
 
 def _services(
