@@ -72,7 +72,11 @@ def _restarts(
         if turn % 2:
             database.restart()
             for each in services:
-                wait_until(lambda one=each: one.post("restart").ok, "events to be taken")  # type: ignore[misc]
+                # Not one that is known already, which is answered without the database.
+                wait_until(
+                    lambda one=each, new=f"restart-{turn}": one.post(new).ok,  # type: ignore[misc]
+                    "events to be taken",
+                )
         else:
             database.execute("CHECKPOINT")
         _load(services, warm)
