@@ -280,7 +280,9 @@ class JobDiagnosis:
             explained = replace(record, image_digest=digests.get(record.name))
             self._remember(explained)
             self.on_found(explained)
-            self._told.add(record.uid)
+            with self._lock:
+                if record.uid in self._explaining:
+                    self._told.add(record.uid)
 
     def _without_digest(self) -> tuple[list[JobRecord], bool]:
         """Return Jobs whose digests are not known, and whether the next one is among them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class Replies:
     def give_up(self, now: float) -> None:
         """Wait no longer for what takes too long by ``now``, of the monotonic clock."""
         for pause in [each for each, until in self._pauses.items() if until <= now]:
-            del self._pauses[pause]
+            self._pauses[pause] = math.inf  # it still counts: what has begun goes on
             pause.give_up()
 
     def end(self) -> None:

@@ -76,9 +76,13 @@ class Intake:
                 caller = services.access.check(SEND, posted.environ, lambda: self._body(posted))
                 delivery = self._read(posted)
                 waits = self._waits_for_jobs(delivery)
-                if in_thread or waits or _commands_of(delivery):
+                commands = _commands_of(delivery)
+                if not commands:
+                    delivery = self._permitted(posted, delivery, caller)
+                if in_thread or waits or commands:
                     yield None
-                delivery = self._permitted(posted, delivery, caller)
+                if commands:  # who sent one that is not permitted is noted in the journal
+                    delivery = self._permitted(posted, delivery, caller)
                 # Before anything is accepted: a refusal here must leave nothing behind.
                 if waits:
                     slots.enter_context(services.threads.acknowledgements.take())

@@ -50,7 +50,13 @@ def slow_syncs(service: ServiceProcess, folder: Path) -> Iterator[None]:
     told = folder / "strace"
     with told.open("wb") as file:
         strace = subprocess.Popen(
-            ["strace", "--follow-forks", fault, f"--attach={worker.pid}"],
+            [
+                "strace",
+                "--follow-forks",
+                "--trace=fdatasync,fsync",
+                fault,
+                f"--attach={worker.pid}",
+            ],
             stderr=file,
             start_new_session=True,
         )

@@ -155,7 +155,7 @@ def told(pushed):
 def test_jobs_that_end_soon_after_one_another_are_asked_about_together_and_told_of_once(
     monkeypatch, pushed, told
 ):
-    monkeypatch.setattr(lifecycle_diagnosis, "_GATHER_SECONDS", 1.0)
+    monkeypatch.setattr(lifecycle_diagnosis, "_GATHER_SECONDS", 3.0)
     explain_soon, names = told
     explain_soon(record("first", BuildState.SUCCEEDED))
     wait_until(lambda: names == ["first"], "the first, at once")

@@ -353,7 +353,7 @@ def test_a_note_waits_as_long_as_the_mark_that_takes_it_along(
 ):
     monkeypatch.setattr(marks, "_START_SECONDS", 60.0)
     monkeypatch.setattr(marks, "_GAP_SECONDS", 1.0)
-    monkeypatch.setattr(diagnosis, "_NOTE_SECONDS", 0.3)
+    monkeypatch.setattr(diagnosis, "_NOTE_SECONDS", 1.0)
     new_replica()
     names = [builds.create(f"id-{number}").job_name for number in range(4)]
     wait_until(lambda: all(mark_of(name) == "complete" for name in names), "the marks")

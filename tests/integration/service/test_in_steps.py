@@ -113,7 +113,7 @@ def test_an_event_that_only_the_file_knows_is_looked_up_in_a_thread(
         ({}, {"Ce_Type": "some.other.type"}, "unsupported_event_type"),
         ({}, {"body": b"{"}, "invalid_data"),
         ({"max_body_bytes": 65_536}, {"body": b"x" * 65_537}, "body_too_large"),
-        ({"rate": "1/1"}, {}, "rate_limit"),
+        ({"rate": "0.01/1"}, {}, "rate_limit"),
         ({"queue_size": 1, "worker_count": 1, "worker_count_max": 1}, {}, "queue_full"),
         ({"read_only": True}, {"Ce_Type": CANCEL, "body": b'{"job_name": "x"}'}, "read_only"),
     ],
