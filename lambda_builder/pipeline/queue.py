@@ -234,6 +234,11 @@ class BuildQueue(queue.Queue[Entry[T]]):
             self._accounts.accepted += 1
             self._accounts.outcomes[outcome] += 1
 
+    def is_held(self, key: str) -> bool:
+        """Whether somebody has taken the entry of that key and not ended it."""
+        with self.mutex:
+            return any(entry.key == key for entry in self._accounts.held())
+
     def orphans(self) -> list[Entry[T]]:
         """Return held entries whose thread has died, until they are finished or given back."""
         with self.mutex:

@@ -22,6 +22,8 @@ from lambda_builder.tenants import EVERYTHING, Reach
 _CANCEL_SECONDS = 10.0
 """Longest wait for a worker to let go of a build that is being cancelled."""
 _LOOK_SECONDS = 0.1
+_WAY_SECONDS = 1.0
+"""Far longer than a build takes from being known to its place in the queue."""
 """How soon it is seen that the worker has let go."""
 _TAKES = 5
 """Tries to take a build that waits and is not known here."""
@@ -108,6 +110,8 @@ class BuildCommands:
         try:
             while not build.future.done() and not self._take_back(build):
                 left = deadline - time.monotonic()
+                if -_WAY_SECONDS < left <= 0 and self._is_on_its_way(build):
+                    left = _LOOK_SECONDS
                 if left <= 0:
                     raise _marked(build, "an attempt is under way")
                 wait([build.future], min(left, _LOOK_SECONDS))
@@ -129,6 +133,10 @@ class BuildCommands:
             if result.state.waits:
                 time.sleep(_LOOK_SECONDS)
         return None, result
+
+    def _is_on_its_way(self, build: Build) -> bool:
+        """Whether a build is about to be put into the queue, or to end: no worker has it."""
+        return not self._queue.is_held(build.request.event_hash)
 
     def _take_back(self, build: Build) -> bool:
         """End a cancelled build that no worker has in hand; False where one does.

@@ -50,16 +50,22 @@ class CommandExecution:
     def carry_out(self, request: CommandRequest, *, newest: int | None, done: set[str]) -> None:
         """Do what a command asks for; nothing is left to do where its builds have gone on.
 
-        A cancel does not mean builds that came later: this replica knows them by numbers above
-        ``newest`` or, where a restart has made the numbers anew (None), by their time. A retry
-        means what is dead or failed when it is carried out, but for ``done``: the events of those
-        that an earlier try let go again, to which this one adds its own.
+        ``done`` has the events that earlier tries were about, to which this one adds its own. A
+        cancel goes on to mean those, but no builds that came later: this replica knows them by
+        numbers above ``newest`` or, where a restart has made the numbers anew (None), by their
+        time. A retry means what is dead or failed when it is carried out, but for those.
         Raises ``Refused``: ``not_found`` where no such build is known here or has a Job,
         ``not_retryable`` where none of them is dead or failed, and what the try itself met.
         """
         found = self._meant(request)
         if request.action is Action.CANCEL:
-            meant = [build for build in found if not self._is_later(build, request, newest)]
+            meant = [
+                build
+                for build in found
+                # One that this replica has since taken over got a number as if it came later.
+                if build.request.event_hash in done or not self._is_later(build, request, newest)
+            ]
+            done.update(build.request.event_hash for build in meant)
         elif _build_id(request):
             meant = found
         else:  # what failed before the newest build of a target has been superseded

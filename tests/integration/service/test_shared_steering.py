@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 
-from lambda_builder.builds import BuildRequest, BuildState
+from lambda_builder.builds import BuildRequest, BuildResult, BuildState
 from lambda_builder.devcluster import DevCluster, Fault
 from lambda_builder.kube.jobs import CreatedJob
+from lambda_builder.pipeline.live_builds import Build, LiveBuilds
+from lambda_builder.pipeline.queue import BuildQueue
+from lambda_builder.problems import kubernetes_away
+from lambda_builder.steering.commands import BuildCommands
 from tests.integration.service.conftest import BUILT, TYPE, Running
 from tests.waiting import wait_until
 
@@ -131,6 +137,63 @@ def test_a_cancel_event_that_names_a_target_means_what_waits_at_another_replica(
         "the build to be cancelled",
         PROMPT_SECONDS,
     )
+
+
+def test_a_cancel_that_comes_as_a_build_is_put_into_the_queue_ends_it_all_the_same(
+    cluster: DevCluster, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    first.post("mine", third_party_id="victim")
+    is_put, is_looked_for = threading.Event(), threading.Event()
+    ask, put, remove = LiveBuilds.ask_to_cancel, BuildQueue.put_expected, BuildQueue.remove
+
+    def late_ask(live: LiveBuilds, build: Build) -> bool:
+        assert is_put.wait(10)
+        return ask(live, build)
+
+    def late_put(queue: BuildQueue[Build], *arguments: Any) -> None:
+        is_put.set()
+        assert is_looked_for.wait(10)
+        put(queue, *arguments)
+
+    def noted_remove(queue: BuildQueue[Build], key: str) -> Any:
+        entry = remove(queue, key)
+        if is_put.is_set():
+            is_looked_for.set()
+        return entry
+
+    monkeypatch.setattr(LiveBuilds, "ask_to_cancel", late_ask)
+    monkeypatch.setattr(BuildQueue, "put_expected", late_put)
+    monkeypatch.setattr(BuildQueue, "remove", noted_remove)
+    done = second.http.post("/async-jobs/cancel?third_party_id=victim")
+    assert (done.status_code, done.json["matched"]) == (200, 1)
+    assert state_at(second, "mine") == "cancelled"
+
+
+def test_a_cancel_event_that_took_a_build_over_and_was_put_off_still_means_it(
+    cluster: DevCluster, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    busy(cluster, pair)
+    first.post("mine", third_party_id="victim", parser_id="p")
+    cancel, tries = BuildCommands.cancel_one, list[str]()
+
+    def cancel_at_the_second_try(commands: BuildCommands, result: BuildResult) -> None:
+        tries.append(result.request.job_name)
+        if len(tries) == 1:
+            commands._take(result)
+            wait_until(lambda: second.result("mine"), "the build to be known here")
+            raise kubernetes_away("not yet")
+        cancel(commands, result)
+
+    monkeypatch.setattr(BuildCommands, "cancel_one", cancel_at_the_second_try)
+    second.http.post(
+        "/events",
+        json={"third_party_id": "victim", "parser_id": "p"},
+        headers={"Ce-Id": uuid.uuid4().hex, "Ce-Source": "s", "Ce-Type": CANCEL_TYPE},
+    )
+    wait_until(partial(is_cancelled, second), "the build to be cancelled", PROMPT_SECONDS)
 
 
 def test_a_job_that_one_replica_makes_while_another_cancels_its_build_is_deleted(
