@@ -63,7 +63,10 @@ class Work(Generic[T]):
         return self._take(partial(next, self._steps))
 
     def finish(self) -> T:
-        """Go on to the end, and wait for whatever there is to wait for."""
+        """Go on to the end, and wait for whatever there is to wait for.
+
+        A pause that comes first is not begun where a thread cannot be entered.
+        """
         pause = None if self._is_begun else self.go_on()
         if not self.is_over:
             try:

@@ -1,0 +1,133 @@
+"""Answers in steps: what goes wrong in one is told to its client, and what waits stays counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambda_builder.server import replies as module
+from lambda_builder.server.replies import Begin, Replies
+from lambda_builder.steps import Steps, Work
+from tests.waiting import wait_until
+
+
+class Stuck:
+    """Has been taken up, so that it cannot be given up."""
+
+    seconds = 1.0
+
+    def __init__(self) -> None:
+        self.thens: list[Callable[[], object]] = []
+        self.was_given_up = False
+
+    def wait(self) -> None:
+        """Be waited for by nobody."""
+
+    def begin(self, then: Callable[[], object]) -> None:
+        self.thens.append(then)
+
+    def give_up(self) -> None:
+        self.was_given_up = True
+
+
+class House:
+    """A worker with places for two connections, whose requests are begun as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            module, "Answer", lambda *_args, **_options: SimpleNamespace(environ={})
+        )
+        self.steps: Callable[[], Steps[Any]]
+        self.threads = ThreadPoolExecutor(1)
+        self.failed: list[str] = []
+        self.finished: list[Any] = []
+        self.called: list[str] = []
+        self.worker = SimpleNamespace(
+            worker_connections=2,
+            log=logging.getLogger(__name__),
+            tpool=self.threads,
+            wsgi=None,
+            alive=True,
+            cfg=SimpleNamespace(keepalive=5),
+            method_queue=SimpleNamespace(defer=lambda _method: None),
+            handle_error=lambda _request, _sock, _peer, error: self.failed.append(str(error)),
+        )
+        endings: Any = SimpleNamespace(flush=lambda _each: True, finish=self.finished.append)
+        self.replies = Replies(
+            self.worker,
+            None,
+            endings,
+            begins=self._begins,
+            streams_max=1,
+        )
+
+    def _begins(self, _method: str, path: str) -> Begin | None:
+        self.called.append(path)
+        return lambda _environ: Work(self.steps())
+
+    def ask(self, path: str = "/") -> Any:
+        sock = SimpleNamespace(discard=lambda: None)
+        connection = SimpleNamespace(
+            sock=sock, peer=None, is_kept=True, holds_bytes=False, watched_for=0
+        )
+        request = SimpleNamespace(method="POST", path=path, body=BytesIO(b"{}"))
+        self.replies.answer(connection, request)  # type: ignore[arg-type]
+        return connection
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    made = House(monkeypatch)
+    yield made
+    made.replies.end()
+    made.threads.shutdown()
+
+
+@pytest.mark.parametrize("after", ["nothing", "a pause", "a thread"])
+def test_a_step_that_fails_is_told_to_its_client_and_the_connection_goes_on(
+    house: House, after: str
+) -> None:
+    stuck = Stuck()
+
+    def steps() -> Steps[Any]:
+        if after == "a pause":
+            yield stuck
+        elif after == "a thread":
+            yield None
+        raise ValueError("a fault of ours")
+
+    house.steps = steps
+    connection = house.ask()
+    for then in stuck.thens:
+        then()
+    wait_until(lambda: house.replies.is_anything_back, "the answer")
+    house.replies.take_back()
+    assert house.failed == ["a fault of ours"]
+    assert house.finished == [connection]
+    assert not connection.is_kept
+
+
+def test_what_could_not_be_given_up_still_counts_until_it_is_over(house: House) -> None:
+    stuck = Stuck()
+
+    def steps() -> Steps[Any]:
+        yield stuck
+        raise ValueError("over")
+
+    house.steps = steps
+    house.ask("/first")
+    house.replies.give_up(float("inf"))
+    assert stuck.was_given_up
+    house.ask("/second")
+    assert house.called == ["/first"], "half of the connections wait: others take a thread"
+    [then] = stuck.thens
+    then()
+    house.replies.take_back()
+    house.ask("/third")
+    assert house.called == ["/first", "/third"]
