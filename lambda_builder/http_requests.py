@@ -1,4 +1,4 @@
-"""LeanRequests: HTTP requests over urllib3's connections with less work for each of them."""
+"""LeanRequests: HTTP requests over urllib3's connections, each in one write."""
 
 from __future__ import annotations
 
@@ -42,13 +42,18 @@ class _TLSConnection(LeanRequests, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = LeanRequests
+def pools_of(
+    plain: type[HTTPConnection], tls: type[HTTPSConnection]
+) -> dict[str, type[HTTPConnectionPool]]:
+    """Return pools of such connections, for ``pool_classes_by_scheme`` of urllib3's managers."""
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = plain
+
+    class TLSPool(HTTPSConnectionPool):
+        ConnectionCls = tls
+
+    return {"http": Pool, "https": TLSPool}
 
 
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-POOLS = {"http": _Pool, "https": _TLSPool}
-"""For ``pool_classes_by_scheme`` of one of urllib3's managers."""
+LEAN_POOLS = pools_of(LeanRequests, _TLSConnection)

@@ -25,7 +25,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.http_requests import POOLS
+from lambda_builder.http_requests import LEAN_POOLS
 from lambda_builder.jsontext import load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
@@ -250,7 +250,7 @@ class KubeClient:
         api.user_agent = f"lambda-builder/{__version__}"
         manager = api.rest_client.pool_manager
         if type(manager) in (PoolManager, ProxyManager):  # SOCKS has connections of its own
-            manager.pool_classes_by_scheme = POOLS
+            manager.pool_classes_by_scheme = LEAN_POOLS
         return api
 
     def _reload(self, used: Any) -> LambdaBuilderError | None:

@@ -17,9 +17,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from lambda_builder.http_requests import LeanRequests
+from lambda_builder.http_requests import LeanRequests, pools_of
 
 _CONNECT_SECONDS = 3.05
 _SEND_SECONDS = 10.0
@@ -167,15 +166,7 @@ class _TLSConnection(LeanRequests, _InTime, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-_POOLS = {"http": _Pool, "https": _TLSPool}
+_POOLS = pools_of(_Connection, _TLSConnection)
 
 
 class _Adapter(HTTPAdapter):
