@@ -13,6 +13,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+from lambda_builder.server.affinity import Linux, OneCore
 from lambda_builder.server.boot import (
     APP_LOAD_ERROR,
     CONFIG_ERROR,
@@ -99,6 +100,8 @@ def post_worker_init(worker: Any) -> None:
     service = worker.service = worker.wsgi.extensions[SERVICE]
     with refusing_to_boot(APP_LOAD_ERROR):
         service.start()
+    if _loaded.cpu_affinity == "auto" and (system := Linux.if_here()):
+        OneCore(system).start()
 
     def drain_at_once(signum: int, frame: FrameType | None) -> None:
         service.begin_shutdown()

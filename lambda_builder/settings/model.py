@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     """gunicorn's threads, each answering one request at a time."""
     streams_max: int = Field(4, ge=1, le=1000)
     """Streams of logs and of changes that may be open at a time, each by a thread of its own."""
+    cpu_affinity: Literal["auto", "off"] = "auto"
+    """``auto``: the threads run on one core, the one that others use least, since one interpreter
+    runs one thread at a time; ``off``: on every core that the process was given."""
     queue_size: int = Field(100, ge=1, le=1_000_000)
     """Builds that may wait, the delayed ones included."""
     queue_max_bytes: int = Field(67_108_864, ge=1_048_576)
@@ -230,7 +233,9 @@ class Settings(BaseSettings):
             raise ValueError("must not begin or end with blanks")
         return value
 
-    @field_validator("log_level", "log_format", "queue_discipline", "ack", mode="before")
+    @field_validator(
+        "log_level", "log_format", "queue_discipline", "ack", "cpu_affinity", mode="before"
+    )
     @classmethod
     def _fold_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
