@@ -61,13 +61,19 @@ def cluster(*, run_seconds: float = 0.2, pending_seconds: float = 0.05) -> Itera
 
 @contextmanager
 def service(
-    api: ClusterProcess, journal: Path | None = None, **settings: object
+    api: ClusterProcess, journal: Path | None = None, *, modules_first: str = "", **settings: object
 ) -> Iterator[ServiceProcess]:
-    """Run a service that is ready; its log, and its journal below ``journal``, go with it."""
+    """Run a service that is ready; its log, and its journal below ``journal``, go with it.
+
+    Modules are looked for in the folder ``modules_first`` before all others.
+    """
     with tempfile.TemporaryDirectory(dir=journal) as folder:
         if journal is not None:
             settings["journal_path"] = Path(folder, "journal.sqlite3")
-        with ServiceProcess(api.kubeconfig, Path(folder), **settings) as running:
+        running = ServiceProcess(api.kubeconfig, Path(folder), **settings)
+        if modules_first:
+            running.environment["PYTHONPATH"] = modules_first
+        with running:
             yield running
 
 

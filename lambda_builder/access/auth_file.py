@@ -19,11 +19,9 @@ from pydantic import (
 )
 
 from lambda_builder import strict_yaml
-from lambda_builder.access.rules import Action
+from lambda_builder.access.rules import ANONYMOUS, Action
 from lambda_builder.errors import BootError
 
-ANONYMOUS = "anonymous"
-"""The identity of whoever shows nothing."""
 WEBHOOK_TOLERANCE_SECONDS = 300
 """As far as a time may be off at most: that is fixed in the library ``standardwebhooks``."""
 Algorithm = Literal[

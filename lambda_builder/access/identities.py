@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from lambda_builder.access.auth_file import (
-    ANONYMOUS,
     AuthFile,
     Hmac,
     Identity,
@@ -24,6 +23,7 @@ from lambda_builder.access.issuers import IssuerKeys, with_id
 from lambda_builder.access.oidc import OidcProof
 from lambda_builder.access.policies import Caller, Nonce, Policies
 from lambda_builder.access.proofs import Denial, NotProven, Proof
+from lambda_builder.access.rules import ANONYMOUS
 from lambda_builder.access.sessions import Sessions
 from lambda_builder.access.shown import Shown
 from lambda_builder.access.signatures import GithubProof, Nonces, WebhookProof

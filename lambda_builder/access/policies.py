@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from lambda_builder.access.auth_file import ANONYMOUS, Policy
-from lambda_builder.access.rules import Action
+from lambda_builder.access.rules import ANONYMOUS, Action
 from lambda_builder.tenants import ALL_TENANTS, ANY, NO_TENANTS, Reach, Tenants
+
+if TYPE_CHECKING:  # who has no file shall not wait for its models at the start
+    from lambda_builder.access.auth_file import Policy
 
 Allowed = Mapping[Action, Tenants]
 Nonce = tuple[str, str, int]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+ANONYMOUS = "anonymous"
+"""The identity of whoever shows nothing."""
+
 
 class Action(StrEnum):
     """What policies allow."""

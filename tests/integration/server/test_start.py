@@ -9,7 +9,13 @@ from lambda_builder.web.events import ShortWay
 from lambda_builder.web.intake import Intake
 from tests.processes import ROOT
 
-NOT_NEEDED = ("rich", "cryptography", "lambda_builder.web.openapi", "opentelemetry.instrumentation")
+NOT_NEEDED = (
+    "rich",
+    "cryptography",
+    "lambda_builder.access.auth_file",
+    "lambda_builder.web.openapi",
+    "opentelemetry.instrumentation",
+)
 
 
 def test_the_server_loads_nothing_that_only_others_need() -> None:
