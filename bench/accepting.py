@@ -83,7 +83,7 @@ def measure(report: Report, scale: Scale) -> None:
         report.row("load: most it could send, requests/s", [1e6 / spent for spent in load_cpu])
         for name, one in subjects.items():
             _show(report, name, one.found, rates)
-        _pinned(report, scale, subjects["journal on disk"])
+        _pinned(report, scale, subjects["journal on disk"], url, worker)
 
 
 def _subject(stack: ExitStack, scale: Scale, name: str) -> _Subject:
@@ -116,17 +116,21 @@ def _show(report: Report, name: str, found: dict[str, list[float]], empty: list[
     report.row(f"{name}: refused", sum(found["refused"]), target=at_most(0))
 
 
-def _pinned(report: Report, scale: Scale, subject: _Subject) -> None:
-    """The service on one core, API and load on another."""
+def _pinned(
+    report: Report, scale: Scale, subject: _Subject, empty_url: str, empty: psutil.Process
+) -> None:
+    """The service, and then the empty view, on one core, API and load on another."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return
     api = [p for p in psutil.Process().children() if "lambda_builder.devcluster" in p.cmdline()]
-    pin(subject.worker, cores[0])
+    for process in (subject.worker, empty):
+        pin(process, cores[0])
     for process in api:
         pin(process, cores[1])
-    rates = []
+    rates, empty_rates, count = [], [], scale.of(1_500, 40)
     for _ in scale.rounds:
-        load = Load.run(subject.running.url, count=scale.of(1_500, 40), core=cores[1])
-        rates.append(load.rate)
+        empty_rates.append(Load.run(empty_url, count=count, core=cores[1]).rate)
+        rates.append(Load.run(subject.running.url, count=count, core=cores[1]).rate)
+    report.row("empty view: requests/s on one core", empty_rates)
     report.row("journal on disk: events/s on one core", rates, target=at_least(1_000))
