@@ -25,11 +25,12 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.http_requests import LEAN_POOLS
+from lambda_builder.http_requests import pools_of
 from lambda_builder.jsontext import load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
 from lambda_builder.kube.streams import ByteStream
+from lambda_builder.precedence import Precedence
 from lambda_builder.settings import Settings
 
 PROBE_PATH = "/livez"
@@ -70,18 +71,28 @@ class KubeClient:
         *,
         timeout_seconds: float,
         observe: Observe = lambda *_: None,
+        precedence: Precedence | None = None,
     ) -> None:
         """Connect as the ``Configuration`` that ``load`` returns says; ``load`` is called again
-        when it may have changed. Raises ``BootError`` where ``load`` does."""
+        when it may have changed. A request is a turn of ``precedence``, but for the time that it
+        waits. Raises ``BootError`` where ``load`` does."""
         self._load = load
         self._timeout = timeout_seconds
         self._observe = observe
+        self.precedence = precedence or Precedence()
+        self._pools = pools_of(apart=self.precedence.apart)
         self._deadline: float | None = None
         self._reloading = threading.Lock()
         self._api = self._connect()
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, observe: Observe = lambda *_: None) -> KubeClient:
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        observe: Observe = lambda *_: None,
+        precedence: Precedence | None = None,
+    ) -> KubeClient:
         """Connect by KUBECONFIG, the default kubeconfig or the pod's service account.
 
         Raises ``BootError`` that says what was tried. Nothing is sent yet.
@@ -91,6 +102,7 @@ class KubeClient:
             lambda: load_configuration(pool_size=pool_size),
             timeout_seconds=settings.kube_api_timeout_seconds,
             observe=observe,
+            precedence=precedence,
         )
 
     @property
@@ -198,6 +210,10 @@ class KubeClient:
         return self._observed(self._api, request)
 
     def _observed(self, api: Any, request: _Request) -> Any:
+        with self.precedence.turn():
+            return self._timed(api, request)
+
+    def _timed(self, api: Any, request: _Request) -> Any:
         operation = request.operation
         started = time.monotonic()
         code = "error"
@@ -250,7 +266,7 @@ class KubeClient:
         api.user_agent = f"lambda-builder/{__version__}"
         manager = api.rest_client.pool_manager
         if type(manager) in (PoolManager, ProxyManager):  # SOCKS has connections of its own
-            manager.pool_classes_by_scheme = LEAN_POOLS
+            manager.pool_classes_by_scheme = self._pools
         return api
 
     def _reload(self, used: Any) -> LambdaBuilderError | None:

@@ -170,7 +170,8 @@ class Reflector(ABC):
                 return
             self._resumed()
             for line in stream:
-                self._take(line)
+                with self._client.precedence.turn():
+                    self._take(line)
                 self._failures = 0
         if time.monotonic() - began < _SHORT_WATCH_SECONDS:
             # Ended as soon as it began: without a pause that would be a storm.

@@ -20,6 +20,7 @@ from lambda_builder.errors import Refused
 from lambda_builder.journal import Destination, Outbox, OutboxMessage
 from lambda_builder.outgoing.breaker import Breaker
 from lambda_builder.outgoing.exchange import Poster
+from lambda_builder.precedence import Precedence
 from lambda_builder.threads import Background, Backoff
 
 SLOTS = 8
@@ -59,12 +60,14 @@ class Delivery:
         may_send: Callable[[str], bool],
         on_delivered: Callable[[str], None],
         rng: random.Random | None = None,
+        precedence: Precedence,
     ) -> None:
         self._destination, self._url = destination, url
         self._outbox = outbox
         self._poster = poster
         self._may_send = may_send
         self._on_delivered = on_delivered
+        self._precedence = precedence
         self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS, rng=rng)
         self._turnstile = threading.Lock()
         """Held by the one thread that looks, or waits, for the next message."""
@@ -94,7 +97,8 @@ class Delivery:
     def _work(self, stopping: threading.Event) -> None:
         while (turn := self._next(stopping)) is not None:
             try:
-                self._deliver(turn)
+                with self._precedence.turn():
+                    self._deliver(turn)
             except Exception:  # noqa: BLE001 - one bad message must not end the slot
                 structlog.get_logger().exception("delivery_failed", destination=self._destination)
                 self._put_off(turn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any
@@ -18,7 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from lambda_builder.http_requests import LeanRequests, pools_of
+from lambda_builder.http_requests import Apart, LeanRequests, pools_of
 
 _CONNECT_SECONDS = 3.05
 _SEND_SECONDS = 10.0
@@ -30,10 +31,11 @@ _NO_RETRIES = urllib3.Retry(0, read=False)
 class Poster:
     """Posts CloudEvents over connections that are kept; thread-safe."""
 
-    def __init__(self, connections: int) -> None:
-        """``connections`` are kept open to each host."""
+    def __init__(self, connections: int, apart: Apart = nullcontext) -> None:
+        """``connections`` are kept open to each host; ``apart`` is around what waits for it."""
         self._session = requests.Session()
-        self._adapter = _Adapter(pool_connections=4, pool_maxsize=connections)
+        pools = pools_of(_Connection, _TLSConnection, apart=apart)
+        self._adapter = _Adapter(pools, pool_connections=4, pool_maxsize=connections)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         self._routes: dict[str, _Route] = {}
@@ -166,15 +168,16 @@ class _TLSConnection(LeanRequests, _InTime, HTTPSConnection):
     pass
 
 
-_POOLS = pools_of(_Connection, _TLSConnection)
-
-
 class _Adapter(HTTPAdapter):
+    def __init__(self, pools: Mapping[str, Any], **options: Any) -> None:
+        self._pools = pools
+        super().__init__(**options)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager

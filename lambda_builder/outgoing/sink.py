@@ -18,6 +18,7 @@ from lambda_builder.journal import Destination, Outbox
 from lambda_builder.outgoing.delivery import SLOTS, Delivery
 from lambda_builder.outgoing.exchange import Poster
 from lambda_builder.outgoing.messages import HTTPMessage
+from lambda_builder.precedence import Precedence
 from lambda_builder.threads import join_all, stop_all
 
 _HAND_OFF_CONCURRENCY = 16
@@ -36,6 +37,7 @@ class Sink:
         on_delivered: Callable[[str], None] = lambda _message_id: None,
         count: Callable[[Destination], None] = lambda _destination: None,
         rng: random.Random | None = None,
+        precedence: Precedence | None = None,
     ) -> None:
         """``urls`` maps destinations (``sink``, ``dead_letter``) to where they are.
 
@@ -48,7 +50,8 @@ class Sink:
             count(destination)
             on_delivered(message_id)
 
-        self._poster = Poster(connections=max(2 * SLOTS, _HAND_OFF_CONCURRENCY))
+        precedence = precedence or Precedence()
+        self._poster = Poster(max(2 * SLOTS, _HAND_OFF_CONCURRENCY), precedence.apart)
         self._deliveries = [
             Delivery(
                 destination,
@@ -58,6 +61,7 @@ class Sink:
                 may_send=may_send,
                 on_delivered=partial(delivered, destination),
                 rng=rng,
+                precedence=precedence,
             )
             for destination, url in urls.items()
             if url

@@ -38,6 +38,7 @@ from lambda_builder.pipeline.pool import WorkerDied
 from lambda_builder.pipeline.queue import BuildQueue
 from lambda_builder.pipeline.runner import BuildRunner, TargetBusy, image_of
 from lambda_builder.pipeline.stats import Counts
+from lambda_builder.precedence import Precedence
 from lambda_builder.telemetry import tracing
 from lambda_builder.telemetry.metrics import Metrics, exemplar_of
 from lambda_builder.threads import Backoff
@@ -78,6 +79,7 @@ class Attempts:
         on_created: Callable[[CreatedJob], None],
         hold: Hold | None = None,
         awaited: Awaited | None = None,
+        precedence: Precedence | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """``on_created`` is told of each Job once its build is known to have it; must be quick.
@@ -98,6 +100,7 @@ class Attempts:
         self._on_created = on_created
         self._hold = hold or Hold()
         self._awaited = awaited or Awaited()
+        self._precedence = precedence or Precedence()
         self._backoff = Backoff(retry_base_seconds, retry_max_seconds, jitter=1.0, rng=rng)
 
     def run(self, entry: Entry[Build]) -> bool:
@@ -105,6 +108,10 @@ class Attempts:
 
         Returns whether the API did what was asked.
         """
+        with self._precedence.turn():
+            return self._run(entry)
+
+    def _run(self, entry: Entry[Build]) -> bool:
         build = entry.item
         started, before = time.monotonic(), (build.attempts, build.tried)
         try:
@@ -158,7 +165,8 @@ class Attempts:
 
     def _attempt(self, entry: Entry[Build]) -> bool:
         build, request = entry.item, entry.item.request
-        claim = self._journal.attempt(request.event_hash, build.attempts + 1)
+        with self._precedence.apart():  # a shared journal asks its database
+            claim = self._journal.attempt(request.event_hash, build.attempts + 1)
         if claim is not Claim.GRANTED:
             self._not_granted(entry, claim)
             return False

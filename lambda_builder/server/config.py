@@ -90,11 +90,12 @@ def config_problems(cfg: Any, settings: Settings) -> list[str]:
 def post_worker_init(worker: Any) -> None:
     """Start the service in the worker, and let SIGTERM begin the drain at once."""
     # Here, because the master reads this file too and must not load the application.
-    from lambda_builder.wiring import SERVICE  # noqa: PLC0415
+    from lambda_builder.wiring import PRECEDENCE, SERVICE  # noqa: PLC0415
 
     _use_our_logs()
     worker.max_body_bytes = _loaded.max_body_bytes
     worker.streams_max = _loaded.streams_max
+    worker.precedence = worker.wsgi.extensions[PRECEDENCE]
     worker.begins = getattr(worker.wsgi.wsgi_app, "begins", worker.begins)
     ignore_in_worker()
     service = worker.service = worker.wsgi.extensions[SERVICE]

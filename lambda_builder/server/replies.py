@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from lambda_builder.precedence import Precedence
 from lambda_builder.server.answering import Answer
 from lambda_builder.server.connection import Connection
 from lambda_builder.server.ending import ANSWER_SECONDS, Endings
@@ -36,6 +37,7 @@ class Replies:
     ) -> None:
         self._worker = worker
         self._cfg = cfg
+        self._precedence: Precedence = worker.precedence
         self._endings = endings
         self._begins = begins
         self._streams = ThreadPoolExecutor(streams_max, "stream")
@@ -49,6 +51,7 @@ class Replies:
 
     def answer(self, connection: Connection, request: Any) -> None:
         """Answer a whole request; goes on by ``take_back``."""
+        self._precedence.answering()
         begin = self._begin(request)
         if begin is None:
             self._worker.tpool.submit(self._answer_in_thread, connection, request)
@@ -73,9 +76,16 @@ class Replies:
         """Whether ``take_back`` has something to do."""
         return bool(self._given_back)
 
+    @property
+    def is_anything_paused(self) -> bool:
+        """Whether answers wait for something, which calls them back."""
+        return bool(self._pauses)
+
     def take_back(self) -> None:
         """Go on with what was answered or waited for: a stream, what is left, the next request."""
         self._is_woken = False  # first: what is given back from now on wakes the loop again
+        if self._given_back:
+            self._precedence.answering()
         while self._given_back:
             self._given_back.popleft()()
 

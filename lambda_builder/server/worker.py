@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import ThreadWorker
 
+from lambda_builder.precedence import Precedence
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.connection import Connection, WaitingRoom
 from lambda_builder.server.ending import LINGER_SECONDS, Endings
@@ -58,6 +59,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     max_body_bytes = 1_048_576
     streams_max = 4
+    precedence: Precedence
     begins: Begins = staticmethod(lambda _method, _path: None)
 
     def run(self) -> None:
@@ -93,6 +95,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Take one turn of the loop; called by gunicorn."""
         self._replies.take_back()
         has_work = self._waiting.is_anybody_called or self._replies.is_anything_back
+        if not has_work:
+            self.precedence.resting(waiting=self._replies.is_anything_paused)
         longest = 0.0 if has_work else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)

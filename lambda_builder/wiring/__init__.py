@@ -4,6 +4,6 @@
 from an event to its Job, ``steering`` what users steer builds by, ``app`` the whole.
 """
 
-from lambda_builder.wiring.app import SERVICE, create_app
+from lambda_builder.wiring.app import PRECEDENCE, SERVICE, create_app
 
-__all__ = ["SERVICE", "create_app"]
+__all__ = ["PRECEDENCE", "SERVICE", "create_app"]

@@ -28,6 +28,8 @@ _COMMANDS_SECONDS = 5.0
 """How often it is looked for commands of replicas that are gone."""
 SERVICE = "lambda_builder_service"
 """Key of the ``Service`` in ``app.extensions``."""
+PRECEDENCE = "lambda_builder_precedence"
+"""Key of the ``Precedence``, which whoever answers requests tells of them."""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -42,6 +44,7 @@ def create_app(settings: Settings) -> Flask:
     steering = build_steering(base, watched, pipeline)
     base.metrics.registry.register(PipelineCollector(pipeline.creator.get_stats, base.journal))
     exporter = _trace(app)
+    app.extensions[PRECEDENCE] = base.precedence
     app.extensions[SERVICE] = _service(base, watched, pipeline, steering, exporter)
     build_web(app, _services(base, pipeline, steering), traced=exporter is not None)
     return app

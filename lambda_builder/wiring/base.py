@@ -23,6 +23,7 @@ from lambda_builder.pipeline.ledger import Ledger
 from lambda_builder.pipeline.live_builds import LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.pipeline.runner import BuildRunner
+from lambda_builder.precedence import Precedence
 from lambda_builder.settings import COMMAND_EVENT_TYPES, Settings
 from lambda_builder.telemetry.metrics import Metrics
 
@@ -36,6 +37,7 @@ class Base:
 
     settings: Settings
     metrics: Metrics
+    precedence: Precedence
     directory: Directory | None
     limits: Limits
     client: KubeClient
@@ -56,7 +58,10 @@ class Base:
     @classmethod
     def of(cls, settings: Settings) -> Base:
         metrics = Metrics(event_types=(*settings.build_event_types, *COMMAND_EVENT_TYPES))
-        client = KubeClient.from_settings(settings, observe=metrics.observe_api_call)
+        precedence = Precedence()
+        client = KubeClient.from_settings(
+            settings, observe=metrics.observe_api_call, precedence=precedence
+        )
         jobs = JobManager(client, settings.namespace)
         template = JobTemplate.from_settings(settings)
         announcer = Announcer(
@@ -77,6 +82,7 @@ class Base:
         return cls(
             settings=settings,
             metrics=metrics,
+            precedence=precedence,
             directory=_directory(settings),
             limits=Limits(tenant_rate=settings.tenant_rate, rate=settings.rate, metrics=metrics),
             client=client,

@@ -132,6 +132,7 @@ def _pool(
         on_created=watched.job_created,
         hold=hold,
         awaited=awaited,
+        precedence=base.precedence,
     )
     return WorkerPool(
         build_queue,

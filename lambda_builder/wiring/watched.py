@@ -77,7 +77,7 @@ def watch(base: Base) -> Watched:
     outbox, count = base.journal.outbox, base.metrics.count_delivered
     parts: list[Part] = [*_sweeping(base, watcher), diagnosis, watcher]
     if not tells:
-        sink = Sink(outbox, urls, count=count)
+        sink = Sink(outbox, urls, count=count, precedence=base.precedence)
         return Watched(watcher, diagnosis, lifecycle, cap, sink, parts, [])
     leadership = Leadership(base.client, settings.namespace, identity())
     diagnosis.marks_follow = lambda: leadership.is_leader
@@ -94,7 +94,12 @@ def watch(base: Base) -> Watched:
     )
     watcher.listen(notifier.job_changed)
     sink = Sink(
-        outbox, urls, may_send=notifier.may_send, on_delivered=notifier.delivered, count=count
+        outbox,
+        urls,
+        may_send=notifier.may_send,
+        on_delivered=notifier.delivered,
+        count=count,
+        precedence=base.precedence,
     )
     return Watched(
         watcher,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lambda_builder.precedence import Precedence
 from lambda_builder.server import replies as module
 from lambda_builder.server.replies import Begin, Replies
 from lambda_builder.steps import Steps, Work
@@ -50,6 +51,7 @@ class House:
         self.called: list[str] = []
         self.worker = SimpleNamespace(
             worker_connections=2,
+            precedence=Precedence(),
             log=logging.getLogger(__name__),
             tpool=self.threads,
             wsgi=None,
