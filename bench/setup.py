@@ -72,7 +72,10 @@ def service(
             settings["journal_path"] = Path(folder, "journal.sqlite3")
         running = ServiceProcess(api.kubeconfig, Path(folder), **settings)
         if modules_first:
-            running.environment["PYTHONPATH"] = modules_first
+            before = running.environment.get("PYTHONPATH")
+            running.environment["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [modules_first, before])
+            )
         with running:
             yield running
 

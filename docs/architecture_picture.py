@@ -17,7 +17,7 @@ import grimp
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "architecture.svg"
 PACKAGE = "lambda_builder"
-CORE = ("telemetry", "builds", "settings", "threads", "errors")
+CORE = ("telemetry", "builds", "settings", "threads", "precedence", "errors")
 _LEFT_OUT = ("devcluster",)
 _BOX = (128, 34)
 _GAP = (70, 48)

@@ -27,7 +27,7 @@ class Precedence:
     """Who goes first. Without anybody who answers, nobody waits.
 
     ``answering`` and ``resting`` are for the one thread that answers, and cost it next to nothing;
-    ``turn`` and ``apart`` are for all others. Bounded, so that what can wait is only late: where
+    the rest is for all others. Bounded, so that what can wait is only late: where
     requests never end, it has its turns after ``BURST_SECONDS``, and a turn that somebody keeps
     while it waits for something else is taken away.
     """
@@ -68,35 +68,48 @@ class Precedence:
     def turn(self) -> Iterator[None]:
         """Run the block when it is its turn; within another turn it is part of that."""
         mine = self._mine.__dict__
-        if mine.get("depth"):
+        if mine.get("is_inside"):
             yield
             return
-        mine["depth"] = 1
+        mine["is_inside"] = True
         try:
             mine["line"] = self._take()
             yield
         finally:
-            mine["depth"] = 0
-            self._release(mine)
+            self.step_aside()
+            mine["is_inside"] = False
+
+    def step_aside(self) -> None:
+        """Let others have the turn before waiting for something else; harmless at any time."""
+        mine = self._mine.__dict__
+        line, mine["line"] = mine.get("line"), None
+        if line is not None:
+            line.release()
+
+    def go_on(self) -> None:
+        """Wait for the turn again after ``step_aside``; nothing outside of a turn."""
+        mine = self._mine.__dict__
+        if mine.get("is_inside") and mine["line"] is None and not mine.get("is_exempt"):
+            mine["line"] = self._take()
 
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Let others have the turn during the block, which waits for something else."""
-        mine = self._mine.__dict__
-        if not mine.get("depth"):
-            yield
-            return
-        self._release(mine)
+        self.step_aside()
         try:
             yield
         finally:
-            mine["line"] = self._take()
+            self.go_on()
 
-    @staticmethod
-    def _release(mine: dict[str, threading.Lock | None]) -> None:
-        line, mine["line"] = mine.get("line"), None
-        if line is not None:
-            line.release()
+    @contextmanager
+    def exempt(self) -> Iterator[None]:
+        """Run the block, which answers a request in a thread, without turns."""
+        mine = self._mine.__dict__
+        mine["is_inside"] = mine["is_exempt"] = True
+        try:
+            yield
+        finally:
+            mine["is_inside"] = mine["is_exempt"] = False
 
     def _take(self) -> threading.Lock | None:
         """Wait for the turn; None where everybody has one."""
@@ -110,14 +123,18 @@ class Precedence:
             self._eased.clear()
             if self._state == _ANSWERING:
                 self._eased.wait(self._left())
+        self._turns += 1  # it begins only now
         return line
 
     def _stand_in_line(self) -> threading.Lock:
         while True:
             line, turns = self._line, self._turns
             if line.acquire(timeout=STUCK_SECONDS):
-                self._turns += 1
-                return line
+                if line is self._line:
+                    self._turns += 1
+                    return line
+                line.release()
+                continue
             is_held_up = self._state == _ANSWERING and self._left()
             if self._line is line and self._turns == turns and not is_held_up:
                 self._line = threading.Lock()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +81,7 @@ class KubeClient:
         self._timeout = timeout_seconds
         self._observe = observe
         self.precedence = precedence or Precedence()
-        self._pools = pools_of(apart=self.precedence.apart)
+        self._pools = pools_of(waits=self.precedence.step_aside)
         self._deadline: float | None = None
         self._reloading = threading.Lock()
         self._api = self._connect()
@@ -134,16 +135,21 @@ class KubeClient:
         ``operation`` names it in metrics and messages. Raises ``Transient`` (``Unreachable``,
         ``Conflict``, ``Gone``) or ``Permanent`` (``NotFound``).
         """
-        data = self._exchange(
-            _Request(operation, method, path, query, body, content_type, timeout)
-        ).data
-        try:
-            answer: dict[str, Any] = load_answer(data)
-        except ValueError as error:
-            raise Transient(
-                FailureReason.API_ERROR, f"{operation}: the answer is no JSON: {data[:80]!r}"
-            ) from error
-        return answer
+        request = _Request(operation, method, path, query, body, content_type, timeout)
+        with self._turn_of(request):
+            data = self._exchange(request).data
+            self.precedence.go_on()
+            try:
+                answer: dict[str, Any] = load_answer(data)
+            except ValueError as error:
+                raise Transient(
+                    FailureReason.API_ERROR, f"{operation}: the answer is no JSON: {data[:80]!r}"
+                ) from error
+            return answer
+
+    def _turn_of(self, request: _Request) -> AbstractContextManager[None]:
+        # Who has set a time of its own, as the lease and probes do, has none for turns.
+        return self.precedence.turn() if request.timeout is None else nullcontext()
 
     def pages(self, operation: str, path: str, query: Query) -> Iterator[dict[str, Any]]:
         """Yield a list page by page, of as many objects as the ``limit`` in ``query`` says.
@@ -210,10 +216,6 @@ class KubeClient:
         return self._observed(self._api, request)
 
     def _observed(self, api: Any, request: _Request) -> Any:
-        with self.precedence.turn():
-            return self._timed(api, request)
-
-    def _timed(self, api: Any, request: _Request) -> Any:
         operation = request.operation
         started = time.monotonic()
         code = "error"

@@ -184,7 +184,8 @@ class JobManager:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Transient(FailureReason.BEING_DELETED, f"Job {name} is still being deleted")
-            pause.wait(min(delay, left))
+            with self._client.precedence.apart():
+                pause.wait(min(delay, left))
             delay = min(2 * delay, _LONGEST_LOOK_SECONDS)
 
     def patch_annotations(self, name: str, annotations: Mapping[str, str | None], uid: str) -> bool:

@@ -143,7 +143,8 @@ class Reflector(ABC):
         self.list_begins()
         query: Query = {"labelSelector": self._selector, "limit": self.page_size}
         for page in self._client.pages(f"list_{self._plural}", self._path, query):
-            self.page(page.get("items") or ())
+            with self._client.precedence.turn():
+                self.page(page.get("items") or ())
             if self._stopping.wait(_PAGE_PAUSE_SECONDS):
                 return
         self.list_ends()

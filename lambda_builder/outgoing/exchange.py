@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any
@@ -19,7 +18,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from lambda_builder.http_requests import Apart, LeanRequests, pools_of
+from lambda_builder.http_requests import LeanRequests, Waits, pools_of
 
 _CONNECT_SECONDS = 3.05
 _SEND_SECONDS = 10.0
@@ -31,10 +30,10 @@ _NO_RETRIES = urllib3.Retry(0, read=False)
 class Poster:
     """Posts CloudEvents over connections that are kept; thread-safe."""
 
-    def __init__(self, connections: int, apart: Apart = nullcontext) -> None:
-        """``connections`` are kept open to each host; ``apart`` is around what waits for it."""
+    def __init__(self, connections: int, waits: Waits = lambda: None) -> None:
+        """``connections`` are kept open to each host; ``waits`` as in ``LeanRequests``."""
         self._session = requests.Session()
-        pools = pools_of(_Connection, _TLSConnection, apart=apart)
+        pools = pools_of(_Connection, _TLSConnection, waits=waits)
         self._adapter = _Adapter(pools, pool_connections=4, pool_maxsize=connections)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)

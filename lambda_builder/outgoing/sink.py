@@ -51,7 +51,7 @@ class Sink:
             on_delivered(message_id)
 
         precedence = precedence or Precedence()
-        self._poster = Poster(max(2 * SLOTS, _HAND_OFF_CONCURRENCY), precedence.apart)
+        self._poster = Poster(max(2 * SLOTS, _HAND_OFF_CONCURRENCY), precedence.step_aside)
         self._deliveries = [
             Delivery(
                 destination,

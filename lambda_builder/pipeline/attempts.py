@@ -264,7 +264,10 @@ class Attempts:
         if isinstance(error, NotSent):  # there is no time left for any call
             self._undo(entry.item, (before[0], True))
             self._retry(entry, error.reason, str(error), _NOT_SENT_SECONDS)
-        elif self._health.report_unreachable():
+            return
+        with self._precedence.apart():  # this one, or another, probes the API
+            is_there = self._health.report_unreachable()
+        if is_there:
             self._again_or_dead(entry, error)
         else:
             # The API is away: that costs the build none of its attempts. It needs no delay, for no

@@ -9,6 +9,7 @@ wait for a neighbour there while other cores are idle, it moves to another core 
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -66,10 +67,21 @@ class OneCore:
         self._background.start()
 
     def look(self) -> None:
-        """Choose a core by what was used since the last look."""
+        """Choose a core by what was used since the last look; ends all this where it may not."""
+        try:
+            self._look()
+        except OSError as error:
+            structlog.get_logger().info("cpu_affinity_off", error=str(error))
+            self._background.ask_to_stop()
+
+    def _look(self) -> None:
         allowed, now = self._system.allowed(), self._system.used()
         before, self._before = self._before, now
-        if before is None or not allowed <= now.by_core.keys() & before.by_core.keys():
+        if (
+            before is None
+            or not allowed
+            or not allowed <= now.by_core.keys() & before.by_core.keys()
+        ):
             return
         seconds = now.now - before.now
         others = {core: (now.by_core[core] - before.by_core[core]) / seconds for core in allowed}
@@ -77,8 +89,8 @@ class OneCore:
             others[self._core] -= (now.own - before.own) / seconds
         core = self._choose(others)
         before_it, self._core = self._core, core
+        self._system.keep_on(core)
         if len(allowed) > 1:
-            self._system.keep_on(core)
             if before_it is None:
                 structlog.get_logger().info("cpu_affinity", core=core)
             elif core != before_it:
@@ -114,9 +126,9 @@ class Linux:
         tick, by_core = os.sysconf("SC_CLK_TCK"), {}
         for name, *fields in (line.split() for line in lines if line.startswith("cpu")):
             if name != "cpu":
-                user, nice, system, _idle, _io_wait, irq, soft_irq, steal = map(int, fields[:8])
-                working = user + nice + system + irq + soft_irq + steal
-                by_core[int(name.removeprefix("cpu"))] = working / tick
+                # User, nice and system, then interrupts and what was stolen; not idle and waiting.
+                worked = sum(map(int, fields[:3] + fields[5:8]))
+                by_core[int(name.removeprefix("cpu"))] = worked / tick
         return Used(time.monotonic(), time.process_time(), by_core)
 
     def keep_on(self, core: int) -> None:
@@ -126,5 +138,7 @@ class Linux:
                 try:
                     if os.sched_getaffinity(thread) != {core}:
                         os.sched_setaffinity(thread, {core})
-                except OSError:  # it has ended, or the core has just been taken away
-                    continue
+                except OSError as error:
+                    # It has ended, or the core has just been taken away: the next look sees.
+                    if error.errno not in (errno.ESRCH, errno.EINVAL):
+                        raise

@@ -145,7 +145,8 @@ class Replies:
     def _answer_in_thread(self, connection: Connection, request: Any) -> None:
         stream = None
         try:
-            stream = self._answer(connection, request)
+            with self._precedence.exempt():
+                stream = self._answer(connection, request)
         finally:
             self._give_back(connection, stream)
 
@@ -163,7 +164,8 @@ class Replies:
         self, connection: Connection, request: Any, answer: Answer, work: Work[Any]
     ) -> None:
         try:
-            work.finish()
+            with self._precedence.exempt():
+                work.finish()
             self._send_result(connection, request, answer, work)
         except Exception as error:  # noqa: BLE001 - told to the client and in the log
             self._failed(connection, request, error)
@@ -174,7 +176,8 @@ class Replies:
         """Send a stream from a thread of its own."""
         connection.sock.begin_stream(ANSWER_SECONDS)
         try:
-            answer.stream()
+            with self._precedence.exempt():
+                answer.stream()
         except OSError as error:
             connection.is_kept = False
             self._worker.log.debug("The stream's client is gone: %s", error)

@@ -89,6 +89,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             super().run()
         finally:
+            self.precedence.resting(waiting=False)
             self._replies.end()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:

@@ -41,6 +41,7 @@ OTHERS: dict[str, Any] = {
     "workerCountMax": 9,
     "httpThreads": 32,
     "streamsMax": 6,
+    "cpuAffinity": "off",
     "queueSize": 2_000_000 // 2,
     "queueDiscipline": "fair",
     "maxRetries": 5,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -101,71 +100,31 @@ def test_after_a_request_that_was_refused_nothing_is_held_back() -> None:
     assert sock.writes == [b"CONNECT"]
 
 
-class Server:
-    """Takes one connection and answers when it is told, with what it is told."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._client: socket.socket | None = None
-        self.waits = threading.Event()
-        self.was_waited_for = False
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Be around what waits for it."""
-        self.waits.set()
-        yield
-        self.was_waited_for = True
-
-    def answer(self, data: bytes) -> None:
-        if self._client is None:
-            self._client, _ = self._listener.accept()
-        self._client.sendall(data)
-
-    def close(self) -> None:
-        self._listener.close()
-        if self._client is not None:
-            self._client.close()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
 
 
-def manager(server: Server) -> urllib3.PoolManager:
-    made = urllib3.PoolManager(retries=False)
-    made.pool_classes_by_scheme = pools_of(apart=server.apart)
-    return made
+def test_whoever_waits_is_told_before_it_connects_and_before_it_reads(
+    listener: socket.socket,
+) -> None:
+    told, asked = [], threading.Semaphore(0)
+    pools = urllib3.PoolManager(retries=False)
+    pools.pool_classes_by_scheme = pools_of(waits=lambda: (told.append(1), asked.release()))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
-
-def test_others_work_while_a_thread_connects_and_waits_for_an_answer(server: Server) -> None:
     def answer() -> None:
-        assert server.waits.wait(10)  # for the connection, then for the answer
-        server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert asked.acquire(timeout=10)
+        client, _ = listener.accept()
+        with client:
+            for _ in range(2):
+                assert asked.acquire(timeout=10)  # only then is there an answer
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    threading.Thread(target=answer, daemon=True).start()
-    with manager(server) as pools:
-        found = pools.request("GET", f"http://127.0.0.1:{server.port}/", timeout=10)
-    assert (found.status, found.data, server.was_waited_for) == (200, b"ok", True)
-
-
-def test_an_answer_that_does_not_come_is_waited_for_as_long_as_was_said(server: Server) -> None:
-    with (
-        manager(server) as pools,
-        pytest.raises(urllib3.exceptions.ReadTimeoutError, match=r"read timeout=0\.05"),
-    ):
-        pools.request("GET", f"http://127.0.0.1:{server.port}/", timeout=0.05)
-
-
-def test_the_first_byte_and_the_rest_of_a_head_share_one_timeout(server: Server) -> None:
-    connection = LeanRequests("127.0.0.1", server.port, timeout=10.0)
-    connection.request("GET", "/")
-    server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    assert connection.getresponse().status == 200
-    assert connection.timeout is not None
-    assert connection.timeout < 10
-    connection.close()
+    server = threading.Thread(target=answer, daemon=True)
+    server.start()
+    with pools:
+        assert [pools.request("GET", url, timeout=10).data for _ in range(2)] == [b"ok", b"ok"]
+    server.join(10)
+    assert len(told) == 3  # the connection was kept

@@ -11,6 +11,7 @@ import pytest
 
 from lambda_builder import precedence
 from lambda_builder.precedence import Precedence
+from tests.waiting import wait_until
 
 SECONDS = 20.0
 
@@ -74,7 +75,7 @@ def test_what_can_wait_does_while_a_request_is_worked_on() -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_while_answers_wait_for_the_journal_one_thread_works_at_a_time() -> None:
-    order, inside, most = Precedence(), [], [0]
+    order, inside, most, pause = Precedence(), list[int](), [0], threading.Event()
     order.answering()
     order.resting(waiting=True)
 
@@ -82,6 +83,7 @@ def test_while_answers_wait_for_the_journal_one_thread_works_at_a_time() -> None
         for _ in range(10):
             with order.turn():
                 inside.append(number)
+                pause.wait(0.001)  # others could come in meanwhile
                 most[0] = max(most[0], len(inside))
                 inside.remove(number)
 
@@ -98,9 +100,11 @@ def test_whoever_waits_for_something_else_lets_the_next_one_work() -> None:
     order.resting(waiting=True)
 
     def call() -> None:
-        with order.turn(), order.turn(), order.apart():  # the inner turn is part of the outer
+        # What is inside is part of what is around it.
+        with order.turn(), order.turn(), order.apart(), order.apart():
             waiting.set()
             assert heard.wait(SECONDS)
+            order.step_aside()
 
     with ThreadPoolExecutor(1) as pool:
         called = pool.submit(call)
@@ -153,3 +157,26 @@ def test_who_has_no_turn_has_none_to_give() -> None:
     order.answering()
     with order.apart():
         pass  # does not wait for a turn afterwards either
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_thread_that_answers_takes_no_turns() -> None:
+    order = Precedence()
+    order.answering()
+    with order.exempt(), order.turn(), order.apart():
+        order.go_on()
+    with turn(order) as later:
+        assert not later.entered.wait(0.05)
+
+
+@pytest.mark.usefixtures("patient")
+def test_whoever_waited_through_a_burst_has_its_turn_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "STUCK_SECONDS", 0.05)
+    order = Precedence()
+    order.answering()
+    with turn(order) as first, turn(order) as second:
+        assert not first.entered.wait(0.3)  # longer than somebody who is stuck is waited for
+        order.resting(waiting=True)
+        wait_until(lambda: first.entered.is_set() or second.entered.is_set(), "one of them")
