@@ -17,6 +17,8 @@ BURST_SECONDS = 2.0
 """How long in one go nothing but answering is done; as long without requests gives it back."""
 COMMIT_SECONDS = 0.005
 """How long a turn is put off in a burst while answers wait for the journal, which has work too."""
+GAP_SECONDS = 0.001
+"""How long a turn is put off where requests never end: who answers works meanwhile."""
 STUCK_SECONDS = 0.1
 """Whoever keeps a turn for so long waits for something else: it is not waited for."""
 
@@ -123,6 +125,9 @@ class Precedence:
             self._eased.clear()
             if self._state == _ANSWERING:
                 self._eased.wait(self._left())
+        if not self._left():
+            self._eased.clear()
+            self._eased.wait(GAP_SECONDS)
         self._turns += 1  # it begins only now
         return line
 
