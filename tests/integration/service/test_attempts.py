@@ -188,7 +188,8 @@ def test_a_build_whose_failures_do_not_end_is_dead_after_its_attempts(
     assert result.error is not None
     assert result.error.code == "server_error"
     assert "gave up after 3 attempts" in result.error.message
-    assert running.metric('async_jobs_total{outcome="dead"}') == 1
+    # The outcome is known before it is counted.
+    wait_until(lambda: running.metric('async_jobs_total{outcome="dead"}') == 1, "the count")
     assert running.metric('async_job_retries_total{reason="server_error"}') == 2
 
 
