@@ -91,7 +91,7 @@ class Precedence:
     def go_on(self) -> None:
         """Wait for the turn again after ``step_aside``; nothing outside of a turn."""
         mine = self._mine.__dict__
-        if mine.get("is_inside") and mine["line"] is None and not mine.get("is_exempt"):
+        if mine.get("is_inside") and not mine.get("line") and not mine.get("is_exempt"):
             mine["line"] = self._take()
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import defaultdict
 from pathlib import Path
 
@@ -121,6 +122,22 @@ def test_nothing_is_done_with_one_core_or_where_the_system_does_not_tell() -> No
         one.look()
         assert machine.core in machine.given or machine is silent
         assert silent.core is None
+
+
+def test_where_cores_may_not_be_chosen_that_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_core: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    machine = Machine(2)
+    monkeypatch.setattr(machine, "keep_on", forbidden)
+    one = looking(machine)
+    machine.pass_by()
+    one.look()
+    assert "cpu_affinity_off" in capsys.readouterr().out
+    one.start()  # nothing any more
+    assert "cpu-affinity" not in [thread.name for thread in threading.enumerate()]
 
 
 def affinities(running: ServiceProcess, least: int = 2) -> set[tuple[int, ...]]:
