@@ -1,7 +1,7 @@
 """One HTTP request to the Kubernetes API, raw: dicts go out, dicts come back, errors are ours.
 
-The official client's typed methods would rebuild every body as models, at a price, and drop
-fields that they do not know; its ``ApiClient`` alone sends what it is given.
+The official client knows where the API is, whom it trusts and as whom we come. Its typed methods
+would rebuild every body as models, at a price, and drop fields that they do not know.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from kubernetes.client import ApiClient
-from urllib3 import PoolManager, ProxyManager
+from urllib3.util import parse_url
 
 from lambda_builder import __version__
 from lambda_builder.errors import (
@@ -26,8 +27,8 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.http_requests import pools_of
-from lambda_builder.jsontext import load_answer
+from lambda_builder.http_exchange import Answer, Origin
+from lambda_builder.jsontext import dump_utf8, load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
 from lambda_builder.kube.streams import ByteStream
@@ -59,6 +60,25 @@ class _Request:
     streamed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """The API as one reading of the configuration says."""
+
+    client: Any
+    origin: Origin
+    path: str
+    """What the path of each request begins with."""
+
+    def headers(self, request: _Request) -> dict[str, str]:
+        headers = {**self.client.default_headers, "Accept": "application/json, */*;q=0.5"}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        self.client.update_params_for_auth(
+            headers, [], ["BearerToken"], request.path, request.method, None
+        )
+        return headers
+
+
 class KubeClient:
     """Connection to one Kubernetes API. Thread-safe.
 
@@ -81,7 +101,6 @@ class KubeClient:
         self._timeout = timeout_seconds
         self._observe = observe
         self.precedence = precedence or Precedence()
-        self._pools = pools_of(waits=self.precedence.step_aside)
         self._deadline: float | None = None
         self._reloading = threading.Lock()
         self._api = self._connect()
@@ -109,7 +128,7 @@ class KubeClient:
     @property
     def host(self) -> str:
         """URL of the API."""
-        return str(self._api.configuration.host)
+        return str(self._api.client.configuration.host)
 
     def set_deadline(self, deadline: float) -> None:
         """Let requests that begin from now on end by ``deadline``, on the monotonic clock."""
@@ -117,7 +136,7 @@ class KubeClient:
 
     def close(self) -> None:
         """Close the connections that are idle; harmless twice."""
-        self._api.close()
+        self._api.client.close()
 
     def request(
         self,
@@ -178,7 +197,7 @@ class KubeClient:
         """
         timeout = min(read_timeout, self._timeout)
         request = _Request(operation, "GET", path, query, timeout=timeout, streamed=True)
-        response = self._exchange(request).response
+        response = self._exchange(request)
         silence = self._time_left(replace(request, timeout=read_timeout))
         if response.connection is not None:  # else the whole answer is here already
             response.connection.sock.settimeout(silence)
@@ -215,43 +234,42 @@ class KubeClient:
             raise
         return self._observed(self._api, request)
 
-    def _observed(self, api: Any, request: _Request) -> Any:
+    def _observed(self, api: _Connection, request: _Request) -> Any:
         operation = request.operation
         started = time.monotonic()
         code = "error"
         try:
-            response = self._send(api, request)
-            success = 200 <= response.status < 300
-            if not (request.streamed and success):
-                response.read()
-            code = str(response.status)
+            answer = self._begin(api, request) if request.streamed else self._send(api, request)
+            code = str(answer.status)
         except CONNECTION_ERRORS as error:
             raise unreachable(operation, error) from error
         finally:
             self._observe(operation, code, time.monotonic() - started)
-        if not success:
-            raise translate(
-                operation, response.status, response.headers, response.data, now=time.time()
-            )
-        return response
+        if not 200 <= answer.status < 300:
+            raise translate(operation, answer.status, answer.headers, answer.data, now=time.time())
+        return answer
 
-    def _send(self, api: Any, request: _Request) -> Any:
-        headers = {"Accept": "application/json, */*;q=0.5"}
-        if request.body is not None:
-            headers["Content-Type"] = request.content_type
-        serialized = api.param_serialize(
+    def _send(self, api: _Connection, request: _Request) -> Answer:
+        return api.origin.exchange(
             request.method,
-            request.path,
-            query_params=[(name, _text(value)) for name, value in (request.query or {}).items()],
-            header_params=headers,
-            auth_settings=["BearerToken"],
+            api.path + _target(request),
+            api.headers(request),
+            None if request.body is None else dump_utf8(request.body),
+            seconds=self._time_left(request),
         )
-        method, url, headers, _, post = serialized
-        # Past the client's own pass over the body, which is a copy of what is plain data already.
-        body = request.body
-        return api.call_api(
-            method, url, headers, body, post, _request_timeout=self._time_left(request)
+
+    def _begin(self, api: _Connection, request: _Request) -> Any:
+        """Return an answer whose body is read as it comes, or all of one that is no success."""
+        answer = api.client.rest_client.pool_manager.request(
+            request.method,
+            api.client.configuration.host + _target(request),
+            headers=api.headers(request),
+            timeout=self._time_left(request),
+            preload_content=False,
         )
+        if not 200 <= answer.status < 300:
+            answer.data  # noqa: B018 - read here, where a failure is told of
+        return answer
 
     def _time_left(self, request: _Request) -> float:
         seconds = self._timeout if request.timeout is None else request.timeout
@@ -263,15 +281,15 @@ class KubeClient:
             )
         return seconds
 
-    def _connect(self) -> Any:
-        api = ApiClient(self._load())
-        api.user_agent = f"lambda-builder/{__version__}"
-        manager = api.rest_client.pool_manager
-        if type(manager) in (PoolManager, ProxyManager):  # SOCKS has connections of its own
-            manager.pool_classes_by_scheme = self._pools
-        return api
+    def _connect(self) -> _Connection:
+        client = ApiClient(self._load())
+        client.user_agent = f"lambda-builder/{__version__}"
+        host = client.configuration.host
+        pool = client.rest_client.pool_manager.connection_from_url(host)
+        origin = Origin(pool, host, self.precedence.step_aside)
+        return _Connection(client, origin, parse_url(host).path or "")
 
-    def _reload(self, used: Any) -> LambdaBuilderError | None:
+    def _reload(self, used: _Connection) -> LambdaBuilderError | None:
         """Read the configuration again unless another thread did since ``used`` was taken.
 
         Returns what is wrong with it, in which case the old one stays. Connections of the old one
@@ -285,6 +303,13 @@ class KubeClient:
             except BootError as error:
                 return error
         return None
+
+
+def _target(request: _Request) -> str:
+    if not request.query:
+        return request.path
+    query = [(name, _text(value)) for name, value in request.query.items()]
+    return f"{request.path}?{urlencode(query, quote_via=quote)}"
 
 
 def _text(value: str | int | bool) -> str:

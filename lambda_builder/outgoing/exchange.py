@@ -6,35 +6,28 @@ delivery for ever.
 
 from __future__ import annotations
 
-import io
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPResponse
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from lambda_builder.http_requests import LeanRequests, Waits, pools_of
+from lambda_builder.http_exchange import Origin, Waits
 
 _CONNECT_SECONDS = 3.05
-_SEND_SECONDS = 10.0
-_PIECE_BYTES = 65_536
-_NO_BODY = 204
-_NO_RETRIES = urllib3.Retry(0, read=False)
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 class Poster:
     """Posts CloudEvents over connections that are kept; thread-safe."""
 
     def __init__(self, connections: int, waits: Waits = lambda: None) -> None:
-        """``connections`` are kept open to each host; ``waits`` as in ``LeanRequests``."""
+        """``connections`` are kept open to each host; ``waits`` as in ``Origin``."""
+        self._waits = waits
         self._session = requests.Session()
-        pools = pools_of(_Connection, _TLSConnection, waits=waits)
-        self._adapter = _Adapter(pools, pool_connections=4, pool_maxsize=connections)
+        self._adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
         self._session.mount("http://", self._adapter)
         self._session.mount("https://", self._adapter)
         self._routes: dict[str, _Route] = {}
@@ -45,28 +38,22 @@ class Poster:
         """Send one message; returns what went wrong, None where a 2xx answers it.
 
         The answer's head has to be there in ``seconds``, of which connecting gets at most three;
-        its body is not read, so that nobody waits for it.
+        its body is not waited for.
         """
         try:
             route = self._routes.get(url)
             if route is None:
                 route = self._routes[url] = self._route(url)
-            answer = route.pool.urlopen(
+            answer = route.origin.exchange(
                 "POST",
-                route.target,
-                body=body,
-                headers={**route.headers, **headers, "Content-Length": str(len(body))},
-                timeout=urllib3.Timeout(total=seconds, connect=min(_CONNECT_SECONDS, seconds)),
-                retries=_NO_RETRIES,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
+                route.path,
+                {**route.headers, **headers},
+                body,
+                seconds=seconds,
+                connect_seconds=_CONNECT_SECONDS,
+                only_head=True,
             )
-            if answer.status == _NO_BODY or answer.headers.get("Content-Length") == "0":
-                answer.drain_conn()  # nothing, and the connection can be used again
-                answer.release_conn()
-            answer.close()
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        except _FAILURES as error:
             return _told(error)
         return None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
 
@@ -77,12 +64,14 @@ class Poster:
         """
         request = self._session.prepare_request(requests.Request("POST", url))
         environment = self._session.merge_environment_settings(url, {}, None, None, None)
-        proxies = environment["proxies"]
-        pool = self._adapter.get_connection_with_tls_context(
-            request, environment["verify"], proxies=proxies, cert=environment["cert"]
+        pool: Any = self._adapter.get_connection_with_tls_context(
+            request,
+            environment["verify"],
+            proxies=environment["proxies"],
+            cert=environment["cert"],
         )
-        target = self._adapter.request_url(request, proxies)
-        return _Route(pool, target, dict(request.headers))
+        headers = {str(k): str(v) for k, v in request.headers.items() if k != "Content-Length"}
+        return _Route(Origin(pool, url, self._waits), request.path_url, headers)
 
     def close(self) -> None:
         """Close the connections that are idle; harmless twice."""
@@ -92,9 +81,8 @@ class Poster:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    pool: Any
-    """The connections to the host, or its proxy."""
-    target: str
+    origin: Origin
+    path: str
     headers: dict[str, str]
 
 
@@ -107,76 +95,3 @@ def _told(error: BaseException) -> str:
             return name  # what it says of a URL repeats it
         cause = inner
     return f"{name}: {cause}"[:300]
-
-
-class _UntilDeadline(io.RawIOBase):
-    """Reads a socket until a moment on the monotonic clock, not for so long after each byte."""
-
-    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
-        self._raw, self._sock, self._deadline = raw, sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("no whole answer in time")
-        self._sock.settimeout(left)
-        read: int | None = self._raw.readinto(buffer)
-        return read
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Answer(HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, deadline: float, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp: Any = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock, deadline))
-
-
-class _InTime(HTTPConnection):
-    """Ends each exchange in time; ``timeout`` is what is left of it."""
-
-    _send_by = 0.0
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._send_by = time.monotonic() + _SEND_SECONDS
-        super().request(*args, **kwargs)
-
-    def send(self, data: Any) -> None:
-        # Over TLS the socket's timeout is for each record, not for all of them.
-        for start in range(0, len(data), _PIECE_BYTES):
-            if time.monotonic() > self._send_by:
-                raise TimeoutError("the message was not read in time")
-            super().send(data[start : start + _PIECE_BYTES])
-
-    def _answer(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
-        return _Answer(sock, *args, deadline=time.monotonic() + float(self.timeout or 0), **kwargs)
-
-    response_class: Any = _answer
-
-
-class _Connection(LeanRequests, _InTime):
-    pass
-
-
-class _TLSConnection(LeanRequests, _InTime, HTTPSConnection):
-    pass
-
-
-class _Adapter(HTTPAdapter):
-    def __init__(self, pools: Mapping[str, Any], **options: Any) -> None:
-        self._pools = pools
-        super().__init__(**options)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._pools
-        return manager

@@ -28,7 +28,7 @@ def post(poster, url, body=b"{}"):
 @pytest.mark.parametrize(
     ("head", "drip"),
     [
-        (b"H", b"T"),
+        (b"HTTP/1.1 202 A", b"c"),
         (b"HTTP/1.1 202 Accepted\r\n", b"x"),
         (b"HTTP/1.1 202 Accepted\r\n", b"x: y\r\n"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
