@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,6 +28,8 @@ Waits = Callable[[], object]
 _PIECE_BYTES = 65_536
 _HEAD_BYTES = 131_072
 """Longest head of an answer, all of its lines and those of interim answers together."""
+_FIRST_FINAL = 200
+"""Of the statuses; those before are of interim answers."""
 _FRAMES = (b"content-length", b"transfer-encoding")
 # RFC 9110, 5.1 and 5.5: a name is a token, a value has no control characters but the tabulator.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -82,19 +87,50 @@ class Origin:
         ``only_head`` the body is not waited for. Nothing is sent twice.
         """
         until = time.monotonic() + seconds
+        with self._sent(method, path, headers, body, until, connect_seconds) as incoming:
+            while not (incoming.is_over or (only_head and incoming.status)):
+                incoming.receive(until)
+            return Answer(incoming.status, incoming.take(), incoming.fields)
+
+    def open(
+        self, method: str, path: str, headers: Mapping[str, str], *, seconds: float
+    ) -> OpenAnswer:
+        """Send a request and return its answer, whose head has to be there in ``seconds``.
+
+        The body is read while it comes; whoever gets it has to close it. Raises as ``exchange``.
+        """
+        until = time.monotonic() + seconds
+        with ExitStack() as stack:
+            sent = self._sent(method, path, headers, None, until, math.inf)
+            incoming = stack.enter_context(sent)
+            while not incoming.status:
+                incoming.receive(until)
+            return OpenAnswer(incoming, stack.pop_all())
+
+    @contextmanager
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        until: float,
+        connect_seconds: float,
+    ) -> Iterator[_Incoming]:
+        """Send a request, and have its answer read in the block."""
         request = self._request(method, path, headers, body)
         connection: Any = self._pool._get_conn()
-        is_kept = False
+        incoming = None
         try:
             if connection.is_closed:
                 self._waits()
-                self._connect(connection, min(seconds, connect_seconds))
+                self._connect(connection, min(_left(until, "no connection"), connect_seconds))
+            incoming = _Incoming(connection.sock)
             _send(connection.sock, request, until)
             self._waits()
-            answer, is_kept = _receive(connection.sock, until, only_head=only_head)
-            return answer
+            yield incoming
         finally:
-            if not is_kept:
+            if incoming is None or not incoming.ends_well():
                 connection.close()
             self._pool._put_conn(connection)
 
@@ -137,65 +173,117 @@ def _left(until: float, problem: str) -> float:
     return left
 
 
-class _Reading:
-    """What llhttp finds in the bytes of an answer."""
+class _Incoming:
+    """An answer that comes over a connection, as llhttp understands it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
         self.fields: list[tuple[bytes, bytes]] = []
-        self.parts: list[bytes] = []
         self.status = 0
         """Of the answer, once its head is there."""
-        self.is_over = self.is_kept = False
-        self.on_body = self.parts.append
-        self.parser: Any = HttpResponseParser(self)
+        self.is_over = False
+        self._is_kept = False
+        self._received = 0
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append
+        self._parser: Any = HttpResponseParser(self)
 
-    def feed(self, data: bytes) -> None:
+    def receive(self, until: float) -> None:
+        """Wait for more of it, until that moment on the monotonic clock."""
+        self.sock.settimeout(_left(until, "no whole answer in time"))
+        data = self.sock.recv(_PIECE_BYTES)
+        if not data:
+            self._connection_ended()
+            return
+        if not self.status:
+            self._received += len(data)
+            if self._received > _HEAD_BYTES:
+                raise ConnectionError("the answer's head is too large")
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.is_over:
                 raise ConnectionError(f"what came is no answer: {error}") from error
-            self.is_kept = False  # something follows that nobody has asked for
+            self._is_kept = False  # something follows that nobody has asked for
 
-    def end(self) -> None:
-        """Take the end of the connection for the end of the answer, if it may be."""
+    def take(self) -> bytes:
+        """Return what has come of the body since the last time."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+    def ends_well(self) -> bool:
+        """Be read no more; returns whether another request may follow on the connection."""
+        self._parser = None  # which refers back
+        return self._is_kept
+
+    def _connection_ended(self) -> None:
+        # RFC 9112, 6.3: that is where an answer ends which has not said how long it is.
         if not self.status or any(name.lower() in _FRAMES for name, _ in self.fields):
             raise ConnectionError("the connection ended before the answer did")
         self.is_over = True
 
+    # -- told by llhttp --------------------------------------------------------------------------
+
     def on_message_begin(self) -> None:
+        """Note that an answer begins, perhaps after interim ones."""
         if self.is_over:
             raise HttpParserError("a second answer")
         self.fields.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header field."""
         self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        status = self.parser.get_status_code()
-        if status >= 200:  # else it is an interim one
+        """Note the end of a head."""
+        status = self._parser.get_status_code()
+        if status >= _FIRST_FINAL:
             self.status = status
 
     def on_message_complete(self) -> None:
+        """Note the end of an answer."""
         if self.status:
-            self.is_over, self.is_kept = True, self.parser.should_keep_alive()
+            self.is_over, self._is_kept = True, self._parser.should_keep_alive()
 
 
-def _receive(sock: Any, until: float, *, only_head: bool) -> tuple[Answer, bool]:
-    """Return an answer, and whether another request may follow it."""
-    reading, received = _Reading(), 0
-    try:
-        while not (reading.is_over or (only_head and reading.status)):
-            sock.settimeout(_left(until, "no whole answer in time"))
-            data = sock.recv(_PIECE_BYTES)
-            received += len(data)
-            if not data:
-                reading.end()
-            elif not reading.status and received > _HEAD_BYTES:
-                raise ConnectionError("the answer's head is too large")
-            else:
-                reading.feed(data)
-    finally:
-        reading.parser = None  # which refers back
-    data = b"" if only_head else b"".join(reading.parts)
-    return Answer(reading.status, data, reading.fields), reading.is_kept
+class OpenAnswer:
+    """An answer whose body is read while it comes, by one thread; another may ``end`` it."""
+
+    def __init__(self, incoming: _Incoming, stack: ExitStack) -> None:
+        self._incoming = incoming
+        self._stack = stack
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self.status = incoming.status
+
+    def read(self, seconds: float) -> bytes:
+        """Return what has come, as soon as there is something; nothing at the end.
+
+        Raises as ``Origin.exchange``, ``TimeoutError`` after ``seconds`` of silence.
+        """
+        data = self._incoming.take()
+        while not data and not self._incoming.is_over:
+            self._incoming.receive(time.monotonic() + seconds)
+            data = self._incoming.take()
+        return data
+
+    def whole(self, seconds: float) -> Answer:
+        """Return it with all of its body, which has to be there in ``seconds``."""
+        until = time.monotonic() + seconds
+        while not self._incoming.is_over:
+            self._incoming.receive(until)
+        return Answer(self.status, self._incoming.take(), self._incoming.fields)
+
+    def end(self) -> None:
+        """Have a read that waits, and every later one, come to the connection's end."""
+        with self._lock, suppress(OSError):
+            if not self._is_closed:  # else the connection may be somebody else's by now
+                # Not SSLSocket's, which forgets the session that a reader is in.
+                socket.socket.shutdown(self._incoming.sock, socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Give the connection back, or close it; harmless twice."""
+        with self._lock:
+            self._is_closed = True
+        self._stack.close()

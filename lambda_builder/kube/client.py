@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -27,7 +27,7 @@ from lambda_builder.errors import (
     Transient,
     Unreachable,
 )
-from lambda_builder.http_exchange import Answer, Origin
+from lambda_builder.http_exchange import Answer, OpenAnswer, Origin
 from lambda_builder.jsontext import dump_utf8, load_answer
 from lambda_builder.kube.credentials import load_configuration
 from lambda_builder.kube.errors import CONNECTION_ERRORS, translate, unreachable
@@ -197,11 +197,9 @@ class KubeClient:
         """
         timeout = min(read_timeout, self._timeout)
         request = _Request(operation, "GET", path, query, timeout=timeout, streamed=True)
-        response = self._exchange(request)
+        answer = self._exchange(request)
         silence = self._time_left(replace(request, timeout=read_timeout))
-        if response.connection is not None:  # else the whole answer is here already
-            response.connection.sock.settimeout(silence)
-        return ByteStream(operation, response)
+        return ByteStream(operation, answer, silence)
 
     def probe(self, timeout: float = PROBE_TIMEOUT_SECONDS) -> bool:
         """Ask whether the API is there: any answer below 500 says so, a refusal too."""
@@ -235,17 +233,19 @@ class KubeClient:
         return self._observed(self._api, request)
 
     def _observed(self, api: _Connection, request: _Request) -> Any:
+        """Return an ``Answer``, or one that is open where it is read while it comes."""
         operation = request.operation
         started = time.monotonic()
         code = "error"
+        answer: Answer | OpenAnswer
         try:
-            answer = self._begin(api, request) if request.streamed else self._send(api, request)
+            answer = self._open(api, request) if request.streamed else self._send(api, request)
             code = str(answer.status)
         except CONNECTION_ERRORS as error:
             raise unreachable(operation, error) from error
         finally:
             self._observe(operation, code, time.monotonic() - started)
-        if not 200 <= answer.status < 300:
+        if isinstance(answer, Answer) and not _is_success(answer.status):
             raise translate(operation, answer.status, answer.headers, answer.data, now=time.time())
         return answer
 
@@ -258,18 +258,18 @@ class KubeClient:
             seconds=self._time_left(request),
         )
 
-    def _begin(self, api: _Connection, request: _Request) -> Any:
-        """Return an answer whose body is read as it comes, or all of one that is no success."""
-        answer = api.client.rest_client.pool_manager.request(
+    def _open(self, api: _Connection, request: _Request) -> Answer | OpenAnswer:
+        """Return an answer that is open, or all of one that is no success."""
+        answer = api.origin.open(
             request.method,
-            api.client.configuration.host + _target(request),
-            headers=api.headers(request),
-            timeout=self._time_left(request),
-            preload_content=False,
+            api.path + _target(request),
+            api.headers(request),
+            seconds=self._time_left(request),
         )
-        if not 200 <= answer.status < 300:
-            answer.data  # noqa: B018 - read here, where a failure is told of
-        return answer
+        if _is_success(answer.status):
+            return answer
+        with closing(answer):
+            return answer.whole(self._time_left(request))
 
     def _time_left(self, request: _Request) -> float:
         seconds = self._timeout if request.timeout is None else request.timeout
@@ -303,6 +303,10 @@ class KubeClient:
             except BootError as error:
                 return error
         return None
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300
 
 
 def _target(request: _Request) -> str:

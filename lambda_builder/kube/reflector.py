@@ -170,10 +170,11 @@ class Reflector(ABC):
             if self._stopping.is_set():
                 return
             self._resumed()
-            for line in stream:
+            for lines in stream.lines():
                 with self._client.precedence.turn():
-                    self._take(line)
-                self._failures = 0
+                    for line in lines:
+                        self._take(line)
+                        self._failures = 0
         if time.monotonic() - began < _SHORT_WATCH_SECONDS:
             # Ended as soon as it began: without a pause that would be a storm.
             raise Transient(FailureReason.API_ERROR, "the watch was ended at once")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
+from lambda_builder.http_exchange import OpenAnswer
 from lambda_builder.kube.errors import CONNECTION_ERRORS, unreachable
-
-_CHUNK = 65_536
 
 
 class ByteStream:
@@ -20,20 +18,25 @@ class ByteStream:
     timeout, and just ends after ``close``.
     """
 
-    def __init__(self, operation: str, response: Any) -> None:
+    def __init__(self, operation: str, answer: OpenAnswer, silence_seconds: float) -> None:
         self._operation = operation
-        self._response = response
+        self._answer = answer
+        self._silence = silence_seconds
         self._reading = threading.Lock()
         self._closed = False
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield whole lines without their end, and what is left of one where the answer ends."""
+    def lines(self) -> Iterator[list[bytes]]:
+        """Yield whole lines without their ends, all that have come so far together.
+
+        And what is left of one where the answer ends.
+        """
         rest = b""
         for chunk in self.chunks():
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
+            if lines:
+                yield lines
         if rest and not self._closed:
-            yield rest
+            yield [rest]
 
     def chunks(self) -> Iterator[bytes]:
         """Yield what has come so far, as soon as there is something."""
@@ -45,7 +48,7 @@ class ByteStream:
             if self._closed:
                 return b""
             try:
-                data: bytes = self._response.read1(_CHUNK)
+                data: bytes = self._answer.read(self._silence)
             except CONNECTION_ERRORS as error:
                 if self._closed:
                     return b""
@@ -55,12 +58,10 @@ class ByteStream:
     def close(self) -> None:
         """End the stream and give its connection up; harmless twice."""
         self._closed = True
-        # Closing alone would wait for the reader, which waits for the other side. It fails where
-        # the answer was read to its end or closed before.
-        with suppress(ValueError, RuntimeError, OSError):
-            self._response.shutdown()
+        # Closing alone would wait for the reader, which waits for the other side.
+        self._answer.end()
         with self._reading:
-            self._response.close()
+            self._answer.close()
 
 
 class OpenStream:

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 from urllib3.util import parse_url
 
-from lambda_builder.http_exchange import Origin
+from lambda_builder.http_exchange import OpenAnswer, Origin
 from tests.certificates import Certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -295,6 +295,69 @@ def test_many_threads_exchange_over_connections_of_their_own(peer):
         thread.join(30)
     assert found == [b"ok"] * 400
     assert server.connections <= 8
+
+
+# -- answers read while they come ----------------------------------------------------------------
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+def opened(origin: Origin) -> OpenAnswer:
+    return origin.open("GET", "/", {}, seconds=SECONDS)
+
+
+def test_a_body_is_read_as_it_comes_and_the_connection_used_again_after_its_end(peer):
+    server = peer(CHUNKED, OK)
+    origin = origin_of(f"http://127.0.0.1:{server.port}")
+    answer = opened(origin)
+    assert (answer.status, answer.read(SECONDS)) == (200, b"ok")
+    server._accepted[0].sendall(b"3\r\nand\r\n5\r\n more\r\n0\r\n\r\n")
+    rest = b"".join(iter(lambda: answer.read(SECONDS), b""))
+    answer.close()
+    assert rest == b"and more"
+    assert get(origin).data == b"ok"
+    assert server.connections == 1
+
+
+def test_silence_is_given_up_in_time(peer):
+    answer = opened(origin_of(f"http://127.0.0.1:{peer(CHUNKED).port}"))
+    assert answer.read(SECONDS) == b"ok"
+    with pytest.raises(TimeoutError):
+        answer.read(0.1)
+    answer.close()
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+def test_another_thread_ends_a_read_that_waits(peer, tls, trusted, is_tls):
+    server = peer(CHUNKED, tls=tls if is_tls else None)
+    url = f"http{'s' * is_tls}://localhost:{server.port}"
+    answer = opened(origin_of(url, urllib3.PoolManager(**trusted)))
+    assert answer.read(SECONDS) == b"ok"
+    ender = threading.Timer(0.1, answer.end)
+    ender.start()
+    began = time.monotonic()
+    with pytest.raises(OSError) as caught:
+        answer.read(SECONDS)
+    assert not isinstance(caught.value, TimeoutError)
+    assert time.monotonic() - began < SECONDS / 2
+    ender.join()
+    answer.close()
+
+
+def test_an_end_that_comes_too_late_ends_nobody_elses_answer(peer):
+    server = peer(OK, CHUNKED)
+    origin = origin_of(f"http://127.0.0.1:{server.port}")
+    first = opened(origin)
+    assert first.whole(SECONDS).data == b"ok"
+    first.close()
+    second = opened(origin)
+    first.end()
+    first.close()
+    assert second.read(SECONDS) == b"ok"
+    with pytest.raises(TimeoutError):
+        second.read(0.1)
+    second.close()
+    assert server.connections == 1
 
 
 # -- TLS and proxies -----------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def running_pod(jobs, pods, manifest) -> str:
 def test_a_watch_gives_whole_lines_as_they_come(client, jobs, manifest):
     with closing(watch(client)) as stream:
         jobs.create_job(manifest())
-        event = json.loads(next(iter(stream)))
+        event = json.loads(next(stream.lines())[0])
     assert event["type"] == "ADDED"
     assert event["object"]["metadata"]["name"] == manifest()["metadata"]["name"]
 
@@ -52,7 +52,7 @@ def test_closing_from_another_thread_ends_a_read_that_blocks(client):
 
     def read() -> None:
         reading.set()
-        lines.extend(stream)
+        lines.extend(stream.lines())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -69,7 +69,7 @@ def test_closing_twice_or_after_the_end_is_harmless(client):
     stream = watch(client)
     stream.close()
     stream.close()
-    assert list(stream) == []
+    assert list(stream.lines()) == []
     with closing(client.stream("list_jobs", JOBS, read_timeout=5)) as whole:
         assert json.loads(b"".join(whole.chunks()))["kind"] == "JobList"
     whole.close()
@@ -77,7 +77,7 @@ def test_closing_twice_or_after_the_end_is_harmless(client):
 
 def test_silence_beyond_the_read_timeout_is_unreachable(client):
     with closing(watch(client, read_timeout=0.2)) as stream, pytest.raises(Unreachable) as caught:
-        list(stream)
+        list(stream.lines())
     assert caught.value.reason is FailureReason.TIMEOUT
 
 
@@ -85,7 +85,7 @@ def test_an_api_that_goes_away_ends_the_stream_with_an_error(cluster, client):
     with closing(watch(client)) as stream:
         cluster.outage()
         with pytest.raises(Unreachable) as caught:
-            list(stream)
+            list(stream.lines())
     assert caught.value.reason is FailureReason.CONNECTION
 
 
