@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cloudevents.core.bindings.http import HTTPMessage, from_binary_event
+from cloudevents.core.bindings.http import HTTPMessage, from_binary_event, to_binary
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -215,6 +217,23 @@ def rejected(**changes: Any) -> HTTPMessage:
     }
     code = changes.pop("code", "invalid_data")
     return rejected_event(code, "parser_id: is required", "{}", **{**options, **changes})
+
+
+PRINTED = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S", "Z")), min_size=1)
+
+
+@given(
+    source=PRINTED | st.text(min_size=1),
+    overrides=st.dictionaries(
+        st.from_regex("[a-z0-9]{1,9}", fullmatch=True), PRINTED | st.text(), max_size=3
+    ),
+)
+def test_attributes_stand_in_headers_as_the_sdk_writes_them(source, overrides):
+    result = BuildResult(request=received(), state=BuildState.QUEUED)
+    message = build_event("accepted", result, source=source, time=NOW, overrides=overrides)
+    attributes = from_binary_event(message).get_attributes()
+    theirs = to_binary(CloudEvent(attributes, message.body), JSONFormat()).headers
+    assert {**theirs, "ce-time": message.headers["ce-time"]} == message.headers
 
 
 def test_a_refusal_is_told_with_its_reason_and_excerpt():
