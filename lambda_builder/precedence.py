@@ -22,7 +22,7 @@ GAP_SECONDS = 0.001
 STUCK_SECONDS = 0.1
 """Whoever keeps a turn for so long waits for something else: it is not waited for."""
 
-_AT_REST, _WAITING, _ANSWERING = range(3)
+_AT_REST, _BESIDE, _WAITING, _ANSWERING = range(4)
 
 
 class Precedence:
@@ -50,17 +50,20 @@ class Precedence:
 
     def answering(self) -> None:
         """There is a request to work on."""
-        if self._state == _AT_REST:
+        if self._state <= _BESIDE:
             now = time.monotonic()
             self._burst_left = min(BURST_SECONDS, self._burst_left + now - self._changed_at)
             self._changed_at = now
         self._state = _ANSWERING
 
-    def resting(self, *, waiting: bool) -> None:
-        """There is none, or (``waiting``) all of them wait for the journal."""
-        if not waiting and self._state != _AT_REST:
+    def resting(self, *, waiting: bool, beside: bool = False) -> None:
+        """There is none, or (``waiting``) all of them wait for the journal.
+
+        ``beside``: others are answered in threads, and should have few to stand in line with.
+        """
+        if not waiting and self._state > _BESIDE:
             self._burst_left, self._changed_at = self._left(), time.monotonic()
-        self._state = _WAITING if waiting else _AT_REST
+        self._state = _WAITING if waiting else _BESIDE if beside else _AT_REST
         if not self._eased.is_set():
             self._eased.set()
 
@@ -125,7 +128,7 @@ class Precedence:
             self._eased.clear()
             if self._state == _ANSWERING:
                 self._eased.wait(self._left())
-        if not self._left():
+        if self._state > _BESIDE and not self._left():
             self._eased.clear()
             self._eased.wait(GAP_SECONDS)
         self._turns += 1  # it begins only now
@@ -146,5 +149,5 @@ class Precedence:
 
     def _left(self) -> float:
         """Seconds of the burst."""
-        used = 0.0 if self._state == _AT_REST else time.monotonic() - self._changed_at
+        used = 0.0 if self._state <= _BESIDE else time.monotonic() - self._changed_at
         return max(0.0, self._burst_left - used)

@@ -48,13 +48,15 @@ class Replies:
         """What answers wait for, and until when."""
         self._pauses_max = max(1, worker.worker_connections // 2)
         """Beyond, answers take the way of threads, where more is refused: others must get in."""
+        self._in_threads = 0
+        """Answers that threads work on, but for streams."""
 
     def answer(self, connection: Connection, request: Any) -> None:
         """Answer a whole request; goes on by ``take_back``."""
         self._precedence.answering()
         begin = self._begin(request)
         if begin is None:
-            self._worker.tpool.submit(self._answer_in_thread, connection, request)
+            self._submit(self._answer_in_thread, connection, request)
             return
         try:
             answer = Answer(connection, request, cfg=self._cfg, log=self._worker.log)
@@ -80,6 +82,11 @@ class Replies:
     def is_anything_paused(self) -> bool:
         """Whether answers wait for something, which calls them back."""
         return bool(self._pauses)
+
+    @property
+    def is_anything_in_threads(self) -> bool:
+        """Whether threads work on answers, or have not given them back."""
+        return self._in_threads > 0
 
     def take_back(self) -> None:
         """Go on with what was answered or waited for: a stream, what is left, the next request."""
@@ -117,7 +124,7 @@ class Replies:
             self._send_result(connection, request, answer, work)
             self._given_back.append(partial(self._endings.finish, connection))
         else:
-            self._worker.tpool.submit(self._finish_in_thread, connection, request, answer, work)
+            self._submit(self._finish_in_thread, connection, request, answer, work)
 
     def _fail(self, connection: Connection, request: Any, error: Exception) -> None:
         self._failed(connection, request, error)
@@ -141,6 +148,14 @@ class Replies:
             self._failed(connection, request, error)
 
     # -- in threads ------------------------------------------------------------------------------
+
+    def _submit(self, answer: Callable[..., object], *rest: Any) -> None:
+        self._in_threads += 1
+        self._worker.tpool.submit(answer, *rest)
+
+    def _leave_thread(self, go_on: Callable[[], object]) -> None:
+        self._in_threads -= 1
+        go_on()
 
     def _answer_in_thread(self, connection: Connection, request: Any) -> None:
         stream = None
@@ -185,17 +200,19 @@ class Replies:
             connection.is_kept = False
             self._worker.log.exception("A stream failed")
         connection.sock.end_stream()
-        self._give_back(connection, None)
+        self._given_back.append(partial(self._endings.finish, connection))
+        self._wake()
 
     def _give_back(self, connection: Connection, stream: Answer | None) -> None:
         """Let the loop go on, from a thread; where it is the client's turn it may sleep."""
         if stream is not None:
             send = partial(self._streams.submit, self._stream, connection, stream)
-            self._given_back.append(send)
+            self._given_back.append(partial(self._leave_thread, send))
             self._wake()
             return
         is_clients_turn = connection.is_kept and not connection.holds_bytes
-        self._given_back.append(partial(self._endings.finish, connection))
+        finish = partial(self._endings.finish, connection)
+        self._given_back.append(partial(self._leave_thread, finish))
         # Asked last: what is watched wakes the loop by itself, with the client's next byte.
         if not (is_clients_turn and connection.watched_for):
             self._wake()

@@ -97,7 +97,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._replies.take_back()
         has_work = self._waiting.is_anybody_called or self._replies.is_anything_back
         if not has_work:
-            self.precedence.resting(waiting=self._replies.is_anything_paused)
+            self.precedence.resting(
+                waiting=self._replies.is_anything_paused,
+                beside=self._replies.is_anything_in_threads,
+            )
         longest = 0.0 if has_work else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)

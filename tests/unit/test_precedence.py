@@ -182,3 +182,26 @@ def test_whoever_waited_through_a_burst_has_its_turn_to_itself(
         assert not first.entered.wait(0.3)  # longer than somebody who is stuck is waited for
         order.resting(waiting=True)
         wait_until(lambda: first.entered.is_set() or second.entered.is_set(), "one of them")
+
+
+@pytest.mark.usefixtures("patient")
+def test_beside_answers_in_threads_one_works_at_a_time_and_none_is_put_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precedence, "BURST_SECONDS", 0.0)
+    monkeypatch.setattr(precedence, "GAP_SECONDS", 3600.0)
+    order, inside, most, pause = Precedence(), list[int](), list[int](), threading.Event()
+    order.answering()
+    order.resting(waiting=False, beside=True)
+
+    def work() -> None:
+        with order.turn():
+            inside.append(1)
+            most.append(len(inside))
+            assert not pause.wait(0.001)
+            inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work) for _ in range(80)]:
+            done.result(SECONDS)
+    assert max(most) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -133,3 +134,23 @@ def test_what_could_not_be_given_up_still_counts_until_it_is_over(house: House) 
     house.replies.take_back()
     house.ask("/third")
     assert house.called == ["/first", "/third"]
+
+
+def test_an_answer_counts_as_in_a_thread_until_it_was_taken_back(house: House) -> None:
+    answered = threading.Event()
+
+    def steps() -> Steps[Any]:
+        yield None
+        assert answered.wait(10)
+        raise ValueError("over")
+
+    house.steps = steps
+    assert not house.replies.is_anything_in_threads
+    connection = house.ask()
+    assert house.replies.is_anything_in_threads
+    answered.set()
+    wait_until(lambda: house.replies.is_anything_back, "the answer")
+    assert house.replies.is_anything_in_threads
+    house.replies.take_back()
+    assert not house.replies.is_anything_in_threads
+    assert house.finished == [connection]
