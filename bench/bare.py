@@ -1,20 +1,26 @@
 """What creating is compared with: ``python -m bench.bare --kubeconfig PATH`` makes Jobs in a loop.
 
-The service's client and threads against the same API, the manifests made beforehand and nothing
-else around it; with ``--sink URL`` events are posted in their place, as the service posts them.
-Prints calls per second, and the processor's milliseconds for each.
+The service's threads against the same API, the manifests made beforehand and nothing else around
+it, with its client, or all the way through the official one (``--official``). With ``--sink URL``
+events are posted in their place, as the service posts them. Prints calls per second, and the
+processor's milliseconds for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kubernetes.client import ApiClient
 
 from bench import samples
 from lambda_builder.builds import BuildResult, BuildState
@@ -39,9 +45,12 @@ class Bare(NamedTuple):
     """Milliseconds of the processor for each."""
 
     @classmethod
-    def creating(cls, kubeconfig: Path, *, first: int, count: int) -> Bare:
+    def creating(
+        cls, kubeconfig: Path, *, first: int, count: int, officially: bool = False
+    ) -> Bare:
         """Create the Jobs of builds ``first`` and so on, in a process of its own."""
-        return cls._run("--kubeconfig", kubeconfig, "--first", first, "--count", count)
+        more = ("--official",) if officially else ()
+        return cls._run("--kubeconfig", kubeconfig, "--first", first, "--count", count, *more)
 
     @classmethod
     def posting(cls, url: str, *, count: int) -> Bare:
@@ -67,23 +76,41 @@ def main() -> None:
     target.add_argument("--sink", metavar="URL")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=2_000)
+    parser.add_argument("--official", action="store_true", help="by the official client's HTTP")
     options = parser.parse_args()
     if options.sink:
         _post(options.sink, options.count)
-    else:
-        _create(options.kubeconfig, range(options.first, options.first + options.count))
-
-
-def _create(kubeconfig: str, numbers: range) -> None:
-    client = KubeClient(
-        lambda: load_configuration(pool_size=THREADS, environ={"KUBECONFIG": kubeconfig}),
-        timeout_seconds=60,
+        return
+    configuration = partial(
+        load_configuration, pool_size=THREADS, environ={"KUBECONFIG": options.kubeconfig}
     )
     settings = Settings()
-    jobs, template = JobManager(client, settings.namespace), JobTemplate.from_settings(settings)
+    template = JobTemplate.from_settings(settings)
+    numbers = range(options.first, options.first + options.count)
     manifests = [template.render(samples.request(number)) for number in numbers]
-    _measure(jobs.create_job, manifests, THREADS)
-    client.close()
+    if options.official:
+        _create_officially(ApiClient(configuration()), settings.namespace, manifests)
+    else:
+        client = KubeClient(configuration, timeout_seconds=60)
+        _measure(JobManager(client, settings.namespace).create_job, manifests, THREADS)
+        client.close()
+
+
+def _create_officially(client: Any, namespace: str, manifests: Sequence[Any]) -> None:
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+
+    def create(manifest: Any) -> None:
+        method, url, sent, _, _ = client.param_serialize(
+            "POST", path, header_params={**headers}, auth_settings=["BearerToken"]
+        )
+        answer = client.call_api(method, url, sent, manifest, _request_timeout=60)
+        answer.read()
+        if answer.status != HTTPStatus.CREATED:
+            raise RuntimeError(answer.data)
+        json.loads(answer.data)
+
+    _measure(create, manifests, THREADS)
 
 
 def _post(url: str, count: int) -> None:
