@@ -2,12 +2,13 @@
 
 While one commit is under way the next changes gather, so batches grow with the load; an idle
 journal commits at once, in the thread that asked. What nobody waits for is written with the next
-change that somebody waits for, or by a thread of its own, which also keeps house and tries again
-what the disk refused.
+change that somebody waits for, or soon by a thread of its own, which also keeps house and tries
+again what the disk refused.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ _ENDING_SECONDS = 0.05
 """What the thread may take to end once its time is up."""
 STUCK_SECONDS = 10.0
 """Longest time that a change waits to be taken up."""
+GATHER_SECONDS = 0.02
+"""How long changes that nobody waits for gather: a commit each costs more than what is in them."""
 
 
 class Writer:
@@ -36,6 +39,10 @@ class Writer:
         self._called = threading.Condition(self._lock)
         """Where the thread waits."""
         self._queue: list[Change] = []
+        self._due_at = 0.0
+        """By when what is queued has to be taken up, on the monotonic clock."""
+        self._asleep_until = 0.0
+        """When the thread looks again unless it is called."""
         self._taken = False
         """Somebody has the turn; nobody else uses the batches and the database."""
         self._handed = False
@@ -68,7 +75,7 @@ class Writer:
         with self._lock:
             self._add(change)
             if not self._taken:
-                self._called.notify()
+                self._call_thread()
 
     def write(self, change: Change) -> None:
         """Write ``change`` and wait for its commit.
@@ -128,7 +135,16 @@ class Writer:
             raise unavailable("journal is closed")
         if self._thread.ident is None:
             raise unavailable("journal is not open yet")
+        if change.ticket is not None:
+            self._due_at = 0.0
+        elif not self._queue:
+            self._due_at = time.monotonic() + GATHER_SECONDS
         self._queue.append(change)
+
+    def _call_thread(self) -> None:
+        """Wake the thread if it would take up what is queued too late."""
+        if self._due_at < self._asleep_until:
+            self._called.notify()
 
     # -- turns ---------------------------------------------------------------------------------
 
@@ -154,8 +170,10 @@ class Writer:
                     change.ticket.call()
                     return
             self._taken = False
-            if self._queue or self._batches.troubled:
+            if self._batches.troubled:
                 self._called.notify()
+            elif self._queue:
+                self._call_thread()
 
     def _pause(self, *, idle: bool) -> float:
         """Return how many seconds the thread may leave the turn to others."""
@@ -180,15 +198,21 @@ class Writer:
         with self._lock:
             while not self._handed:
                 pause = self._pause(idle=not self._taken)
-                if not self._taken and (self._queue or pause <= 0):
+                wait = pause if self._taken else min(pause, self._due_in())
+                if not self._taken and wait <= 0:
                     break
                 self._wanted = pause <= 0
-                self._called.wait(None if self._wanted else pause)
+                self._asleep_until = math.inf if self._wanted else time.monotonic() + wait
+                self._called.wait(None if self._wanted else wait)
             self._taken, self._handed, self._wanted = True, False, False
             if self._done():
                 return None
             changes, self._queue = self._queue, []
         return changes
+
+    def _due_in(self) -> float:
+        """Return the seconds until what is queued has to be taken up."""
+        return self._due_at - time.monotonic() if self._queue else math.inf
 
     def _done(self) -> bool:
         if self._closing_until is None or self._queue:
