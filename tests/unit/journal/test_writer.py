@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lambda_builder.journal import writer as module
 from lambda_builder.journal.changes import Change, Notice, Ticket, Verdict
-from lambda_builder.journal.writer import Writer
+from lambda_builder.journal.writer import GATHER_SECONDS, Writer
 from tests.waiting import wait_until
 
 
@@ -85,6 +87,37 @@ def test_what_nobody_waits_for_is_written_by_the_thread(writer: Writer, disk: Di
     assert writer.flush(10.0)
     assert {who for who, _ in disk.batches} == {"journal"}
     assert [row for _, rows in disk.batches for row in rows] == ["a"]
+
+
+def test_what_nobody_waits_for_gathers_and_is_written_soon(writer: Writer, disk: Disk) -> None:
+    disk.free.release(100)
+    begun = time.monotonic()
+
+    for number in range(50):
+        writer.queue(change(str(number)))
+
+    wait_until(lambda: writer.backlog == 0)
+    wait_until(lambda: [row for _, rows in disk.batches for row in rows] == [*map(str, range(50))])
+    most = 1 + (time.monotonic() - begun) / GATHER_SECONDS
+    assert len(disk.batches) <= most
+
+
+def test_what_gathers_is_written_at_once_with_what_somebody_waits_for(
+    writer: Writer, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER_SECONDS", 3600.0)
+    disk.free.release(3)
+    told = threading.Event()
+
+    writer.queue(change("a"))
+    writer.write(change("b"))
+    writer.queue(change("c"))
+    told_of = Notice(lambda _error: told.set())
+    writer.queue(Change(forgets=[("d",)], ticket=told_of))
+
+    assert told.wait(10)
+    writer.queue(change("e"))
+    assert [rows for _, rows in disk.batches] == [["a", "b"], ["c", "d"]]
 
 
 def test_one_of_those_that_wait_writes_for_all_in_the_order_they_came(
