@@ -72,13 +72,14 @@ def measure(report: Report, scale: Scale) -> None:
             living[name] = api, stack.enter_context(service(api, place, **settings))
             _life(*living[name], receiver, scale.of(200, 10))
         for number in scale.rounds:
-            for found, officially in ((creating, False), (official, True)):
+            for officially in (number % 2 == 1, number % 2 == 0):
                 first = (2 * number + officially) * count
-                found.append(
-                    Bare.creating(bare.kubeconfig, first=first, count=count, officially=officially)
+                made = Bare.creating(
+                    bare.kubeconfig, first=first, count=count, officially=officially
                 )
+                (official if officially else creating).append(made)
+                wait_until_jobs_ended(bare)
             posting.append(Bare.posting(receiver.url, count=count))
-            wait_until_jobs_ended(bare)
             for name, (api, running) in working.items():
                 rates[name].append(_backlog(api, running, count))
             for name, (api, running) in living.items():

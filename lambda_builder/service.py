@@ -26,6 +26,8 @@ from lambda_builder.telemetry.tracing import Exporter
 
 _JOURNAL_SECONDS = 0.5
 """What the journal has of the time after the drain, at least."""
+_NEWS_SECONDS = 0.2
+"""Longest wait for the last news to be written, before the sink's last tries."""
 _PARTS_SECONDS = 0.3
 """What all else has, at least, before the journal."""
 _CALL_MARGIN_SECONDS = 0.5
@@ -147,6 +149,9 @@ class Service:
         alive: list[str] = []
         for part in (*self._parts, self._sink):
             wait = max(0.1, _until(deadline - _JOURNAL_SECONDS))
+            if part is self._sink:
+                # What the others told last is due for it only once it is written.
+                self._try(lambda wait=wait: self._journal.flush(min(wait, _NEWS_SECONDS)))  # type: ignore[misc]
             self._try(lambda part=part, wait=wait: alive.extend(part.stop(wait)))  # type: ignore[misc]
         if not self._journal.close(max(0.2, _until(deadline))):
             alive.append("journal")

@@ -123,6 +123,8 @@ class Change:
     """On the disk, not only in the system's cache, before the caller goes on."""
     ticket: Ticket | Notice | None = None
     """Where a caller waits until it is committed, or refused; or is told of that."""
+    soon: bool = False
+    """Does not wait for others to be written together with, though no caller waits."""
     patient: bool = False
     """Outlasts a full disk: kept in memory and written later, ticket or not."""
 

@@ -52,8 +52,10 @@ class MemoryOutbox(News):
         self.dropped = 0
         """Messages dropped for want of room."""
 
-    def put(self, messages: Sequence[OutboxMessage], *, durable: bool = False) -> None:
-        """See ``Outbox.put``; ``durable`` changes nothing."""
+    def put(
+        self, messages: Sequence[OutboxMessage], *, durable: bool = False, soon: bool = False
+    ) -> None:
+        """See ``Outbox.put``; ``durable`` and ``soon`` change nothing."""
         dropped = 0
         with self._lock:
             for message in messages:

@@ -60,9 +60,11 @@ class JournalOutbox(News):
         self._gone: dict[str, int] = {}
         """Messages delivered or failed, by how many changes say so that are not written yet."""
 
-    def put(self, messages: Sequence[OutboxMessage], *, durable: bool = False) -> None:
+    def put(
+        self, messages: Sequence[OutboxMessage], *, durable: bool = False, soon: bool = False
+    ) -> None:
         """See ``Outbox.put``."""
-        change = Change(messages=self.rows_of(messages), durable=durable)
+        change = Change(messages=self.rows_of(messages), durable=durable, soon=soon)
         if durable:
             self._write(change)
         else:

@@ -64,9 +64,12 @@ class Outbox(Protocol):
     def now(self) -> float:
         """Return the outbox's time in seconds, for the methods below; it never goes back."""
 
-    def put(self, messages: Sequence[OutboxMessage], *, durable: bool = False) -> None:
+    def put(
+        self, messages: Sequence[OutboxMessage], *, durable: bool = False, soon: bool = False
+    ) -> None:
         """Add messages, without waiting unless ``durable``.
 
+        ``soon``: nothing else knows that they are to be told, so they are written at once.
         Raises ``Refused`` (``JOURNAL_UNAVAILABLE``) when ``durable``, or after the journal's end.
         """
 

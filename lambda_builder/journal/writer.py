@@ -20,19 +20,23 @@ _ENDING_SECONDS = 0.05
 """What the thread may take to end once its time is up."""
 STUCK_SECONDS = 10.0
 """Longest time that a change waits to be taken up."""
-GATHER_SECONDS = 0.02
-"""How long changes that nobody waits for gather: a commit each costs more than what is in them."""
 
 
 class Writer:
     """Writes changes in the order they came; its public methods are thread-safe.
 
     ``on_over`` is told of changes that were written, refused or lost, before their callers are.
+    What nobody waits for gathers for ``gather_seconds``.
     """
 
     def __init__(
-        self, committer: Committer, *, on_over: Callable[[Sequence[Change]], None]
+        self,
+        committer: Committer,
+        *,
+        on_over: Callable[[Sequence[Change]], None],
+        gather_seconds: float = 0.0,
     ) -> None:
+        self._gather_seconds = gather_seconds
         self._on_over = on_over
         self._batches = Batches(committer, on_over=on_over)
         self._lock = threading.Lock()
@@ -135,10 +139,10 @@ class Writer:
             raise unavailable("journal is closed")
         if self._thread.ident is None:
             raise unavailable("journal is not open yet")
-        if change.ticket is not None:
+        if change.ticket is not None or change.soon:
             self._due_at = 0.0
         elif not self._queue:
-            self._due_at = time.monotonic() + GATHER_SECONDS
+            self._due_at = time.monotonic() + self._gather_seconds
         self._queue.append(change)
 
     def _call_thread(self) -> None:
@@ -197,22 +201,20 @@ class Writer:
         """Wait for the turn and something to do; None at the end, when the turn is kept."""
         with self._lock:
             while not self._handed:
-                pause = self._pause(idle=not self._taken)
-                wait = pause if self._taken else min(pause, self._due_in())
-                if not self._taken and wait <= 0:
+                pause, now = self._pause(idle=not self._taken), time.monotonic()
+                until = now + pause
+                if self._queue and not self._taken:
+                    until = min(until, self._due_at)
+                if not self._taken and until <= now:
                     break
                 self._wanted = pause <= 0
-                self._asleep_until = math.inf if self._wanted else time.monotonic() + wait
-                self._called.wait(None if self._wanted else wait)
+                self._asleep_until = math.inf if self._wanted else until
+                self._called.wait(None if self._wanted else until - now)
             self._taken, self._handed, self._wanted = True, False, False
             if self._done():
                 return None
             changes, self._queue = self._queue, []
         return changes
-
-    def _due_in(self) -> float:
-        """Return the seconds until what is queued has to be taken up."""
-        return self._due_at - time.monotonic() if self._queue else math.inf
 
     def _done(self) -> bool:
         if self._closing_until is None or self._queue:

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -38,6 +38,7 @@ __all__ = [
     "rejected_event",
 ]
 
+Headers = Callable[[Mapping[str, str], bytes], dict[str, str]]
 BuildNews = Literal["accepted", "started", "complete", "failed", "timeout", "cancelled"]
 
 TYPE_PREFIX = "network.notifi.lambda.build."
@@ -158,7 +159,8 @@ def _passed_on(request: BuildRequest, marks: Mapping[str, Any]) -> HTTPMessage:
         extras["x-correlation-id"] = request.correlation_id.encode("utf-8").decode("latin-1")
     if request.traceparent:
         extras["traceparent"] = request.traceparent
-    message = _message({**event, **marks}, data)
+    # It came from elsewhere, or out of a file: the SDK judges it.
+    message = _message({**event, **marks}, data, _headers_by_sdk)
     return HTTPMessage({**message.headers, **extras}, message.body)
 
 
@@ -211,10 +213,12 @@ def _extensions(overrides: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _message(attributes: dict[str, Any], data: Any) -> HTTPMessage:
+def _message(
+    attributes: dict[str, Any], data: Any, headers_of: Headers | None = None
+) -> HTTPMessage:
     body = _encoded(dump_text(data))
     texts = {name: _encoded(as_text(value)).decode() for name, value in attributes.items()}
-    headers = _headers(texts, body)
+    headers = (headers_of or _headers)(texts, body)
     size = sum(len(name) + len(value) for name, value in headers.items())
     if len(headers) <= _MAX_HEADERS and size <= _MAX_HEADER_BYTES:
         return HTTPMessage(headers, body)
@@ -223,7 +227,7 @@ def _message(attributes: dict[str, Any], data: Any) -> HTTPMessage:
 
 
 def _headers(texts: Mapping[str, str], body: bytes) -> dict[str, str]:
-    """Return the headers that attributes become (CloudEvents HTTP binding, 3.1.3).
+    """Return the headers that attributes of ours become (CloudEvents HTTP binding, 3.1.3).
 
     The SDK takes three times as long as all else about an event. It is asked about each set of
     names once, and about values that are more than plain.

@@ -22,8 +22,8 @@ class Announcements:
         self._announcer = announcer
         self._outbox = outbox
 
-    def accepted(self, result: BuildResult) -> None:
-        """Tell that an event was accepted."""
+    def accepted(self, result: BuildResult, *, soon: bool = False) -> None:
+        """Tell that an event was accepted; ``soon`` as in ``Outbox.put``."""
         try:
             messages = self._announcer.accepted(result)
         except Exception:  # noqa: BLE001
@@ -31,7 +31,7 @@ class Announcements:
             return
         if messages:
             try:
-                self._outbox.put(messages)
+                self._outbox.put(messages, soon=soon)
             except Refused as error:  # the build is recorded, and told of by the next start
                 structlog.get_logger().warning(
                     "event_not_kept", job_name=result.request.job_name, error=error.detail

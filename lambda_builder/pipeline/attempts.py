@@ -226,7 +226,9 @@ class Attempts:
 
     def _take_back(self, entry: Entry[Build]) -> None:
         """Leave no Job of a build that was cancelled while it waited or was being created."""
-        if not self._ledger.holds(entry.item):
+        with self._precedence.apart():  # a shared journal asks its database
+            holds = self._ledger.holds(entry.item)
+        if not holds:
             self._let_go(entry)
             return
         if entry.item.uncertain:

@@ -171,7 +171,8 @@ class Ledger:
         """An event got no build, as was recorded: it is known when it is delivered again."""
         self._results.put(result)
         log_state(result)
-        self._announcements.accepted(result)
+        # The outcome is recorded: no start would tell of it again.
+        self._announcements.accepted(result, soon=True)
 
     def job_cancelled(self, result: BuildResult) -> BuildResult:
         """The build's Job was deleted because somebody asked for it."""

@@ -185,6 +185,7 @@ def test_a_page_that_gets_no_stream_asks_instead(house: House, visit: Callable[.
 
     # The service makes a page once a second at most, and may have made this one before.
     asks_until(lambda: name in page.locator("#list").inner_text(), "the build to be shown")
+    answers.clear()
     asks_until(lambda: 304 in answers, "nothing to change, so that the page is not sent again")
 
 

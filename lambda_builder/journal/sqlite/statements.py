@@ -108,6 +108,9 @@ class Statements:
         if part == "messages":
             return self._messages(changes)
         rows: list[Row] = [row for change in changes for row in getattr(change, part)]
+        if part == "attempts":
+            # Which of two rows an UPDATE takes is arbitrary (https://sqlite.org/lang_update.html).
+            rows = [*{row[0]: row for row in rows}.values()]
         if part in _NUMBERED:
             rows = [(number, *row) for number, row in enumerate(rows, start=self._build_seq + 1)]
             self._build_seq += len(rows)

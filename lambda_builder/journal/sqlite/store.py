@@ -37,6 +37,8 @@ _HOLDER_PATIENCE_SECONDS = 3.0
 """A restart right after a kill may meet a process that is still dying."""
 _AUDIT_SECONDS = 1.0
 """How long whoever steered is held up where the disk does not take what it did."""
+GATHER_SECONDS = 0.02
+"""How long what nobody waits for gathers: a commit costs more than what is in a change."""
 _LEAST_FREE_BYTES = 128 * 1024
 """Less than SQLite needs beside the file to open it."""
 
@@ -72,7 +74,11 @@ class SqliteJournal(Lookups, Alone):
         self._due_clock = DueClock(clock, timer)
         statements = Statements(clock=self._due_clock)
         self._committer = Committer(database, statements, self._housekeeping, room)
-        writer = Writer(self._committer, on_over=lambda changes: self.outbox.over(changes))
+        writer = Writer(
+            self._committer,
+            on_over=lambda changes: self.outbox.over(changes),
+            gather_seconds=GATHER_SECONDS,
+        )
         Lookups.__init__(self, database, writer)
         Alone.__init__(self)
         self.outbox = JournalOutbox(

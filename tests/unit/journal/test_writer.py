@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambda_builder.journal import writer as module
 from lambda_builder.journal.changes import Change, Notice, Ticket, Verdict
-from lambda_builder.journal.writer import GATHER_SECONDS, Writer
+from lambda_builder.journal.writer import Writer
 from tests.waiting import wait_until
 
 
@@ -25,6 +23,8 @@ class Disk:
         self.free = threading.Semaphore(0)
         """Commits that may end."""
         self.pauses = [0.01]
+        self.looks = 0
+        """How often somebody asked whether there is something to do."""
         self.kept_house: list[str] = []
 
     def commit(self, changes: Sequence[Change]) -> Verdict:
@@ -34,6 +34,7 @@ class Disk:
         return Verdict.WRITTEN
 
     def pause(self, *, idle: bool) -> float:
+        self.looks += 1
         return self.pauses[-1]
 
     def keep_house(self, *, idle: bool) -> None:
@@ -51,7 +52,7 @@ def disk() -> Disk:
 
 @pytest.fixture
 def writer(disk: Disk) -> Iterator[Writer]:
-    writer = Writer(disk, on_over=lambda _changes: None)  # type: ignore[arg-type]
+    writer = Writer(disk, on_over=lambda _changes: None, gather_seconds=3600.0)  # type: ignore[arg-type]
     writer.start()
     yield writer
     disk.free.release(100)
@@ -89,35 +90,51 @@ def test_what_nobody_waits_for_is_written_by_the_thread(writer: Writer, disk: Di
     assert [row for _, rows in disk.batches for row in rows] == ["a"]
 
 
-def test_what_nobody_waits_for_gathers_and_is_written_soon(writer: Writer, disk: Disk) -> None:
+def test_what_nobody_waits_for_gathers_and_is_written_after_a_while(disk: Disk) -> None:
+    writer = Writer(disk, on_over=lambda _changes: None, gather_seconds=0.1)  # type: ignore[arg-type]
+    disk.pauses = [30.0]
     disk.free.release(100)
-    begun = time.monotonic()
+    writer.start()
+    never = threading.Event()
+    for name in "abc":
+        writer.queue(change(name))
+        assert not never.wait(0.01)  # the thread could have written it
+    assert disk.batches == []
+    wait_until(lambda: [rows for _, rows in disk.batches] == [["a", "b", "c"]])
+    assert writer.close(10.0)
 
-    for number in range(50):
+
+def test_the_thread_sleeps_while_changes_gather(disk: Disk) -> None:
+    writer = Writer(disk, on_over=lambda _changes: None, gather_seconds=0.5)  # type: ignore[arg-type]
+    disk.pauses, disk.free = [30.0], threading.Semaphore(100)
+    writer.start()
+    writer.queue(change("first"))
+    wait_until(lambda: len(disk.batches) == 1)
+    looks, never = disk.looks, threading.Event()
+    for number in range(20):
         writer.queue(change(str(number)))
-
+        assert not never.wait(0.005)
+    assert disk.looks <= looks + 5  # not with each of them
     wait_until(lambda: writer.backlog == 0)
-    wait_until(lambda: [row for _, rows in disk.batches for row in rows] == [*map(str, range(50))])
-    most = 1 + (time.monotonic() - begun) / GATHER_SECONDS
-    assert len(disk.batches) <= most
+    assert writer.close(10.0)
 
 
 def test_what_gathers_is_written_at_once_with_what_somebody_waits_for(
-    writer: Writer, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, disk: Disk
 ) -> None:
-    monkeypatch.setattr(module, "GATHER_SECONDS", 3600.0)
     disk.free.release(3)
     told = threading.Event()
 
     writer.queue(change("a"))
     writer.write(change("b"))
     writer.queue(change("c"))
-    told_of = Notice(lambda _error: told.set())
-    writer.queue(Change(forgets=[("d",)], ticket=told_of))
-
+    writer.queue(Change(forgets=[("d",)], ticket=Notice(lambda _error: told.set())))
     assert told.wait(10)
     writer.queue(change("e"))
-    assert [rows for _, rows in disk.batches] == [["a", "b"], ["c", "d"]]
+    writer.queue(Change(forgets=[("f",)], soon=True))
+
+    wait_until(lambda: len(disk.batches) == 3)
+    assert [rows for _, rows in disk.batches] == [["a", "b"], ["c", "d"], ["e", "f"]]
 
 
 def test_one_of_those_that_wait_writes_for_all_in_the_order_they_came(
