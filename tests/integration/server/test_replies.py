@@ -11,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.workers.gthread import ThreadWorker
 
 from lambda_builder.precedence import Precedence
 from lambda_builder.server import replies as module
 from lambda_builder.server.replies import Begin, Replies
+from lambda_builder.server.worker import Worker
 from lambda_builder.steps import Steps, Work
 from tests.waiting import wait_until
 
@@ -134,6 +136,63 @@ def test_what_could_not_be_given_up_still_counts_until_it_is_over(house: House) 
     house.replies.take_back()
     house.ask("/third")
     assert house.called == ["/first", "/third"]
+
+
+def test_a_stream_counts_as_in_a_thread_only_until_it_begins(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    class Stream(SimpleNamespace):
+        keeps_connection = is_stream = True
+
+        def begin(self, _application: object, *, last: bool) -> None:
+            """Answer with a stream."""
+
+        def stream(self) -> None:
+            assert over.wait(10)
+
+    monkeypatch.setattr(module, "Answer", lambda *_args, **_options: Stream())
+    monkeypatch.setattr(module, "QUICK_BYTES", 0)  # all in threads
+    connection = house.ask()
+    connection.sock.begin_stream = lambda _seconds: None
+    connection.sock.end_stream = lambda: None
+    assert house.replies.is_anything_in_threads
+    wait_until(lambda: house.replies.is_anything_back, "the head of the stream")
+    house.replies.take_back()
+    assert not house.replies.is_anything_in_threads
+    over.set()
+    wait_until(lambda: house.replies.is_anything_back, "its end")
+    house.replies.take_back()
+    assert not house.replies.is_anything_in_threads
+    assert house.finished == [connection]
+
+
+def test_the_loop_tells_the_others_of_answers_in_threads(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, bool]] = []
+    answered = threading.Event()
+    monkeypatch.setattr(ThreadWorker, "wait_for_and_dispatch_events", lambda *_: answered.set())
+
+    def steps() -> Steps[Any]:
+        yield None
+        assert answered.wait(10)
+        raise ValueError("over")
+
+    house.steps = steps
+    worker: Any = Worker.__new__(Worker)
+    worker.precedence = SimpleNamespace(resting=lambda **what: told.append(what))
+    worker._replies = house.replies
+    worker._waiting = SimpleNamespace(
+        is_anybody_called=False, serve=lambda _seconds: None, overdue=lambda _now: ()
+    )
+    worker._sweep_at = 0.0
+    house.ask()
+    worker.wait_for_and_dispatch_events(1.0)
+    wait_until(lambda: house.replies.is_anything_back, "the answer")
+    worker.wait_for_and_dispatch_events(1.0)
+    assert told == [{"waiting": False, "beside": True}, {"waiting": False, "beside": False}]
 
 
 def test_an_answer_counts_as_in_a_thread_until_it_was_taken_back(house: House) -> None:

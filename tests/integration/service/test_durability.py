@@ -22,7 +22,7 @@ from lambda_builder.pipeline.results import ResultStore
 from lambda_builder.steering import commands
 from tests.http_sink import HttpSink
 from tests.integration.service.conftest import BUILT, Running
-from tests.journals import make_request, opened, raw
+from tests.journals import make_message, make_request, opened, raw
 from tests.waiting import wait_until
 
 Start = Callable[..., Running]
@@ -244,6 +244,17 @@ def test_without_a_journal_or_a_hand_off_the_left_over_goes_to_the_dead_letters(
     assert [headers["ce-lambdabuildererror"] for headers, _ in sink.events] == ["shutdown"]
 
 
+def test_what_was_told_last_leaves_before_the_stop(
+    start: Start, tmp_path: Path, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_builder.journal.sqlite.store.GATHER_SECONDS", 3600.0)
+    running = start(journal_path=tmp_path / "journal.sqlite3", sink_url=sink.url)
+    outbox = running.service._journal.outbox
+    outbox.put([make_message("last", body=b"{}")])
+    running.service.shutdown()
+    assert len(sink.events) == 1
+
+
 def test_an_event_acknowledged_on_creation_is_answered_when_its_job_exists(
     cluster: DevCluster, start: Start
 ) -> None:
@@ -284,8 +295,7 @@ def test_an_event_is_built_although_its_acceptance_cannot_be_told(
     running = start(journal_path=tmp_path / "journal.sqlite3", sink_url="http://127.0.0.1:9/")
     refused: list[object] = []
 
-    def refuse(messages: object, *, durable: bool = False) -> None:
-        del durable
+    def refuse(messages: object, **_: object) -> None:
         refused.append(messages)
         raise Refused(RefusalCode.JOURNAL_UNAVAILABLE, "journal is closed")
 

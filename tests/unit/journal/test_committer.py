@@ -89,6 +89,13 @@ def test_a_forgotten_build_can_be_recorded_again_in_the_same_batch(committer, da
     assert events(database) == ["correlation-2", "correlation-1"]
 
 
+def test_of_two_numbers_of_attempts_the_last_counts(committer, database):
+    build = make_request(1)
+    committer.commit([Change(records=[request_row(build)])])
+    committer.commit([Change(attempts=[(build.event_hash, n)]) for n in (7, 3, 5)])
+    assert database.fetch("SELECT attempts FROM builds") == [(5,)]
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 31, 32, 33, 64, 65, 1000])
 def test_batches_of_any_size_are_written_whole(committer, database, size):
     changes = [
