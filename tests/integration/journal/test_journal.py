@@ -250,14 +250,14 @@ def test_texts_that_sqlite_cannot_hold_are_recorded_and_found(path):
 
 def test_a_change_that_cannot_be_stored_costs_only_itself(path):
     with opened(path) as journal:
-        journal.record([make_request(number) for number in range(3)])
+        journal.record([make_request(number) for number in range(9)])
         gate = threading.Barrier(9)
 
         def call(number: int) -> str:
             gate.wait()
             try:
                 # Beyond SQLite's integers: no build's fault but this one's.
-                journal.attempt(make_request(0).event_hash, 2**70 if number == 4 else number)
+                journal.attempt(make_request(number).event_hash, 2**70 if number == 4 else number)
             except Refused as error:
                 return error.code
             journal.record([make_request(100 + number)])
@@ -268,7 +268,7 @@ def test_a_change_that_cannot_be_stored_costs_only_itself(path):
 
         assert answers.count("fine") == 8
         assert answers[4] == RefusalCode.JOURNAL_UNAVAILABLE
-        assert len(open_ids(journal)) == 11
+        assert len(open_ids(journal)) == 17
         assert journal.available
 
 
