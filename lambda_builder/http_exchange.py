@@ -126,7 +126,11 @@ class Origin:
                 self._waits()
                 self._connect(connection, min(_left(until, "no connection"), connect_seconds))
             incoming = _Incoming(connection.sock)
-            _send(connection.sock, request, until)
+            try:
+                _send(connection.sock, request, until)
+            except BrokenPipeError:
+                # It may have answered what it did not want to read to its end, as with a 413.
+                incoming.is_cut = True
             self._waits()
             yield incoming
         finally:
@@ -182,6 +186,8 @@ class _Incoming:
         self.status = 0
         """Of the answer, once its head is there."""
         self.is_over = False
+        self.is_cut = False
+        """Whether its request was not read to the end."""
         self._is_kept = False
         self._received = 0
         self._parts: list[bytes] = []
@@ -215,7 +221,7 @@ class _Incoming:
     def ends_well(self) -> bool:
         """Be read no more; returns whether another request may follow on the connection."""
         self._parser = None  # which refers back
-        return self._is_kept
+        return self._is_kept and not self.is_cut
 
     def _connection_ended(self) -> None:
         # RFC 9112, 6.3: that is where an answer ends which has not said how long it is.

@@ -245,6 +245,27 @@ def test_what_is_no_whole_answer_is_a_broken_connection(peer, answer):
     assert server.connections == 2
 
 
+def test_an_answer_to_a_request_that_was_not_read_to_its_end_is_understood():
+    answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
+    connections = []
+
+    def refuse() -> None:
+        sock, _ = listener.accept()
+        connections.append(sock)
+        sock.recv(1000)
+        sock.sendall(answer)
+        sock.shutdown(socket.SHUT_WR)
+        sock.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        origin = origin_of(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        found = origin.exchange("POST", "/", {}, b"x" * 50_000_000, seconds=SECONDS)
+        refusing.join()
+    assert (found.status, found.data) == (413, b"no")
+
+
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(peer):
     server = peer(OK, OK)
     origin = origin_of(f"http://127.0.0.1:{server.port}")
