@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from itertools import chain
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict
-from urllib3.util import parse_url
+from urllib3.connection import port_by_scheme
+from urllib3.exceptions import ConnectTimeoutError, ProxyError
+from urllib3.util import Url, parse_url
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 Waits = Callable[[], object]
@@ -60,13 +63,17 @@ class Origin:
         self._pool = pool
         self._waits = waits
         parsed = parse_url(url)
-        self._host = parsed.netloc
+        self._host = _host_header(parsed)
         self._has_tunnel = connection_requires_http_tunnel(
             pool.proxy, pool.proxy_config, parsed.scheme
         )
         is_forwarded = pool.proxy is not None and not self._has_tunnel
         self._prefix = f"{parsed.scheme}://{parsed.netloc}" if is_forwarded else ""
         self._headers = pool.proxy_headers if is_forwarded else {}
+
+    def close(self) -> None:
+        """Close the connections that are idle, and make no more; harmless twice."""
+        self._pool.close()
 
     def exchange(
         self,
@@ -81,13 +88,15 @@ class Origin:
     ) -> Answer:
         """Send a request and return its answer.
 
-        All of it has to be over in ``seconds``, of which a new connection gets ``connect_seconds``
-        at most: ``OSError`` (``TimeoutError``, ``ConnectionError``) otherwise, and urllib3's
-        ``HTTPError`` where there is no connection. ``ValueError`` for what HTTP cannot carry. With
-        ``only_head`` the body is not waited for. Nothing is sent twice.
+        All of it has to be over in ``seconds``: ``OSError`` (``TimeoutError``, ``ConnectionError``)
+        otherwise, and urllib3's ``HTTPError`` where there is no connection. Of a new one each step
+        (an address, TLS, each part of a proxy's answer) gets that, or ``connect_seconds``.
+        ``ValueError`` for what HTTP cannot carry. With ``only_head`` the body is not waited for.
+        Nothing is sent twice.
         """
         until = time.monotonic() + seconds
         with self._sent(method, path, headers, body, until, connect_seconds) as incoming:
+            incoming.needs_body = not only_head
             while not (incoming.is_over or (only_head and incoming.status)):
                 incoming.receive(until)
             return Answer(incoming.status, incoming.take(), incoming.fields)
@@ -128,7 +137,7 @@ class Origin:
             incoming = _Incoming(connection.sock)
             try:
                 _send(connection.sock, request, until)
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 # It may have answered what it did not want to read to its end, as with a 413.
                 incoming.is_cut = True
             self._waits()
@@ -140,10 +149,18 @@ class Origin:
 
     def _connect(self, connection: Any, seconds: float) -> None:
         connection.timeout = seconds
-        if self._has_tunnel:
-            self._pool._prepare_proxy(connection)
-        else:
-            connection.connect()
+        try:
+            if self._has_tunnel:
+                self._pool._prepare_proxy(connection)
+            else:
+                connection.connect()
+        except HTTPException as error:
+            raise ConnectionError(f"what came is no answer of a proxy: {error!r}") from error
+        except ConnectTimeoutError as error:
+            if self._pool.proxy is None:
+                raise
+            # It is the proxy that is silent, not whom it stands before.
+            raise ProxyError("Unable to connect to proxy", error) from error
 
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
@@ -161,6 +178,14 @@ class Origin:
             lines.append(f"Content-Length: {len(body)}")
         head = "\r\n".join((*lines, "\r\n")).encode("latin-1")
         return head + body if body else head
+
+
+def _host_header(url: Url) -> str:
+    """Return the ``Host`` of a URL: without a zone, a last dot or the port that its scheme has."""
+    host = re.sub(r"%[^\]]*", "", url.host or "").rstrip(".")
+    if url.port is None or url.port == port_by_scheme.get(url.scheme or ""):
+        return host
+    return f"{host}:{url.port}"
 
 
 def _send(sock: Any, request: bytes, until: float) -> None:
@@ -186,6 +211,7 @@ class _Incoming:
         self.status = 0
         """Of the answer, once its head is there."""
         self.is_over = False
+        self.needs_body = True
         self.is_cut = False
         """Whether its request was not read to the end."""
         self._is_kept = False
@@ -193,6 +219,10 @@ class _Incoming:
         self._parts: list[bytes] = []
         self.on_body = self._parts.append
         self._parser: Any = HttpResponseParser(self)
+        # As http.client takes them; nobody else's answers come over this connection.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
 
     def receive(self, until: float) -> None:
         """Wait for more of it, until that moment on the monotonic clock."""
@@ -208,7 +238,7 @@ class _Incoming:
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if not self.is_over:
+            if not (self.is_over or (self.status and not self.needs_body)):
                 raise ConnectionError(f"what came is no answer: {error}") from error
             self._is_kept = False  # something follows that nobody has asked for
 
@@ -285,8 +315,10 @@ class OpenAnswer:
         """Have a read that waits, and every later one, come to the connection's end."""
         with self._lock, suppress(OSError):
             if not self._is_closed:  # else the connection may be somebody else's by now
-                # Not SSLSocket's, which forgets the session that a reader is in.
-                socket.socket.shutdown(self._incoming.sock, socket.SHUT_RD)
+                # Not SSLSocket's, which forgets the session that a reader is in. Through a proxy
+                # with TLS of its own there is one within another.
+                sock = getattr(self._incoming.sock, "socket", self._incoming.sock)
+                socket.socket.shutdown(sock, socket.SHUT_RD)
 
     def close(self) -> None:
         """Give the connection back, or close it; harmless twice."""

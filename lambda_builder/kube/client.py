@@ -70,7 +70,11 @@ class _Connection:
     """What the path of each request begins with."""
 
     def headers(self, request: _Request) -> dict[str, str]:
-        headers = {**self.client.default_headers, "Accept": "application/json, */*;q=0.5"}
+        headers = {
+            **self.client.default_headers,
+            "Accept": "application/json, */*;q=0.5",
+            "Accept-Encoding": "identity",
+        }
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         self.client.update_params_for_auth(
@@ -135,7 +139,8 @@ class KubeClient:
         self._deadline = deadline
 
     def close(self) -> None:
-        """Close the connections that are idle; harmless twice."""
+        """Close the connections that are idle, and make no more; harmless twice."""
+        self._api.origin.close()
         self._api.client.close()
 
     def request(
@@ -197,8 +202,8 @@ class KubeClient:
         """
         timeout = min(read_timeout, self._timeout)
         request = _Request(operation, "GET", path, query, timeout=timeout, streamed=True)
-        answer = self._exchange(request)
         silence = self._time_left(replace(request, timeout=read_timeout))
+        answer = self._exchange(request)
         return ByteStream(operation, answer, silence)
 
     def probe(self, timeout: float = PROBE_TIMEOUT_SECONDS) -> bool:
@@ -260,16 +265,15 @@ class KubeClient:
 
     def _open(self, api: _Connection, request: _Request) -> Answer | OpenAnswer:
         """Return an answer that is open, or all of one that is no success."""
+        seconds = self._time_left(request)
+        until = time.monotonic() + seconds
         answer = api.origin.open(
-            request.method,
-            api.path + _target(request),
-            api.headers(request),
-            seconds=self._time_left(request),
+            request.method, api.path + _target(request), api.headers(request), seconds=seconds
         )
         if _is_success(answer.status):
             return answer
         with closing(answer):
-            return answer.whole(self._time_left(request))
+            return answer.whole(until - time.monotonic())
 
     def _time_left(self, request: _Request) -> float:
         seconds = self._timeout if request.timeout is None else request.timeout
@@ -285,9 +289,12 @@ class KubeClient:
         client = ApiClient(self._load())
         client.user_agent = f"lambda-builder/{__version__}"
         host = client.configuration.host
-        pool = client.rest_client.pool_manager.connection_from_url(host)
-        origin = Origin(pool, host, self.precedence.step_aside)
-        return _Connection(client, origin, parse_url(host).path or "")
+        try:
+            pool = client.rest_client.pool_manager.connection_from_url(host)
+            path = parse_url(host).path or ""
+        except ValueError as error:  # urllib3's own are such too
+            raise BootError(f"the Kubernetes API's server is no URL: {host!r}: {error}") from error
+        return _Connection(client, Origin(pool, host, self.precedence.step_aside), path)
 
     def _reload(self, used: _Connection) -> LambdaBuilderError | None:
         """Read the configuration again unless another thread did since ``used`` was taken.

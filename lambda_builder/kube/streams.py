@@ -59,9 +59,11 @@ class ByteStream:
         """End the stream and give its connection up; harmless twice."""
         self._closed = True
         # Closing alone would wait for the reader, which waits for the other side.
-        self._answer.end()
-        with self._reading:
-            self._answer.close()
+        try:
+            self._answer.end()
+        finally:
+            with self._reading:
+                self._answer.close()
 
 
 class OpenStream:

@@ -71,7 +71,7 @@ class Poster:
             cert=environment["cert"],
         )
         headers = {str(k): str(v) for k, v in request.headers.items() if k != "Content-Length"}
-        return _Route(Origin(pool, url, self._waits), request.path_url, headers)
+        return _Route(Origin(pool, str(request.url), self._waits), request.path_url, headers)
 
     def close(self) -> None:
         """Close the connections that are idle; harmless twice."""

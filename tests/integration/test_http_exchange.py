@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import urllib3
-from urllib3.util import parse_url
 
 from lambda_builder.http_exchange import OpenAnswer, Origin
 from tests.certificates import Certificate
+from tests.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECONDS = 10.0
@@ -454,7 +454,47 @@ def test_a_proxy_that_refuses_is_a_broken_connection(peer):
     proxy.close()
 
 
-def test_a_host_is_named_as_it_stands_in_the_url():
-    for url in ("http://[::1]:8080/x", "https://user:pass@host.example/y?z"):
-        assert origin_of(url)._host == parse_url(url).netloc
-    assert origin_of("https://user:pass@host.example/y?z")._host == "host.example"
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://[::1]:8080/x", "[::1]:8080"),
+        ("http://[fe80::1%25eth0]:8080/x", "[fe80::1]:8080"),
+        ("https://user:pass@host.example/y?z", "host.example"),
+        ("https://host.example.:443/", "host.example"),
+        ("http://host.example:80", "host.example"),
+        ("http://host.example:443", "host.example:443"),
+    ],
+)
+def test_a_host_is_named_without_what_goes_without_saying(url, host):
+    assert f"Host: {host}\r\n".encode() in origin_of(url)._request("GET", "/", {}, None)
+
+
+def test_a_proxy_that_answers_no_http_is_a_broken_connection(peer):
+    class Talking(Peer):
+        def _tunnel(self, sock: socket.socket, request: bytes) -> None:
+            sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    proxy = Talking()
+    with pytest.raises(ConnectionError):
+        get(origin_of("https://host.example", proxied(proxy)))
+    proxy.close()
+
+
+def test_where_only_the_head_is_waited_for_a_body_that_is_none_costs_only_the_connection(peer):
+    head = b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server = peer(head + b"no chunk", OK)
+    origin = origin_of(f"http://127.0.0.1:{server.port}")
+    assert get(origin, only_head=True).status == 202
+    assert get(origin).data == b"ok"
+    assert server.connections == 2
+
+
+def test_after_its_end_an_origin_has_no_connection(peer):
+    server = peer(OK)
+    origin = origin_of(f"http://127.0.0.1:{server.port}")
+    get(origin)
+    origin.close()
+    origin.close()
+    wait_until(lambda: server._accepted[0].fileno() == -1, "the server to see the end")
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        get(origin)

@@ -251,6 +251,23 @@ def test_a_kubeconfig_that_is_none_refuses_to_boot(monkeypatch, tmp_path: Path, 
         KubeClient.from_settings(Settings())
 
 
+@pytest.mark.parametrize(
+    "url", ["https://host:port", "https://host:99999", "ftp://host", "https://"]
+)
+def test_a_server_that_is_no_url_refuses_to_boot_and_leaves_the_old_one_in_force(
+    cluster, client, kubeconfig, url
+):
+    text = kubeconfig.read_text()
+    kubeconfig.write_text(text.replace(cluster.url, url))
+    with pytest.raises(BootError, match="no URL"):
+        KubeClient.from_settings(Settings())
+    cluster.outage()
+    with pytest.raises(Unreachable):
+        client.request("list_jobs", "GET", JOBS)
+    cluster.restore()
+    assert client.request("list_jobs", "GET", JOBS)["kind"] == "JobList"
+
+
 def test_nothing_to_connect_to_refuses_to_boot_and_says_what_was_tried(monkeypatch, tmp_path):
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
