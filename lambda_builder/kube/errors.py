@@ -7,7 +7,6 @@ their ``reason`` with unrelated refusals, so that only the message tells them ap
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3.exceptions
-from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from lambda_builder.errors import AttemptFailed, FailureReason, Permanent, Transient, Unreachable
@@ -145,15 +143,8 @@ def _seconds_until(date: str, now: float) -> float:
     return (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
 
 
-# ApiException is what the client makes of a TLS failure, ConfigException of a token file that is
-# gone. http.client's own come through while a body is read.
-CONNECTION_ERRORS = (
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ApiException,
-    ConfigException,
-)
+# ConfigException is what the client makes of a token file that is gone.
+CONNECTION_ERRORS = (urllib3.exceptions.HTTPError, OSError, ConfigException)
 _TIMEOUTS = (urllib3.exceptions.TimeoutError, TimeoutError)
 # A refused connection, which urllib3 takes for a kind of timeout.
 _REFUSED = urllib3.exceptions.NewConnectionError
@@ -169,8 +160,6 @@ def unreachable(operation: str, error: BaseException) -> Unreachable:
 
 
 def _cause(error: BaseException) -> str:
-    if isinstance(error, ApiException):
-        return shorten(str(error.reason))
     # urllib3 puts the pool or connection, with its address in memory, in front.
     text = shorten(str(error))
     return text.rpartition(">: ")[2] if ">: " in text else text or type(error).__name__

@@ -89,8 +89,8 @@ class _Route:
 def _told(error: BaseException) -> str:
     """Say what went wrong without the URL, whose path and query may be the receiver's secret."""
     name, cause = type(error).__name__, error
-    while isinstance(cause, requests.RequestException | urllib3.exceptions.MaxRetryError):
-        inner = cause.args[0] if isinstance(cause, requests.RequestException) else cause.reason
+    while isinstance(cause, requests.RequestException):
+        inner = cause.args[0]
         if not isinstance(inner, BaseException):
             return name  # what it says of a URL repeats it
         cause = inner

@@ -91,7 +91,7 @@ def build_event(
         data["provenance"] = provenance
     if _is_upstream(request.event_type):
         data = {**{k: v for k, v in data.items() if k != "error"}, **_upstream_data(result, data)}
-    return _message({**attributes, **_extensions(overrides)}, data)
+    return _message({**attributes, **_extensions(overrides)}, data, _headers)
 
 
 def rejected_event(
@@ -116,7 +116,7 @@ def rejected_event(
     if correlation_id:
         attributes["correlationid"] = correlation_id
     data = {"code": code, "detail": detail, "excerpt": excerpt, "correlation_id": correlation_id}
-    return _message({**attributes, **_extensions(overrides)}, data)
+    return _message({**attributes, **_extensions(overrides)}, data, _headers)
 
 
 def news_type(kind: str, event_type: str) -> str:
@@ -213,12 +213,10 @@ def _extensions(overrides: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _message(
-    attributes: dict[str, Any], data: Any, headers_of: Headers | None = None
-) -> HTTPMessage:
+def _message(attributes: dict[str, Any], data: Any, headers_of: Headers) -> HTTPMessage:
     body = _encoded(dump_text(data))
     texts = {name: _encoded(as_text(value)).decode() for name, value in attributes.items()}
-    headers = (headers_of or _headers)(texts, body)
+    headers = headers_of(texts, body)
     size = sum(len(name) + len(value) for name, value in headers.items())
     if len(headers) <= _MAX_HEADERS and size <= _MAX_HEADER_BYTES:
         return HTTPMessage(headers, body)
@@ -248,8 +246,12 @@ def _header_names(*names: str) -> tuple[str, ...]:
 
 def _headers_by_sdk(texts: Mapping[str, str], body: bytes) -> dict[str, str]:
     time = texts.get("time")
-    timed = {"time": parse_time(time)} if time else {}
-    headers = to_binary(CloudEvent({**texts, **timed}, body), JSONFormat()).headers
+    attributes = {
+        name: parse_time(text) if name == "time" else text
+        for name, text in texts.items()
+        if text or name != "time"
+    }
+    headers = to_binary(CloudEvent(attributes, body), JSONFormat()).headers
     # The SDK invents a time where there is none and rewrites one that is there.
     if time:
         headers["ce-time"] = time

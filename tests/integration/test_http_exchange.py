@@ -207,7 +207,7 @@ def test_an_answer_is_understood_and_the_connection_used_again_where_it_may_be(
 
 @pytest.mark.parametrize("pieces", [1, 7, 64])
 def test_an_answer_may_come_in_any_pieces(peer, pieces, monkeypatch):
-    monkeypatch.setattr("lambda_builder.http_exchange._PIECE_BYTES", pieces)
+    monkeypatch.setattr("lambda_builder.http_exchange.answers.PIECE_BYTES", pieces)
     body = bytes(range(256)) * 8
     server = peer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nx: y\r\n\r\n%s" % (len(body), body))
     assert get(origin_of(f"http://127.0.0.1:{server.port}")).data == body
