@@ -1,8 +1,9 @@
 """Requests read as their bytes arrive, each handed out once it is whole.
 
-Where a request ends is decided by the parser that also says what it means: gunicorn's. Two parsers
-that disagree on that would let requests be smuggled past one of them. gunicorn's asks for bytes as
-if it could wait for them, so it runs in a greenlet, which is set aside while there are none.
+Where a request ends is decided by the parser that also says what it means: gunicorn's, but for plain
+requests that come in one piece and end with it (``plain``). Two parsers that disagree on that would
+let requests be smuggled past one of them. gunicorn's asks for bytes as if it could wait for them,
+so it runs in a greenlet, which is set aside while there are none.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from gunicorn.http.body import Body
 from lambda_builder.server.chunks import BoundedChunks
 from lambda_builder.server.client import ClientSocket
 from lambda_builder.server.heads import check_head
+from lambda_builder.server.plain import PlainReader
 
 HEAD_BYTES = 131_072
 """Largest head of a request, all its lines together."""
+_READ_BYTES = 8_192
+"""Most bytes read at a time; gunicorn's own size."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -56,6 +60,11 @@ class RequestReader:
     def __init__(self, cfg: Any, client: ClientSocket, peer: Any, max_body_bytes: int) -> None:
         self._client = client
         self._max_body_bytes = max_body_bytes
+        self._plain = PlainReader(cfg, peer, max_body_bytes)
+        self._unread: bytes | None = None
+        """What was read and is not plain; the parser's next bytes."""
+        self._given: Any = None
+        """The plain request that was handed out last."""
         self._parser = http.get_parser(cfg, self, peer)
         self._loop = getcurrent()
         self._greenlet = greenlet(self._run)
@@ -80,9 +89,34 @@ class RequestReader:
         gunicorn's ``ParseException`` for what is no request, ``ConnectionOver`` at the connection's
         end, ``OSError`` as it comes.
         """
+        if self._given is not None:
+            self._given.body = BytesIO()
+            self._given = None
+            self.received = 0
+        if self.received == 0:
+            if not readable:
+                return None
+            request = self._read_plain()
+            if request is not None or self._unread is None:
+                return request
         self._readable = readable and not self.is_paused
         self.is_paused = False
         return self._greenlet.switch()
+
+    def _read_plain(self) -> Any:
+        """Read once; return the request if it is plain, and else leave what came to the parser."""
+        try:
+            data = self._client.recv(_READ_BYTES)
+        except BlockingIOError:
+            return None
+        request = self._plain.read(data)
+        if request is None:
+            self._unread = data
+            return None
+        check_head(request)
+        self.received = len(data)
+        self._given = request
+        return request
 
     def close(self) -> None:
         """Read no further, and forget a request that is under way; harmless twice."""
@@ -98,10 +132,12 @@ class RequestReader:
             while not self._readable:
                 self._loop.switch(None)
             self._readable = False
-            try:
-                data = self._client.recv(size)
-            except BlockingIOError:
-                continue
+            data, self._unread = self._unread, None
+            if data is None:
+                try:
+                    data = self._client.recv(size)
+                except BlockingIOError:
+                    continue
             self.received += len(data)
             return data
 
