@@ -35,19 +35,20 @@ class PlainRequest(Request):  # type: ignore[misc]  # gunicorn has no types
         self.path, _, self.query = target.partition("?")
         self.fragment = ""
         self.version = (1, 1)
-        self.headers = []
-        self.trailers = []
+        self.headers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[str, str]] = []
         self.scheme = "https" if cfg.is_ssl else "http"
         self.must_close = False
         self._expected_100_continue = False
         self.body = BytesIO(body)
 
-    def take_fields(self, fields: list[tuple[bytes, bytes]]) -> bool:
+    def take_fields(self, fields: list[tuple[bytes, bytes]], trusted: tuple[Any, Any]) -> bool:
         """Take the head's fields by gunicorn's rules; False where it has to read them itself.
 
-        Raises gunicorn's ``ParseException`` for what it refuses.
+        ``trusted`` is what its peer may set. Raises gunicorn's ``ParseException`` for what it
+        refuses.
         """
-        secure, forwarder = self._peer_trusted_for_forwarded()
+        secure, forwarder = trusted
         scheme_seen, seen = [False], set[str]()
         for raw, content in fields:
             name = raw.decode("latin-1").upper()
@@ -55,9 +56,7 @@ class PlainRequest(Request):  # type: ignore[misc]  # gunicorn has no types
             if name in _LEFT_TO_GUNICORN:
                 return False
             if name in _ONCE or name in secure or "_" in name:
-                kept = self._apply_header_policy(
-                    name, value, scheme_seen, seen, secure, forwarder
-                )
+                kept = self._apply_header_policy(name, value, scheme_seen, seen, secure, forwarder)
                 if kept is None:
                     continue
             self.headers.append((name, value))
@@ -75,6 +74,8 @@ class PlainReader:
         self._head_max = min(bound if bound > 0 else _LINE_BYTES for bound in bounds)
         self._fields_max = cfg.limit_request_fields
         self._takes_none = cfg.proxy_protocol != "off"
+        self._trusted: tuple[Any, Any] | None = None
+        """What the connection's peer may set, as gunicorn's settings have it; looked up once."""
         self._parser: Any = None
 
     # What llhttp calls, in the order in which it reads.
@@ -105,7 +106,7 @@ class PlainReader:
         Where it is not, nothing is remembered of it.
         """
         end = data.find(b"\r\n\r\n")
-        if self._takes_none or not 0 < end <= self._head_max or data[:1] == b"\r":
+        if self._takes_none or not 0 < end <= self._head_max or not _has_plain_lines(data[:end]):
             return None
         self._fields: list[tuple[bytes, bytes]] = []
         self._target = self._body = b""
@@ -122,27 +123,31 @@ class PlainReader:
     def _request(self, data: bytes, end: int) -> PlainRequest | None:
         if self._parser is None:
             self._parser = HttpRequestParser(self)
-        parser = self._parser
         try:
-            parser.feed_data(data)
+            self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             return None
-        if not (self._is_whole and self._begun == 1 and len(self._fields) <= self._fields_max):
-            return None
-        is_ours = (
-            len(self._body) == len(data) - end - 4 <= self._max_body_bytes
+        method: bytes = self._parser.get_method()
+        is_plain = (
+            self._is_whole
+            and self._begun == 1
+            and len(self._fields) <= self._fields_max
+            and len(self._body) == len(data) - end - 4 <= self._max_body_bytes
             and _TARGET.fullmatch(self._target)
-            and parser.get_http_version() == "1.1"
-            and b"\r\n " not in data[:end]
-            and b"\r\n\t" not in data[:end]
+            and data.startswith(b"%b %b HTTP/1.1\r\n" % (method, self._target))
         )
-        if not is_ours:
+        if not is_plain:
             return None
         request = PlainRequest(
-            self._cfg,
-            self._peer,
-            parser.get_method().decode("ascii"),
-            self._target.decode("ascii"),
-            self._body,
+            self._cfg, self._peer, method.decode("ascii"), self._target.decode("ascii"), self._body
         )
-        return request if request.take_fields(self._fields) else None
+        if self._trusted is None:
+            self._trusted = request._peer_trusted_for_forwarded()
+        return request if request.take_fields(self._fields, self._trusted) else None
+
+
+def _has_plain_lines(head: bytes) -> bool:
+    """Whether no line is folded or ended by LF alone, which llhttp reads and gunicorn refuses."""
+    return (
+        head.count(b"\n") == head.count(b"\r\n") and b"\r\n " not in head and b"\r\n\t" not in head
+    )

@@ -1,9 +1,9 @@
 """Requests read as their bytes arrive, each handed out once it is whole.
 
-Where a request ends is decided by the parser that also says what it means: gunicorn's, but for plain
-requests that come in one piece and end with it (``plain``). Two parsers that disagree on that would
-let requests be smuggled past one of them. gunicorn's asks for bytes as if it could wait for them,
-so it runs in a greenlet, which is set aside while there are none.
+Where a request ends is decided by the parser that also says what it means: gunicorn's, but for
+plain requests that come in one piece and end with it (``plain``). Two parsers that disagree on that
+would let requests be smuggled past one of them. gunicorn's asks for bytes as if it could wait for
+them, so it runs in a greenlet, which is set aside while there are none.
 """
 
 from __future__ import annotations

@@ -30,13 +30,17 @@ GET = b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close, TE\r\n\r\n"
 PARTS = st.sampled_from(
     [
-        *(b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b"\x00", b"\x7f", b"\xe9", b"_", b"#", b"?"),
-        *(b"//", b"http://y/", b"*", b"HTTP/1.0", b"HTTP/2.0", b"POST", b"CONNECT", b"host: y\r\n"),
+        *(b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b"\x00", b"\x7f", b"\xe9", b"_", b"#"),
+        *(b"//", b"http://y/", b"*", b"?", b"HTTP/1.0", b"HTTP/2.0", b"POST", b"CONNECT", GET),
         *(b"Content-Length: 1\r\n", b"Content-Length: +18\r\n", b"Content-Length: 018\r\n"),
         *(b"Content-Type: a\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n"),
         *(b"Upgrade: websocket\r\n", b"Connection: upgrade\r\n", b"Connection: close\r\n"),
-        *(b"X-Forwarded-Proto: http\r\n", b"X_Forwarded-For: y\r\n", b"Proxy-Connection: close\r\n"),
-        *(b"SCRIPT_NAME: /a\r\n", b" folded: yes\r\n", b"X:\r\n", b": y\r\n", GET),
+        *(
+            b"X-Forwarded-Proto: http\r\n",
+            b"X_Forwarded-For: y\r\n",
+            b"Proxy-Connection: close\r\n",
+        ),
+        *(b"SCRIPT_NAME: /a\r\n", b" folded: yes\r\n", b"X:\r\n", b": y\r\n", b"host: y\r\n"),
     ]
 )
 
@@ -62,14 +66,14 @@ def plain(raw: bytes, **options: object) -> dict[str, Any] | str | None:
 
 
 def by_gunicorn(raw: bytes, **options: object) -> dict[str, Any] | str:
+    """Tell of the one request that the bytes are, or why they are none."""
     unreader = IterUnreader([raw])
     try:
         request = Request(config(**options), unreader, PEER)
         found = told(request, request.body.read())
     except (http_errors.ParseException, StopIteration) as error:
         return type(error).__name__
-    assert unreader.read() == b"", "there is more than one request"
-    return found
+    return "more than one" if unreader.read() else found
 
 
 def config(**options: object) -> Config:
@@ -109,7 +113,9 @@ def test_what_is_plain_means_the_same_to_gunicorn(
 
 
 @pytest.mark.parametrize("raw", [EVENT, GET, CLOSE])
-@pytest.mark.parametrize("part", [b"X-Forwarded-Proto: http\r\n", b"Content-Length: 0\r\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "part", [b"X-Forwarded-Proto: http\r\n", b"Content-Length: 0\r\n", b"\r\n"]
+)
 def test_a_part_before_any_line_means_the_same_to_gunicorn(raw: bytes, part: bytes) -> None:
     starts = [0, *(place + 2 for place in range(len(raw)) if raw[place : place + 2] == b"\r\n")]
     for start in starts:
