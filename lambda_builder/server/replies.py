@@ -46,6 +46,8 @@ class Replies:
         self._is_woken = False
         self._pauses: dict[Pause, float] = {}
         """What answers wait for, and until when."""
+        self._to_begin: list[tuple[Pause, Callable[[], object]]] = []
+        """Pauses that begin together when this turn of the loop ends."""
         self._pauses_max = max(1, worker.worker_connections // 2)
         """Beyond, answers take the way of threads, where more is refused: others must get in."""
         self._in_threads = 0
@@ -74,9 +76,9 @@ class Replies:
         return self._begins(request.method, request.path)
 
     @property
-    def is_anything_back(self) -> bool:
-        """Whether ``take_back`` has something to do."""
-        return bool(self._given_back)
+    def is_anything_to_do(self) -> bool:
+        """Whether ``take_back`` or ``begin_pauses`` has something to do."""
+        return bool(self._given_back or self._to_begin)
 
     @property
     def is_anything_paused(self) -> bool:
@@ -95,6 +97,16 @@ class Replies:
             self._precedence.answering()
         while self._given_back:
             self._given_back.popleft()()
+
+    def begin_pauses(self) -> None:
+        """Begin what answers wait for; to be called once in a turn of the loop, at its end.
+
+        So the journal's thread is woken for a turn's events together, not for each of them, and
+        commits them together however fast its disk is.
+        """
+        to_begin, self._to_begin = self._to_begin, []
+        for pause, then in to_begin:
+            pause.begin(then)
 
     def give_up(self, now: float) -> None:
         """Wait no longer for what takes too long by ``now``, of the monotonic clock."""
@@ -119,7 +131,8 @@ class Replies:
             return
         if pause is not None:
             self._pauses[pause] = time.monotonic() + pause.seconds
-            pause.begin(partial(self._is_over, pause, connection, request, answer, work))
+            then = partial(self._is_over, pause, connection, request, answer, work)
+            self._to_begin.append((pause, then))
         elif work.is_over:
             self._send_result(connection, request, answer, work)
             self._given_back.append(partial(self._endings.finish, connection))

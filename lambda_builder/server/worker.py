@@ -95,7 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Take one turn of the loop; called by gunicorn."""
         self._replies.take_back()
-        has_work = self._waiting.is_anybody_called or self._replies.is_anything_back
+        has_work = self._waiting.is_anybody_called or self._replies.is_anything_to_do
         if not has_work:
             self.precedence.resting(
                 waiting=self._replies.is_anything_paused,
@@ -104,6 +104,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         longest = 0.0 if has_work else _TICK_SECONDS
         super().wait_for_and_dispatch_events(min(timeout, longest))
         self._waiting.serve(_TURN_SECONDS)
+        self._replies.begin_pauses()
         now = time.monotonic()
         if now >= self._sweep_at:
             self._sweep_at = now + _TICK_SECONDS
