@@ -52,6 +52,7 @@ class House:
         self.failed: list[str] = []
         self.finished: list[Any] = []
         self.called: list[str] = []
+        self.told: list[dict[str, bool]] = []
         self.worker = SimpleNamespace(
             worker_connections=2,
             precedence=Precedence(),
@@ -85,6 +86,17 @@ class House:
         self.replies.answer(connection, request)  # type: ignore[arg-type]
         return connection
 
+    def turn(self) -> Any:
+        """Return a worker's loop that takes turns around these replies, without clients."""
+        worker: Any = Worker.__new__(Worker)
+        worker.precedence = SimpleNamespace(resting=lambda **what: self.told.append(what))
+        worker._replies = self.replies
+        worker._waiting = SimpleNamespace(
+            is_anybody_called=False, serve=lambda _seconds: None, overdue=lambda _now: ()
+        )
+        worker._sweep_at = 0.0
+        return worker.wait_for_and_dispatch_events
+
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
@@ -109,9 +121,10 @@ def test_a_step_that_fails_is_told_to_its_client_and_the_connection_goes_on(
 
     house.steps = steps
     connection = house.ask()
+    house.replies.begin_pauses()
     for then in stuck.thens:
         then()
-    wait_until(lambda: house.replies.is_anything_back, "the answer")
+    wait_until(lambda: house.replies.is_anything_to_do, "the answer")
     house.replies.take_back()
     assert house.failed == ["a fault of ours"]
     assert house.finished == [connection]
@@ -127,6 +140,7 @@ def test_what_could_not_be_given_up_still_counts_until_it_is_over(house: House) 
 
     house.steps = steps
     house.ask("/first")
+    house.replies.begin_pauses()
     house.replies.give_up(float("inf"))
     assert stuck.was_given_up
     house.ask("/second")
@@ -136,6 +150,39 @@ def test_what_could_not_be_given_up_still_counts_until_it_is_over(house: House) 
     house.replies.take_back()
     house.ask("/third")
     assert house.called == ["/first", "/third"]
+
+
+def test_what_a_turn_has_read_waits_together_from_the_end_of_the_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = Stuck()
+    polled_for: list[float] = []
+
+    def poll(_worker: object, seconds: float) -> None:
+        polled_for.append(seconds)
+        if len(polled_for) == 1:
+            house.ask("/first")
+            house.ask("/second")
+            assert not stuck.thens, "the first would be committed without the second"
+
+    monkeypatch.setattr(ThreadWorker, "wait_for_and_dispatch_events", poll)
+    house.worker.worker_connections = 8
+    house.replies = Replies(house.worker, None, None, begins=house._begins, streams_max=1)
+
+    def steps() -> Steps[Any]:
+        yield stuck
+        yield stuck
+
+    house.steps = steps
+    take_turn = house.turn()
+    take_turn(1.0)
+    first, second = stuck.thens
+    take_turn(1.0)
+    assert stuck.thens == [first, second], "each begins once"
+    first()
+    take_turn(1.0)
+    assert len(stuck.thens) == 3, "the next step waits, too"
+    assert polled_for[1] > polled_for[2] == 0, "the loop slept before it began that"
 
 
 def test_a_stream_counts_as_in_a_thread_only_until_it_begins(
@@ -158,11 +205,11 @@ def test_a_stream_counts_as_in_a_thread_only_until_it_begins(
     connection.sock.begin_stream = lambda _seconds: None
     connection.sock.end_stream = lambda: None
     assert house.replies.is_anything_in_threads
-    wait_until(lambda: house.replies.is_anything_back, "the head of the stream")
+    wait_until(lambda: house.replies.is_anything_to_do, "the head of the stream")
     house.replies.take_back()
     assert not house.replies.is_anything_in_threads
     over.set()
-    wait_until(lambda: house.replies.is_anything_back, "its end")
+    wait_until(lambda: house.replies.is_anything_to_do, "its end")
     house.replies.take_back()
     assert not house.replies.is_anything_in_threads
     assert house.finished == [connection]
@@ -171,7 +218,6 @@ def test_a_stream_counts_as_in_a_thread_only_until_it_begins(
 def test_the_loop_tells_the_others_of_answers_in_threads(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[dict[str, bool]] = []
     answered = threading.Event()
     monkeypatch.setattr(ThreadWorker, "wait_for_and_dispatch_events", lambda *_: answered.set())
 
@@ -181,18 +227,12 @@ def test_the_loop_tells_the_others_of_answers_in_threads(
         raise ValueError("over")
 
     house.steps = steps
-    worker: Any = Worker.__new__(Worker)
-    worker.precedence = SimpleNamespace(resting=lambda **what: told.append(what))
-    worker._replies = house.replies
-    worker._waiting = SimpleNamespace(
-        is_anybody_called=False, serve=lambda _seconds: None, overdue=lambda _now: ()
-    )
-    worker._sweep_at = 0.0
+    take_turn = house.turn()
     house.ask()
-    worker.wait_for_and_dispatch_events(1.0)
-    wait_until(lambda: house.replies.is_anything_back, "the answer")
-    worker.wait_for_and_dispatch_events(1.0)
-    assert told == [{"waiting": False, "beside": True}, {"waiting": False, "beside": False}]
+    take_turn(1.0)
+    wait_until(lambda: house.replies.is_anything_to_do, "the answer")
+    take_turn(1.0)
+    assert house.told == [{"waiting": False, "beside": True}, {"waiting": False, "beside": False}]
 
 
 def test_an_answer_counts_as_in_a_thread_until_it_was_taken_back(house: House) -> None:
@@ -208,7 +248,7 @@ def test_an_answer_counts_as_in_a_thread_until_it_was_taken_back(house: House) -
     connection = house.ask()
     assert house.replies.is_anything_in_threads
     answered.set()
-    wait_until(lambda: house.replies.is_anything_back, "the answer")
+    wait_until(lambda: house.replies.is_anything_to_do, "the answer")
     assert house.replies.is_anything_in_threads
     house.replies.take_back()
     assert not house.replies.is_anything_in_threads
