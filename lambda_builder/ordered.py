@@ -96,6 +96,9 @@ class Ordered(Generic[Row]):
 
     def _find(self, place: Place) -> tuple[int, int]:
         """Return the chunk that a place belongs to, and where in it."""
+        last = self._chunks[-1]
+        if last and self._place(last[-1]) < place:  # most that are put are the newest
+            return len(self._chunks) - 1, len(last)
         number = 0
         if len(self._chunks) > 1:
             after = bisect_right(self._chunks, place, key=self._first)
