@@ -16,7 +16,9 @@ from gunicorn.http.message import Request
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 _LINE_BYTES = 8_190
-"""gunicorn's bound of a line where its settings name none."""
+"""gunicorn's bound of a line, which its settings can only lower."""
+_LENGTH_DIGITS = 19
+"""More are no length: gunicorn and llhttp differ on zeros without end."""
 _TARGET = re.compile(rb"/(?!/)[!-\"$-~]*")
 """A path and a query (RFC 9112, 3.2.1), without what might be read as a host or a fragment."""
 _LEFT_TO_GUNICORN = frozenset({"TRANSFER-ENCODING", "EXPECT", "UPGRADE"})
@@ -55,6 +57,8 @@ class PlainRequest(Request):  # type: ignore[misc]  # gunicorn has no types
             value = content.decode("latin-1").strip(" \t")
             if name in _LEFT_TO_GUNICORN:
                 return False
+            if name == "CONTENT-LENGTH" and len(value) > _LENGTH_DIGITS:
+                return False
             if name in _ONCE or name in secure or "_" in name:
                 kept = self._apply_header_policy(name, value, scheme_seen, seen, secure, forwarder)
                 if kept is None:
@@ -71,9 +75,11 @@ class PlainReader:
         self._peer = peer
         self._max_body_bytes = max_body_bytes
         bounds = cfg.limit_request_line, cfg.limit_request_field_size
-        self._head_max = min(bound if bound > 0 else _LINE_BYTES for bound in bounds)
+        self._head_max = min([_LINE_BYTES, *(bound for bound in bounds if bound > 0)])
         self._fields_max = cfg.limit_request_fields
-        self._takes_none = cfg.proxy_protocol != "off"
+        self._takes_none = (
+            cfg.proxy_protocol != "off" or cfg.protocol != "http" or cfg.http_parser == "fast"
+        )
         self._trusted: tuple[Any, Any] | None = None
         """What the connection's peer may set, as gunicorn's settings have it; looked up once."""
         self._parser: Any = None
@@ -99,6 +105,11 @@ class PlainReader:
     def on_message_complete(self) -> None:
         """Note that the message is whole."""
         self._is_whole = True
+
+    def close(self) -> None:
+        """Forget all: the parser holds its reader, so that only a collection would free both."""
+        self._parser = None
+        self._target = b""
 
     def read(self, data: bytes) -> PlainRequest | None:
         """Return the request that ``data`` is; None where it is none that is plain.

@@ -67,7 +67,7 @@ class RequestReader:
         """The plain request that was handed out last."""
         self._parser = http.get_parser(cfg, self, peer)
         self._loop = getcurrent()
-        self._greenlet = greenlet(self._run)
+        self._greenlet: Any = greenlet(self._run)
         self._readable = False
         self._in_head = True
         self.received = 0
@@ -122,7 +122,9 @@ class RequestReader:
         """Read no further, and forget a request that is under way; harmless twice."""
         if self._greenlet:
             self._greenlet.throw()
-        self._parser = None
+        # A greenlet that has not begun holds its reader, and would keep both until a collection.
+        self._greenlet = self._parser = self._given = self._unread = None
+        self._plain.close()
 
     def recv(self, size: int) -> bytes:
         """Return bytes for gunicorn's parser, once there are any; nothing at the end."""

@@ -101,8 +101,9 @@ class Replies:
     def begin_pauses(self) -> None:
         """Begin what answers wait for; to be called once in a turn of the loop, at its end.
 
-        So the journal's thread is woken for a turn's events together, not for each of them, and
-        commits them together however fast its disk is.
+        Before ``give_up``: what is given up before it begins may never be over. So the journal's
+        thread is woken for a turn's events together, not for each of them, and commits them
+        together however fast its disk is.
         """
         to_begin, self._to_begin = self._to_begin, []
         for pause, then in to_begin:

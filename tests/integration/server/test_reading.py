@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,6 +17,7 @@ from gunicorn.http import errors as http_errors
 
 from lambda_builder.server.chunks import CHUNKS_AT_A_TIME, Padded
 from lambda_builder.server.client import ClientSocket
+from lambda_builder.server.heads import NoHost
 from lambda_builder.server.reading import (
     HEAD_BYTES,
     ConnectionOver,
@@ -115,6 +118,43 @@ def test_each_request_is_counted_from_its_own_first_byte() -> None:
         theirs.sendall(GET + b"GET /")
         assert reader.advance(readable=True).uri == "/a"
         assert (reader.advance(readable=False), reader.received) == (None, 5)
+
+
+def test_a_request_that_came_in_one_piece_is_counted_until_the_next_is_waited_for() -> None:
+    with reading() as (reader, theirs):
+        for raw in (GET, POST):
+            theirs.sendall(raw)
+            assert reader.advance(readable=True) is not None
+            assert reader.received == len(raw)
+            assert (reader.advance(readable=False), reader.received) == (None, 0)
+
+
+def test_a_request_in_one_piece_without_a_host_is_refused() -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n\r\n")
+        with pytest.raises(NoHost):
+            reader.advance(readable=True)
+
+
+def test_the_last_option_of_a_connection_is_heeded_in_one_piece() -> None:
+    with reading() as (reader, theirs):
+        theirs.sendall(GET.replace(b"Host", b"Connection: TE, close\r\nHost"))
+        assert reader.advance(readable=True).should_close()
+
+
+@pytest.mark.parametrize("sent", [b"", GET, POST, GET[:9], POST[:-1]])
+def test_a_closed_reader_is_freed_without_a_collection(sent: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with reading() as (reader, theirs):
+            theirs.sendall(sent)
+            reader.advance(readable=True)
+            alive: list[weakref.ref[Any]] = [weakref.ref(reader), weakref.ref(reader._plain)]
+        del reader
+        assert [each() for each in alive] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_body_over_the_limit_is_handed_out_before_it_is_read() -> None:

@@ -86,13 +86,13 @@ class House:
         self.replies.answer(connection, request)  # type: ignore[arg-type]
         return connection
 
-    def turn(self) -> Any:
+    def turn(self, serve: Callable[[float], None] = lambda _seconds: None) -> Any:
         """Return a worker's loop that takes turns around these replies, without clients."""
         worker: Any = Worker.__new__(Worker)
         worker.precedence = SimpleNamespace(resting=lambda **what: self.told.append(what))
         worker._replies = self.replies
         worker._waiting = SimpleNamespace(
-            is_anybody_called=False, serve=lambda _seconds: None, overdue=lambda _now: ()
+            is_anybody_called=False, serve=serve, overdue=lambda _now: ()
         )
         worker._sweep_at = 0.0
         return worker.wait_for_and_dispatch_events
@@ -160,6 +160,8 @@ def test_what_a_turn_has_read_waits_together_from_the_end_of_the_turn(
 
     def poll(_worker: object, seconds: float) -> None:
         polled_for.append(seconds)
+
+    def serve(_seconds: float) -> None:
         if len(polled_for) == 1:
             house.ask("/first")
             house.ask("/second")
@@ -174,9 +176,9 @@ def test_what_a_turn_has_read_waits_together_from_the_end_of_the_turn(
         yield stuck
 
     house.steps = steps
-    take_turn = house.turn()
+    take_turn = house.turn(serve)
     take_turn(1.0)
-    first, second = stuck.thens
+    first, second = stuck.thens  # in the same turn, without another poll
     take_turn(1.0)
     assert stuck.thens == [first, second], "each begins once"
     first()
