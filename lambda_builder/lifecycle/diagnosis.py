@@ -195,6 +195,11 @@ class JobDiagnosis:
         with self._lock:
             return uid in self._explaining and uid not in self._ended
 
+    def explained(self, uids: Mapping[str, object]) -> set[str]:
+        """Return those of ``uids``, a mapping's keys, about which was found what there is to find."""
+        with self._lock:
+            return self._ended.keys() & uids.keys()
+
     def notes_of(self, job: JobRecord) -> Mapping[str, str]:
         """Return the annotations that an ended Job lacks, as it was seen last; asks nobody."""
         with self._lock:

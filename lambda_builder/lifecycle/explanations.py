@@ -1,10 +1,11 @@
-"""Explanations: which ends' news waits until it is known what the Job does not say itself.
+"""Explanations: which ends' news is held until it is known what the Job does not say itself.
 
 Why it failed, or what it pushed; and for how long at most.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,10 @@ _MOST = 64
 
 
 class Explanations:
-    """Used under its owner's lock; ``diagnosis`` finds out in a thread, so that nobody waits."""
+    """Used under its owner's lock; ``diagnosis`` finds out in a thread, so that nobody waits.
+
+    A Job that is held costs nothing until ``over`` gives it back, however many are.
+    """
 
     def __init__(
         self, diagnosis: JobDiagnosis, *, clock: Callable[[], float] = time.monotonic
@@ -26,40 +30,61 @@ class Explanations:
         self._diagnosis = diagnosis
         self._clock = clock
         self._since: dict[str, float] = {}
-        """Ended Jobs, by uid, and since when their explanation is waited for."""
-        self._unchanged: set[str] = set()
-        """Those of which nothing was seen since it was found that they wait."""
+        """Ended Jobs that were asked about, by uid, and since when; until they are forgotten."""
+        self._held: dict[str, str] = {}
+        """Names of those, by uid, whose explanation is waited for."""
+        self._queued: dict[str, str] = {}
+        """Names of those, by uid, that are to be asked about, the oldest first."""
 
-    def awaits(self, record: JobRecord) -> bool:
-        """Return whether more may soon be known of an ended Job, and see to it that it is."""
+    def holds(self, record: JobRecord) -> bool:
+        """Return whether more may soon be known of an ended Job, and see to it that it is.
+
+        It is held from then on, where that is so.
+        """
+        uid = record.uid
         if self._diagnosis.is_explained(record):
             return False
-        if record.uid in self._since:
-            self._unchanged.add(record.uid)
-            return self._goes_on(record.uid)
-        if len(self._since) < _MOST:
-            self._since[record.uid] = self._clock()
+        if uid in self._since:
+            if not self._goes_on(uid):
+                return False
+        elif len(self._since) < _MOST:
+            self._since[uid] = self._clock()
             self._diagnosis.explain_soon(record)
+        else:
+            self._queued[uid] = record.name
+            return True
+        self._held[uid] = record.name
         return True
 
-    def still_awaits(self, uid: str) -> bool:
-        """Return whether ``awaits`` would say so once more; quicker, and no where it may not."""
-        return uid in self._unchanged and self._goes_on(uid)
+    def over(self) -> dict[str, str]:
+        """Return the names, by uid, of Jobs to be looked at again; they are held no longer.
 
-    def changed(self, uid: str) -> None:
-        """More may be known of that Job by now."""
-        self._unchanged.discard(uid)
+        Those that were explained, or are waited for no longer, and those whose turn it is.
+        """
+        again = {uid: name for uid, name in self._held.items() if not self._goes_on(uid)}
+        for uid in again:
+            del self._held[uid]
+        turns = [*itertools.islice(self._queued, _MOST - len(self._since))]
+        for uid in {*turns, *self._diagnosis.explained(self._queued)}:
+            again[uid] = self._queued.pop(uid)
+        return again
 
-    def _goes_on(self, uid: str) -> bool:
-        in_time = self._clock() - self._since[uid] < _LONGEST_SECONDS
-        return in_time and self._diagnosis.is_explaining(uid)
+    def let_go(self, uid: str) -> None:
+        """Hold that one no longer: more may be known of it by now."""
+        self._held.pop(uid, None)
+        self._queued.pop(uid, None)
 
     def forget(self, uid: str) -> None:
-        """Wait for that one no longer."""
+        """Wait for that one no longer: it is told of, or gone."""
+        self.let_go(uid)
         self._since.pop(uid, None)
-        self._unchanged.discard(uid)
 
     def forget_all(self) -> None:
         """Wait for none."""
         self._since.clear()
-        self._unchanged.clear()
+        self._held.clear()
+        self._queued.clear()
+
+    def _goes_on(self, uid: str) -> bool:
+        in_time = self._clock() - self._since[uid] < _LONGEST_SECONDS
+        return in_time and self._diagnosis.is_explaining(uid)

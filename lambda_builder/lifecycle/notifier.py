@@ -7,9 +7,9 @@ outbox holds only what is on its way. So each piece of news arrives at least onc
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,12 +33,10 @@ from lambda_builder.threads import Background
 
 _WINDOW = 256
 """Messages on their way at a time."""
-_TOLD_IN_A_ROW = 16
-"""Jobs that are told of between two marks: each of those waits for the API."""
+_LOOKED_AT_IN_A_ROW = 32
+"""Jobs that are looked at, to be told of, between two marks: each of those waits for the API."""
 _LOOK_SECONDS = 0.25
 """How soon it is seen that leadership was gained or lost."""
-_SCANNED = 512
-"""Jobs among which one is looked for whose news need not wait."""
 _GONE_SECONDS = 60.0
 """How long a deleted Job is remembered, in case its leader went away before it told of it."""
 _GONE_MAX = 1000
@@ -100,8 +98,8 @@ class BuildNotifier:
         self._window = window
         self._changed = threading.Condition()
         self._leading = False
-        self._due: dict[str, str] = {}
-        """Names of Jobs, by uid, with news that is not on its way yet; the oldest first."""
+        self._due: OrderedDict[str, str] = OrderedDict()
+        """Names of Jobs, by uid, with news that is neither held nor on its way; the oldest first."""
         self._gone: dict[str, tuple[JobRecord, float]] = {}
         """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
         self._asked = Asked()
@@ -140,7 +138,7 @@ class BuildNotifier:
                 if change.job is not None and record.state is BuildState.SUCCEEDED:
                     self._asked.keep(change.job)
                 self._due.setdefault(record.uid, record.name)
-                self._explanations.changed(record.uid)
+                self._explanations.let_go(record.uid)
                 self._changed.notify_all()
 
     def may_send(self, message_id: str) -> bool:
@@ -233,18 +231,24 @@ class BuildNotifier:
 
     def _tell_due(self) -> bool:
         """Tell of a few Jobs; False when there was nothing to do."""
-        told = 0
-        while told < _TOLD_IN_A_ROW and self._tell_next():
-            told += 1
-        return told > 0
+        with self._changed:
+            self._due.update(self._explanations.over())
+        looked_at = 0
+        while looked_at < _LOOKED_AT_IN_A_ROW and self._tell_next():
+            looked_at += 1
+        return looked_at > 0
 
     def _tell_next(self) -> bool:
+        """Look at the next Job, and tell of it unless more may soon be known of it."""
         with self._changed:
-            uid = self._next_due() if len(self._sent) < self._window else None
-            if uid is None:
+            if not self._due or len(self._sent) >= self._window:
                 return False
+            uid, name = self._due.popitem(last=False)
+            record = self._latest(uid, name)
+            if record is not None and self._explanations.holds(record):
+                return True
             self._explanations.forget(uid)
-            record, asked = self._latest(uid, self._due.pop(uid)), self._asked.take(uid)
+            asked = self._asked.take(uid)
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
@@ -333,15 +337,6 @@ class BuildNotifier:
 
     def _news_of(self, record: JobRecord) -> list[BuildNews]:
         return due_news(record, later(record.announced, self._furthest.get(record.uid)))
-
-    def _next_due(self) -> str | None:
-        for uid, name in itertools.islice(self._due.items(), _SCANNED):
-            if self._explanations.still_awaits(uid):
-                continue
-            record = self._latest(uid, name)
-            if record is None or not self._explanations.awaits(record):
-                return uid
-        return None
 
     def _latest(self, uid: str, name: str) -> JobRecord | None:
         known = self._watcher.by_name(name)
