@@ -19,6 +19,7 @@ from lambda_builder.builds import (
     FailureCategory,
 )
 from lambda_builder.journal.values import OutboxMessage
+from lambda_builder.jsontext import dump_ascii
 
 Row = tuple[Any, ...]
 
@@ -87,7 +88,7 @@ def outcome_text(result: BuildResult) -> bytes:
     if result.error is not None:
         outcome["error"] = [result.error.code, result.error.message]
         outcome["category"] = result.error.category
-    return json.dumps(outcome, separators=(",", ":")).encode("ascii")
+    return dump_ascii(outcome).encode("ascii")
 
 
 def request_of(text: bytes) -> BuildRequest:
@@ -140,7 +141,7 @@ def message_row(message: OutboxMessage) -> Row:
         plain(message.id),
         message.destination,
         plain(message.key),
-        json.dumps(dict(message.headers)).encode("ascii"),
+        dump_ascii(dict(message.headers)).encode("ascii"),
         message.body,
     )
 

@@ -27,10 +27,12 @@ _INSERT_BUILDS = f"INSERT INTO builds ({BUILD_COLUMNS}) VALUES "
 _SET_OUTCOME = (
     _INSERT_BUILDS,
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT (event_hash) DO UPDATE SET job_name = excluded.job_name,"
-    " attempts = excluded.attempts, state = excluded.state, outcome = excluded.outcome,"
-    " settled_at = excluded.settled_at",
+    " ON CONFLICT (event_hash) DO UPDATE SET attempts = excluded.attempts,"
+    " state = excluded.state, outcome = excluded.outcome, settled_at = excluded.settled_at",
 )
+# Apart, for SQLite writes the index of a column that is set, a page for each row, be its value
+# the same: only a build that was skipped is no longer found by the name that it was recorded with.
+_SET_OUTCOME_AND_NAME = (*_SET_OUTCOME[:2], f"{_SET_OUTCOME[2]}, job_name = excluded.job_name")
 _NEW = "(?, ?, ?, ?, ?, 0, 'queued', NULL, ?, NULL)"
 _BEGIN_AGAIN = (
     " ON CONFLICT (event_hash) DO UPDATE SET seq = excluded.seq, job_name = excluded.job_name,"
@@ -39,7 +41,8 @@ _BEGIN_AGAIN = (
 )
 _BULK = {
     "finishes": _SET_OUTCOME,
-    "turned_away": _SET_OUTCOME,
+    "skips": _SET_OUTCOME_AND_NAME,
+    "turned_away": _SET_OUTCOME_AND_NAME,
     "forgets": (f"DELETE FROM builds WHERE {OPEN} AND event_hash IN (", "?", ")"),
     "commands_over": ("DELETE FROM commands WHERE event_hash IN (", "?", ")"),
     "delivered": (
@@ -70,7 +73,9 @@ _BULK = {
     "audit": ("INSERT INTO audit (refused, entry) VALUES ", "(?, ?)", ""),
 }
 """What is written of changes, in this order: a statement's beginning, one row's part, its end."""
-_NUMBERED = ("finishes", "turned_away", "records", "reopens")
+_NUMBERED = ("finishes", "skips", "turned_away", "records", "reopens")
+_JOB_NAME = 1
+"""Where this stands in a finish; it is empty where the build was skipped."""
 _PUT_OFF = (
     "UPDATE outbox SET due_at = ? WHERE (destination, key) ="
     " (SELECT destination, key FROM outbox WHERE id = ?)"
@@ -98,8 +103,9 @@ class Statements:
         """Return the statements that write ``changes``."""
         statements: list[Statement] = []
         for part in _BULK:
-            if any(getattr(change, part) for change in changes):
-                statements += _bulk(part, self._rows(part, changes))
+            rows = self._rows(part, changes)
+            if rows:
+                statements += _bulk(part, rows)
         for message_id, next_at in itertools.chain.from_iterable(c.failed for c in changes):
             statements += [(_PUT_OFF, (next_at, message_id)), (_COUNT_FAILURE, (message_id,))]
         return statements
@@ -107,10 +113,14 @@ class Statements:
     def _rows(self, part: str, changes: Sequence[Change]) -> list[Row]:
         if part == "messages":
             return self._messages(changes)
-        rows: list[Row] = [row for change in changes for row in getattr(change, part)]
-        if part == "attempts":
+        if part in ("finishes", "skips"):
+            skips = part == "skips"
+            rows = [row for row in _last(changes, "finishes") if skips != bool(row[_JOB_NAME])]
+        elif part == "attempts":
             # Which of two rows an UPDATE takes is arbitrary (https://sqlite.org/lang_update.html).
-            rows = [*{row[0]: row for row in rows}.values()]
+            rows = _last(changes, part)
+        else:
+            rows = [row for change in changes for row in getattr(change, part)]
         if part in _NUMBERED:
             rows = [(number, *row) for number, row in enumerate(rows, start=self._build_seq + 1)]
             self._build_seq += len(rows)
@@ -124,6 +134,11 @@ class Statements:
         ]
         self._message_seq += len(rows)
         return rows
+
+
+def _last(changes: Sequence[Change], part: str) -> list[Row]:
+    """Return the last row of each event."""
+    return [*{row[0]: row for change in changes for row in getattr(change, part)}.values()]
 
 
 def _bulk(part: str, rows: Sequence[Row]) -> Iterator[Statement]:
