@@ -8,7 +8,8 @@ what becomes of the changes, ``rows`` how builds and messages are stored.
 """
 
 from lambda_builder.journal.interface import Claim, JobOf, Journal, Others
-from lambda_builder.journal.memory import MemoryOutbox, NoJournal
+from lambda_builder.journal.memory import NoJournal
+from lambda_builder.journal.memory_outbox import MemoryOutbox
 from lambda_builder.journal.sqlite.store import SqliteJournal
 from lambda_builder.journal.values import Destination, OpenBuild, OpenReport, Outbox, OutboxMessage
 

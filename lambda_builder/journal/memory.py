@@ -5,149 +5,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-import time
-from collections import Counter, OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import structlog
 
 from lambda_builder.builds import BuildRequest, BuildResult, CommandRequest
 from lambda_builder.journal.alone import Alone
 from lambda_builder.journal.interface import Claim
-from lambda_builder.journal.news import News
+from lambda_builder.journal.memory_outbox import MemoryOutbox
 from lambda_builder.journal.recordings import Recorded
 from lambda_builder.journal.values import (
     AUDIT_KEPT,
-    Destination,
     OpenBuild,
     OpenReport,
     OutboxMessage,
 )
-
-OUTBOX_MAX = 10_000
-OUTBOX_MAX_BYTES = 64 * 1024 * 1024
-"""What waits in memory; beyond it the oldest events are dropped and counted, and dead letters only
-where nothing else is left."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    message: OutboxMessage
-    due_at: float
-
-
-class MemoryOutbox(News):
-    """The ``Outbox`` without a journal: the same rules, but bounded and gone with the process."""
-
-    def __init__(self, *, most: int = OUTBOX_MAX, most_bytes: int = OUTBOX_MAX_BYTES) -> None:
-        super().__init__()
-        self._most, self._most_bytes = most, most_bytes
-        self._bytes = 0
-        self.now = time.monotonic
-        self._lock = threading.Lock()
-        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
-        self._keys: Counter[tuple[Destination, str]] = Counter()
-        """How many messages wait of each key."""
-        self.dropped = 0
-        """Messages dropped for want of room."""
-
-    def put(
-        self, messages: Sequence[OutboxMessage], *, durable: bool = False, soon: bool = False
-    ) -> None:
-        """See ``Outbox.put``; ``durable`` and ``soon`` change nothing."""
-        dropped = 0
-        with self._lock:
-            for message in messages:
-                known = self._waiting.get(message.id)
-                self._bytes += _size(message)
-                self._keys[_key(message)] += 1
-                if known is None:
-                    self._waiting[message.id] = _Waiting(message, 0.0)
-                else:
-                    self._bytes -= _size(known.message)
-                    self._keys[_key(known.message)] -= 1
-                    known.message = replace(message, attempts=known.message.attempts)
-            while len(self._waiting) > self._most or self._bytes > self._most_bytes:
-                self._remove(self._least_wanted())
-                dropped += 1
-            self.dropped += dropped
-        if dropped:
-            structlog.get_logger().warning("outbox_messages_dropped", messages=dropped)
-        if messages:
-            self.nudge()
-
-    def due(self, now: float, limit: int, destination: Destination) -> list[OutboxMessage]:
-        """See ``Outbox.due``."""
-        first: dict[str, _Waiting] = {}
-        with self._lock:
-            for waiting in self._waiting.values():
-                if waiting.message.destination == destination:
-                    first.setdefault(waiting.message.key, waiting)
-            due = [waiting for waiting in first.values() if waiting.due_at <= now]
-            longest = heapq.nsmallest(limit, due, key=lambda waiting: waiting.due_at)
-            return [waiting.message for waiting in longest]
-
-    def next_due(self, destination: Destination) -> float | None:
-        """See ``Outbox.next_due``."""
-        first: dict[str, float] = {}
-        with self._lock:
-            for waiting in self._waiting.values():
-                if waiting.message.destination == destination:
-                    first.setdefault(waiting.message.key, waiting.due_at)
-        return min(first.values(), default=None)
-
-    def delivered(self, message_id: str) -> None:
-        """See ``Outbox.delivered``."""
-        with self._lock:
-            held = self._remove(message_id)
-        if held:
-            self.nudge()
-
-    def failed(self, message_id: str, next_at: float) -> None:
-        """See ``Outbox.failed``."""
-        with self._lock:
-            waiting = self._waiting.get(message_id)
-            if waiting is not None:
-                message = waiting.message
-                waiting.message = replace(message, attempts=message.attempts + 1)
-                waiting.due_at = next_at
-
-    def pending(self, destination: Destination | None = None) -> int:
-        """See ``Outbox.pending``."""
-        with self._lock:
-            if destination is None:
-                return len(self._waiting)
-            return sum(
-                waiting.message.destination == destination for waiting in self._waiting.values()
-            )
-
-    # -- with the lock held --------------------------------------------------------------------
-
-    def _remove(self, message_id: str) -> bool:
-        """Return whether a message waits that was held back by this one."""
-        waiting = self._waiting.pop(message_id, None)
-        if waiting is None:
-            return False
-        self._bytes -= _size(waiting.message)
-        key = _key(waiting.message)
-        self._keys[key] -= 1
-        if self._keys[key]:
-            return True
-        del self._keys[key]
-        return False
-
-    def _least_wanted(self) -> str:
-        events = (i for i, w in self._waiting.items() if w.message.destination == "sink")
-        return next(events, None) or next(iter(self._waiting))
-
-
-def _key(message: OutboxMessage) -> tuple[Destination, str]:
-    return message.destination, message.key
-
-
-def _size(message: OutboxMessage) -> int:
-    return len(message.body) + sum(len(name) + len(text) for name, text in message.headers.items())
 
 
 class NoJournal(Alone):

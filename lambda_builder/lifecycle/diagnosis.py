@@ -196,7 +196,7 @@ class JobDiagnosis:
             return uid in self._explaining and uid not in self._ended
 
     def explained(self, uids: Mapping[str, object]) -> set[str]:
-        """Return those of ``uids``, a mapping's keys, about which was found what there is to find."""
+        """Return those of ``uids``, keys of a mapping, about which all was found out."""
         with self._lock:
             return self._ended.keys() & uids.keys()
 

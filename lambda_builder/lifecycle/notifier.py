@@ -99,7 +99,7 @@ class BuildNotifier:
         self._changed = threading.Condition()
         self._leading = False
         self._due: OrderedDict[str, str] = OrderedDict()
-        """Names of Jobs, by uid, with news that is neither held nor on its way; the oldest first."""
+        """Names of Jobs, by uid, with news that is not held nor on its way; the oldest first."""
         self._gone: dict[str, tuple[JobRecord, float]] = {}
         """Deleted Jobs with news that nobody was seen to tell, and since when they are gone."""
         self._asked = Asked()
