@@ -23,6 +23,7 @@ from lambda_builder.kube.pod_diagnosis import IMAGE_PULL_FAILED, PodDiagnosis
 from lambda_builder.kube.record import FINISHED, JobRecord
 from lambda_builder.kube.status import DEADLINE_EXCEEDED
 from lambda_builder.kube.watcher import JobWatcher
+from lambda_builder.precedence import Precedence
 from lambda_builder.threads import Background
 
 LOOK_SECONDS = 5.0
@@ -62,7 +63,9 @@ class JobDiagnosis:
         *,
         available: Callable[[], bool],
         look_seconds: float = LOOK_SECONDS,
+        precedence: Precedence | None = None,
     ) -> None:
+        """To tell of a Job is a turn of ``precedence``."""
         self.on_found: Callable[[JobRecord], None] = _ignore
         self.marks_follow: Callable[[], bool] = lambda: False
         """Whether this replica soon marks ended Jobs, with ``notes_of``."""
@@ -73,6 +76,7 @@ class JobDiagnosis:
         self._jobs = jobs
         self._available = available
         self._look_seconds = look_seconds
+        self._precedence = precedence or Precedence()
         self._lock = threading.Lock()
         self._waiting: dict[str, BuildError] = {}
         """What keeps active Jobs from running, by uid."""
@@ -283,8 +287,9 @@ class JobDiagnosis:
             return  # each is asked for by itself, and told of
         for record in records:
             explained = replace(record, image_digest=digests.get(record.name))
-            self._remember(explained)
-            self.on_found(explained)
+            with self._precedence.turn():
+                self._remember(explained)
+                self.on_found(explained)
             with self._lock:
                 if record.uid in self._explaining:
                     self._told.add(record.uid)

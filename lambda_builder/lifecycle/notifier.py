@@ -29,6 +29,7 @@ from lambda_builder.lifecycle.marks import JobMarks
 from lambda_builder.lifecycle.news import due_news, is_final, later, news_result, when
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.messages import BuildNews
+from lambda_builder.precedence import Precedence
 from lambda_builder.threads import Background
 
 _WINDOW = 256
@@ -82,10 +83,11 @@ class BuildNotifier:
         *,
         provenance: Callable[[BuildResult, Job | None], dict[str, Any] | None] = _unknown,
         window: int = _WINDOW,
+        precedence: Precedence | None = None,
     ) -> None:
         """``provenance`` states where an image came from, by its Job where the watch showed that.
 
-        ``window`` bounds what is on its way.
+        ``window`` bounds what is on its way; to tell of a Job is a turn of ``precedence``.
         """
         self._watcher = watcher
         self._leadership = leadership
@@ -96,6 +98,7 @@ class BuildNotifier:
         self._provenance = provenance
         self._explanations = Explanations(diagnosis)
         self._window = window
+        self._precedence = precedence or Precedence()
         self._changed = threading.Condition()
         self._leading = False
         self._due: OrderedDict[str, str] = OrderedDict()
@@ -234,9 +237,17 @@ class BuildNotifier:
         with self._changed:
             self._due.update(self._explanations.over())
         looked_at = 0
-        while looked_at < _LOOKED_AT_IN_A_ROW and self._tell_next():
+        while self._may_tell and looked_at < _LOOKED_AT_IN_A_ROW:
+            with self._precedence.turn():
+                if not self._tell_next():
+                    break
             looked_at += 1
         return looked_at > 0
+
+    @property
+    def _may_tell(self) -> bool:
+        """Whether it may be worth a turn."""
+        return bool(self._due) and len(self._sent) < self._window
 
     def _tell_next(self) -> bool:
         """Look at the next Job, and tell of it unless more may soon be known of it."""

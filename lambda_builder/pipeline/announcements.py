@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -50,6 +51,10 @@ def _log_not_made(result: BuildResult) -> None:
     structlog.get_logger().exception(
         "event_not_made", state=result.state.value, **result.request.log_fields()
     )
+
+
+logged_of = attrgetter("state", "error")
+"""What of a build's changes is worth a line: that its image's digest was found is not."""
 
 
 def log_state(result: BuildResult, **extra: Any) -> None:

@@ -55,7 +55,13 @@ def watch(base: Base) -> Watched:
     settings, available = base.settings, base.api_is_available
     tells = bool(settings.effective_sink_url)
     watcher = JobWatcher(base.client, settings.namespace, available=available)
-    diagnosis = JobDiagnosis(watcher, PodDiagnosis(base.pods), base.jobs, available=available)
+    diagnosis = JobDiagnosis(
+        watcher,
+        PodDiagnosis(base.pods),
+        base.jobs,
+        available=available,
+        precedence=base.precedence,
+    )
     lifecycle = BuildLifecycle(
         watcher,
         base.ledger,
@@ -91,6 +97,7 @@ def watch(base: Base) -> Watched:
         base.announcer,
         diagnosis,
         provenance=base.provenance.or_none,
+        precedence=base.precedence,
     )
     watcher.listen(notifier.job_changed)
     sink = Sink(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections import defaultdict
 from email.message import Message
 from functools import partial
 
 import pytest
 
+from lambda_builder import precedence
 from lambda_builder.devcluster import Fault
 from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import NoJournal
@@ -26,6 +28,7 @@ from lambda_builder.lifecycle.notifier import BuildNotifier
 from lambda_builder.lifecycle.provenance import Provenance
 from lambda_builder.outgoing.announcer import Announcer
 from lambda_builder.outgoing.sink import Sink
+from lambda_builder.precedence import Precedence
 from tests.http_sink import HttpReceiver
 from tests.waiting import wait_until
 
@@ -66,7 +69,7 @@ class Receiver(HttpReceiver):
 class Replica:
     """What one replica needs to tell of builds."""
 
-    def __init__(self, name, client, url, *, window=256):
+    def __init__(self, name, client, url, *, window=256, precedence=None):
         jobs = JobManager(client, NAMESPACE)
         self.outbox = NoJournal().outbox
         self.watcher = JobWatcher(client, NAMESPACE)
@@ -91,6 +94,7 @@ class Replica:
                 jobs, lambda _request: "s3://contexts/1", builder_id="", signer=None
             ).or_none,
             window=window,
+            precedence=precedence,
         )
         self.watcher.listen(self.notifier.job_changed)
         self.sink = Sink(
@@ -282,6 +286,47 @@ def test_an_end_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_e
     wait_until(lambda: "failed" in receiver.news(failed), "the failure to be told", timeout=4)
     wait_until(lambda: "complete" in receiver.news(good), "the success to be told", timeout=4)
     assert receiver.bodies[good, "complete"]["image_digest"] is None
+
+
+def test_of_many_ends_that_wait_none_is_looked_at_for_the_news_of_others(
+    monkeypatch, cluster, builds, connect, new_replica, receiver
+):
+    monkeypatch.setattr(explanations, "_MOST", 2)
+    replica = new_replica(of=connect(60.0))
+    ended = [running(cluster, builds.create(f"id-{number}")) for number in range(12)]
+    wait_until(lambda: all(map(receiver.news, ended)), "the starts")
+    cluster.add_fault(Fault("hang", resource="pods"))
+    for name in ended:
+        cluster.finish_job(name, succeeded=False, exit_code=1)
+    held = replica.notifier._explanations
+    wait_until(lambda: len(held._held) + len(held._queued) == 12, "all of them to be held")
+    looked_at = []
+    by_name = replica.watcher.by_name
+
+    def look(name):
+        if threading.current_thread().name == "build-notifier":
+            looked_at.append(name)
+        return by_name(name)
+
+    monkeypatch.setattr(replica.watcher, "by_name", look)
+    others = [running(cluster, builds.create(f"other-{number}")) for number in range(5)]
+    wait_until(lambda: all(map(receiver.news, others)), "the news of the others")
+    assert {*looked_at} == {*others}
+    cluster.clear_faults()
+    wait_until(lambda: all("failed" in receiver.news(name) for name in ended), "the ends", 30)
+
+
+def test_requests_come_before_news(monkeypatch, cluster, builds, new_replica, receiver):
+    monkeypatch.setattr(precedence, "BURST_SECONDS", 3600.0)
+    monkeypatch.setattr(precedence, "STUCK_SECONDS", 3600.0)
+    order = Precedence()
+    new_replica(precedence=order)
+    order.answering()
+    name = running(cluster, builds.create())
+    wait_until(order._line.locked, "the news to stand in line")
+    assert receiver.news(name) == []
+    order.resting(waiting=False)
+    wait_until(lambda: receiver.news(name) == ["started"], "the news")
 
 
 def test_a_job_deleted_before_its_end_is_told_as_cancelled(

@@ -251,6 +251,28 @@ def test_what_the_watch_shows_is_taken_and_only_an_end_is_recorded(books: Books)
     assert books.journal.finishes[1:] == [(books.result, [])]
 
 
+def test_a_digest_that_is_found_later_is_recorded_and_makes_no_second_line(books: Books) -> None:
+    books.ledger.created(books.build, JOB)
+    books.ledger.job_changed(record(books, BuildState.SUCCEEDED, finished_at=1400.0))
+    with capture_logs() as logs:
+        digest = "sha256:" + 64 * "a"
+        books.ledger.job_changed(
+            record(books, BuildState.SUCCEEDED, finished_at=1400.0, image_digest=digest)
+        )
+    assert books.result.image_digest == digest
+    assert books.journal.finishes[-1] == (books.result, [])
+    assert logs == []
+
+
+def test_a_failure_that_is_explained_later_makes_a_second_line(books: Books) -> None:
+    books.ledger.created(books.build, JOB)
+    errors = [BuildError("job_failed", text) for text in ("it failed", "it failed; no memory")]
+    with capture_logs() as logs:
+        for error in errors:
+            books.ledger.job_changed(record(books, BuildState.FAILED, error=error))
+    assert [line["error"] for line in logs] == [error.message for error in errors]
+
+
 def test_a_job_heals_a_build_that_was_declared_dead_and_that_is_recorded(books: Books) -> None:
     books.ledger.dead(books.build, BuildError("timeout", "no answer"))
     healed = books.ledger.job_changed(record(books, BuildState.RUNNING))
