@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from lambda_builder.devcluster.deletion import Deletion
 from lambda_builder.devcluster.faults import Faults
-from lambda_builder.devcluster.objects import Json, Obj, dumps
+from lambda_builder.devcluster.objects import Json, Obj, dumps, loads
 from lambda_builder.devcluster.pods import phase_of
 from lambda_builder.devcluster.runs import condition
 from lambda_builder.devcluster.statuses import ApiError, bad_request
@@ -41,7 +39,7 @@ class Evictions:
         if dry_run or options.get("dryRun"):
             return _DONE
         if phase_of(pod) in ("Pending", "Running") and not pod.deleting:
-            status = json.loads(pod.status)
+            status = loads(pod.status)
             status["conditions"].append(
                 condition("DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evicting")
             )

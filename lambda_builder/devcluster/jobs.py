@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from lambda_builder.devcluster.objects import (
     Obj,
     dumps,
     interned,
+    loads,
     parse_timestamp,
     timestamp,
 )
@@ -172,7 +172,7 @@ def job_fields(status: Json) -> Mapping[str, str]:
 
 def pod_template(job: Obj) -> tuple[Json, bytes]:
     """The metadata of a stored Job's pods, and their encoded spec without its opening brace."""
-    metadata: Json = json.loads(job.body[1])
+    metadata: Json = loads(job.body[1])
     return metadata, job.body[3]
 
 

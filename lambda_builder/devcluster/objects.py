@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 Json = dict[str, Any]
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -22,7 +24,15 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON; lone surrogates become ``?`` instead of an error."""
-    return _encode(value).encode("utf-8", "replace")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # it knows neither those nor integers beyond 64 bits
+        return _encode(value).encode("utf-8", "replace")
+
+
+def loads(data: bytes) -> Any:
+    """Parse what ``dumps`` wrote."""
+    return orjson.loads(data)
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -149,7 +159,7 @@ class Obj(NamedTuple):
 
     def decode_meta(self) -> Json:
         """Return a copy of the metadata, without the revision."""
-        value: Json = json.loads(self.meta)
+        value: Json = loads(self.meta)
         return value
 
     def encode(self, *, typed: bool = True) -> bytes:
@@ -165,5 +175,5 @@ class Obj(NamedTuple):
 
     def decode(self) -> Json:
         """Return a copy of the whole object."""
-        value: Json = json.loads(self.encode())
+        value: Json = loads(self.encode())
         return value

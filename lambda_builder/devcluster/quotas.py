@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from lambda_builder.devcluster.objects import JOBS, PODS, RESOURCE_QUOTAS, Obj, Resource
+from lambda_builder.devcluster.objects import JOBS, PODS, RESOURCE_QUOTAS, Obj, Resource, loads
 from lambda_builder.devcluster.pods import has_ended
 from lambda_builder.devcluster.quantities import compare
 from lambda_builder.devcluster.selection import Selector
@@ -32,7 +31,7 @@ class Quotas:
     def check(self, resource: Resource, namespace: str, name: str) -> None:
         """Raise 403 where one more object would exceed a quota of its namespace."""
         for quota in self._of(namespace):
-            status = json.loads(quota.status)
+            status = loads(quota.status)
             hard, used = status.get("hard", {}), status.get("used", {})
             over = [
                 counted

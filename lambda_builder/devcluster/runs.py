@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lambda_builder.devcluster.faults import ActiveFault
-from lambda_builder.devcluster.objects import Json, Obj, timestamp
+from lambda_builder.devcluster.objects import Json, Obj, loads, timestamp
 from lambda_builder.devcluster.pods import Containers
 
 
@@ -121,7 +120,7 @@ class Run:
 
 def spec_of(job: Obj) -> Json:
     """Return a copy of a Job's specification."""
-    spec: Json = json.loads(b"".join(job.body).partition(b":")[2])
+    spec: Json = loads(b"".join(job.body).partition(b":")[2])
     return spec
 
 

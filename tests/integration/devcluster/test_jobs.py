@@ -225,3 +225,14 @@ def test_jobs_are_told_in_the_order_of_their_creation_as_copies(api, cluster, ne
     cluster.job("a")["metadata"]["name"] = "changed"
     assert cluster.job("a")["metadata"]["name"] == "a"
     assert cluster.jobs("default") == []
+
+
+def test_any_text_comes_back_and_a_lone_surrogate_as_a_question_mark(api, new_job):
+    texts = {"odd": 'żółw 🐢 \\ "quoted" \u2028\x7f', "lone": "a\ud800b"}
+    job = new_job()
+    job["metadata"]["annotations"] = texts
+    expected = {**texts, "lone": "a?b"}
+    assert api("POST", JOBS, job).json["metadata"]["annotations"] == expected
+    patched = api("PATCH", f"{JOBS}/build-a", {"metadata": {"labels": {"a": "b"}}}, MERGE)
+    assert patched.json["metadata"]["annotations"] == expected
+    assert api("GET", f"{JOBS}/build-a").json["metadata"]["labels"]["a"] == "b"
