@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 import structlog
@@ -29,8 +29,8 @@ class MemoryOutbox(News):
         self.now = time.monotonic
         self._lock = threading.Lock()
         self._waiting: defaultdict[Destination, WaitingMessages] = defaultdict(WaitingMessages)
-        self._destinations: dict[str, Destination] = {}
-        """Of each message, by id."""
+        self._destinations: OrderedDict[str, Destination] = OrderedDict()
+        """Of each message, by id, the oldest first."""
         self.dropped = 0
         """Messages dropped for want of room."""
 
@@ -43,7 +43,7 @@ class MemoryOutbox(News):
             for message in messages:
                 self._put(message)
             while len(self._destinations) > self._most or self._bytes > self._most_bytes:
-                self._remove(self._least_wanted().id)
+                self._remove(self._least_wanted())
                 dropped += 1
             self.dropped += dropped
         if dropped:
@@ -105,10 +105,9 @@ class MemoryOutbox(News):
         self._bytes -= 0 if message is None else _size(message)
         return waiting.remove(message_id)
 
-    def _least_wanted(self) -> OutboxMessage:
-        events = self._waiting["sink"].first()
-        firsts = (waiting.first() for waiting in self._waiting.values())
-        return events or next(message for message in firsts if message is not None)
+    def _least_wanted(self) -> str:
+        event = self._waiting["sink"].first()
+        return next(iter(self._destinations)) if event is None else event.id
 
 
 def _size(message: OutboxMessage) -> int:

@@ -26,8 +26,9 @@ class _Waiting:
     """The number of the entry that counts for it; 0 while another one of its key is before it."""
 
 
-_Entry = tuple[float, int, int, _Waiting]
-"""When it is due, the message's number, the entry's own, and the message."""
+_Entry = tuple[float, int, int, str]
+"""When it is due, the message's number, the entry's own, and the message's id: an entry that counts
+no more must not keep a body."""
 
 
 class WaitingMessages:
@@ -72,7 +73,6 @@ class WaitingMessages:
         waiting = self._by_id.pop(message_id, None)
         if waiting is None:
             return False
-        waiting.entry = 0
         line = self._by_key[waiting.message.key]
         line.remove(waiting)
         if not line:
@@ -99,7 +99,7 @@ class WaitingMessages:
             found.append(heapq.heappop(self._entries))
         for entry in found:
             heapq.heappush(self._entries, entry)
-        return [waiting.message for *_, waiting in found]
+        return [self._by_id[message_id].message for *_, message_id in found]
 
     def next_due(self) -> float | None:
         """Return when the next message is due."""
@@ -111,18 +111,19 @@ class WaitingMessages:
         return due_at is not None and due_at <= now
 
     def _drop_old_entries(self) -> None:
-        while self._entries and not _counts(self._entries[0]):
+        while self._entries and not self._counts(self._entries[0]):
             heapq.heappop(self._entries)
 
     def _enter(self, waiting: _Waiting) -> None:
         """Have a message found by when it is due; an earlier entry of it counts no more."""
         waiting.entry = next(self._numbers)
-        heapq.heappush(self._entries, (waiting.due_at, waiting.number, waiting.entry, waiting))
+        entry = waiting.due_at, waiting.number, waiting.entry, waiting.message.id
+        heapq.heappush(self._entries, entry)
         if len(self._entries) > 2 * len(self._by_key) + _SPARE_ENTRIES:
-            self._entries = [entry for entry in self._entries if _counts(entry)]
+            self._entries = [entry for entry in self._entries if self._counts(entry)]
             heapq.heapify(self._entries)
 
-
-def _counts(entry: _Entry) -> bool:
-    _, _, number, waiting = entry
-    return waiting.entry == number
+    def _counts(self, entry: _Entry) -> bool:
+        _, _, number, message_id = entry
+        waiting = self._by_id.get(message_id)
+        return waiting is not None and waiting.entry == number

@@ -264,7 +264,7 @@ class JobDiagnosis:
             if record.uid in self._told:
                 self._told.discard(record.uid)
             else:
-                self.on_found(_with_category(explained))
+                self._tell(_with_category(explained))
             self._write_notes()
 
     def _learn_digests(self, stopping: threading.Event) -> None:
@@ -287,9 +287,8 @@ class JobDiagnosis:
             return  # each is asked for by itself, and told of
         for record in records:
             explained = replace(record, image_digest=digests.get(record.name))
-            with self._precedence.turn():
-                self._remember(explained)
-                self.on_found(explained)
+            self._remember(explained)
+            self._tell(explained)
             with self._lock:
                 if record.uid in self._explaining:
                     self._told.add(record.uid)
@@ -350,7 +349,11 @@ class JobDiagnosis:
                 continue
             with self._lock:
                 self._explaining.discard(record.uid)
-            self.on_found(_with_category(job or record))
+            self._tell(_with_category(job or record))
+
+    def _tell(self, record: JobRecord) -> None:
+        with self._precedence.turn():
+            self.on_found(record)
 
     # -- with the lock held --------------------------------------------------------------------
 
@@ -379,7 +382,7 @@ class JobDiagnosis:
             found, building = self._pods.of_waiting(suspects)
             for uid in suspects:
                 if self._is_news(waiting[uid], found.get(uid)):
-                    self.on_found(waiting[uid])
+                    self._tell(waiting[uid])
             for uid in building:
                 self._note_building(waiting[uid])
         pause = max(self._look_seconds, _PAUSE_SHARE * (time.monotonic() - began))

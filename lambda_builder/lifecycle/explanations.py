@@ -35,6 +35,8 @@ class Explanations:
         """Names of those, by uid, whose explanation is waited for."""
         self._queued: dict[str, str] = {}
         """Names of those, by uid, that are to be asked about, the oldest first."""
+        self._turns: set[str] = set()
+        """Those whose turn it is, by uid, until they are looked at."""
 
     def holds(self, record: JobRecord) -> bool:
         """Return whether more may soon be known of an ended Job, and see to it that it is.
@@ -47,9 +49,10 @@ class Explanations:
         if uid in self._since:
             if not self._goes_on(uid):
                 return False
-        elif len(self._since) < _MOST:
-            self._since[uid] = self._clock()
+        elif uid in self._turns or (self._room > 0 and not self._queued):
             self._diagnosis.explain_soon(record)
+            self._turns.discard(uid)
+            self._since[uid] = self._clock()
         else:
             self._queued[uid] = record.name
             return True
@@ -64,10 +67,16 @@ class Explanations:
         again = {uid: name for uid, name in self._held.items() if not self._goes_on(uid)}
         for uid in again:
             del self._held[uid]
-        turns = [*itertools.islice(self._queued, _MOST - len(self._since))]
-        for uid in {*turns, *self._diagnosis.explained(self._queued)}:
+        for uid in self._diagnosis.explained(self._queued):
             again[uid] = self._queued.pop(uid)
+        for uid in [*itertools.islice(self._queued, self._room)]:
+            again[uid] = self._queued.pop(uid)
+            self._turns.add(uid)
         return again
+
+    @property
+    def _room(self) -> int:
+        return _MOST - len(self._since) - len(self._turns)
 
     def let_go(self, uid: str) -> None:
         """Hold that one no longer: more may be known of it by now."""
@@ -77,6 +86,7 @@ class Explanations:
     def forget(self, uid: str) -> None:
         """Wait for that one no longer: it is told of, or gone."""
         self.let_go(uid)
+        self._turns.discard(uid)
         self._since.pop(uid, None)
 
     def forget_all(self) -> None:
@@ -84,6 +94,7 @@ class Explanations:
         self._since.clear()
         self._held.clear()
         self._queued.clear()
+        self._turns.clear()
 
     def _goes_on(self, uid: str) -> bool:
         in_time = self._clock() - self._since[uid] < _LONGEST_SECONDS

@@ -235,7 +235,10 @@ class BuildNotifier:
     def _tell_due(self) -> bool:
         """Tell of a few Jobs; False when there was nothing to do."""
         with self._changed:
-            self._due.update(self._explanations.over())
+            over = self._explanations.over()
+            self._due.update(over)
+            for uid in reversed(over):  # before those that ended since
+                self._due.move_to_end(uid, last=False)
         looked_at = 0
         while self._may_tell and looked_at < _LOOKED_AT_IN_A_ROW:
             with self._precedence.turn():
@@ -256,8 +259,12 @@ class BuildNotifier:
                 return False
             uid, name = self._due.popitem(last=False)
             record = self._latest(uid, name)
-            if record is not None and self._explanations.holds(record):
-                return True
+            try:
+                if record is not None and self._explanations.holds(record):
+                    return True
+            except BaseException:
+                self._due[uid] = name
+                raise
             self._explanations.forget(uid)
             asked = self._asked.take(uid)
             if record is None:

@@ -289,13 +289,15 @@ def test_an_end_that_nobody_explains_holds_up_no_other_news_and_is_told_in_the_e
 
 
 def test_of_many_ends_that_wait_none_is_looked_at_for_the_news_of_others(
-    monkeypatch, cluster, builds, connect, new_replica, receiver
+    request, monkeypatch, cluster, builds, connect, new_replica, receiver
 ):
     monkeypatch.setattr(explanations, "_MOST", 2)
+    monkeypatch.setattr(marks, "_START_SECONDS", 3600.0)  # a mark makes a Job looked at, too
     replica = new_replica(of=connect(60.0))
     ended = [running(cluster, builds.create(f"id-{number}")) for number in range(12)]
     wait_until(lambda: all(map(receiver.news, ended)), "the starts")
     cluster.add_fault(Fault("hang", resource="pods"))
+    request.addfinalizer(cluster.clear_faults)
     for name in ended:
         cluster.finish_job(name, succeeded=False, exit_code=1)
     held = replica.notifier._explanations

@@ -9,6 +9,8 @@ import pytest
 
 from lambda_builder import precedence
 from lambda_builder.devcluster import DevCluster
+from lambda_builder.lifecycle.diagnosis import JobDiagnosis
+from lambda_builder.lifecycle.notifier import BuildNotifier
 from lambda_builder.precedence import Precedence
 from lambda_builder.wiring import PRECEDENCE
 from tests.http_sink import HttpSink
@@ -55,3 +57,13 @@ def test_jobs_are_made_watched_and_told_of_when_no_request_is_worked_on(
             wait_until(lambda: running.stats()["succeeded_total"] == 1, "the end", 0.2)
     wait_until(lambda: running.stats()["succeeded_total"] == 1, "the end")
     wait_until(lambda: "complete" in sink.types(), "the news")
+
+
+def test_whoever_tells_of_jobs_stands_in_the_line_of_the_others(
+    start: Callable[..., Running], sink: HttpSink
+) -> None:
+    running = start(sink_url=sink.url)
+    told_by = [p for p in running.service._parts if isinstance(p, BuildNotifier | JobDiagnosis)]
+    assert len(told_by) == 2
+    for part in told_by:
+        assert part._precedence is running.app.extensions[PRECEDENCE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 from hypothesis import settings
@@ -77,3 +78,17 @@ def test_what_was_put_off_often_leaves_nothing_behind():
         waiting.put_off("message-3", float(time))
     assert len(waiting._entries) < 200
     assert len(waiting.due(2000.0, 100)) == 10
+
+
+def test_what_was_taken_out_is_kept_by_nothing():
+    class Message(OutboxMessage):
+        """One that can be referred to weakly."""
+
+    waiting, gone = WaitingMessages(), []
+    for number in range(50):
+        message = Message("sink", f"key-{number}", {}, b"", f"message-{number}")
+        gone.append(weakref.ref(message))
+        waiting.put(message)
+        waiting.remove(message.id)
+        del message
+    assert [each() for each in gone] == [None] * 50

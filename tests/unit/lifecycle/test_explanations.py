@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from lambda_builder.builds import BuildState
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.lifecycle.explanations import _MOST, Explanations
@@ -21,6 +23,7 @@ class Diagnosis:
         self.found: set[str] = set()
         self.asked: list[str] = []
         self.given_up: set[str] = set()
+        self.fails = False
 
     def is_explained(self, record: JobRecord) -> bool:
         return record.uid in self.found
@@ -32,6 +35,8 @@ class Diagnosis:
         return self.found & uids.keys()
 
     def explain_soon(self, record: JobRecord) -> None:
+        if self.fails:
+            raise RuntimeError("no")
         self.asked.append(record.uid)
 
 
@@ -112,3 +117,39 @@ def test_beyond_so_many_each_is_held_until_its_turn_or_until_another_explains_it
     explanations.forget(f"uid-{_MOST + 1}")
     explanations.forget("uid-9")
     assert [*explanations.over()] == [f"uid-{_MOST + 3}"]
+
+
+def test_those_that_wait_have_their_turns_in_order_and_before_others():
+    diagnosis, explanations, _ = made()
+    for number in range(_MOST + 20):
+        explanations.holds(ended(number))
+    for number in range(5):
+        explanations.forget(f"uid-{number}")
+    assert explanations.holds(ended(1000)), "there is room, but others wait for it"
+    turns = explanations.over()
+    assert [*turns] == [f"uid-{_MOST + number}" for number in range(5)]
+    assert explanations.holds(ended(1001))
+    assert explanations.over() == {}, "the room is for those whose turn it is"
+    assert all(explanations.holds(ended(_MOST + number)) for number in range(5))
+    assert diagnosis.asked[_MOST:] == [*turns]
+
+
+def test_a_turn_that_is_not_taken_is_the_next_ones():
+    _, explanations, _ = made()
+    for number in range(_MOST + 2):
+        explanations.holds(ended(number))
+    explanations.forget("uid-0")
+    assert [*explanations.over()] == [f"uid-{_MOST}"]
+    explanations.forget(f"uid-{_MOST}")
+    assert [*explanations.over()] == [f"uid-{_MOST + 1}"]
+
+
+def test_one_that_could_not_be_asked_about_takes_no_room():
+    diagnosis, explanations, _ = made()
+    diagnosis.fails = True
+    for number in range(_MOST + 1):
+        with pytest.raises(RuntimeError):
+            explanations.holds(ended(number))
+    diagnosis.fails = False
+    assert explanations.holds(ended(0))
+    assert diagnosis.asked == ["uid-0"]
