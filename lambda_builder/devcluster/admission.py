@@ -95,6 +95,13 @@ class Admission:
         self._policies.check("update", resource, value["metadata"]["namespace"], name)
         return job_object(value, int(before["metadata"]["resourceVersion"]))
 
+    def changed_metadata(self, old: Obj, before: Json, meta: Json) -> Obj:
+        """What ``old`` becomes with other metadata, where all else stays: ``before`` is its own."""
+        _keep_own(before, meta)
+        _refuse(old.resource, old.name, list(check_metadata(meta)))
+        self._policies.check("update", old.resource, meta.get("namespace", ""), old.name)
+        return old.with_meta(meta)
+
     def created(self, obj: Obj) -> None:
         """Tell the controllers of an object that has been stored."""
         if obj.resource is JOBS:

@@ -124,10 +124,26 @@ class Rest:
         if request.media_type not in _PATCH_TYPES:
             raise unsupported_media_type(_PATCH_TYPES)
         old = self.find(route, resource)
+        patch = decoding.read_json(request.body, resource.kind)
+        if patch.keys() == {"metadata"} and isinstance(patch["metadata"], dict):
+            return self._patch_metadata(route, request, old, patch)
         value = old.decode()
         before = old.decode()
-        merge(value, decoding.read_json(request.body, resource.kind))
+        merge(value, patch)
         return self._change(route, request, resource, old, before, value)
+
+    def _patch_metadata(self, route: Route, request: Request, old: Obj, patch: Json) -> Answer:
+        """Change metadata alone, as most patches do: the rest of the object is not looked at."""
+        resource, revision = old.resource, {"resourceVersion": str(old.rv)}
+        before = old.decode_meta() | revision
+        value = {"metadata": old.decode_meta() | revision}
+        merge(value, patch)
+        headers = _strictness(request, resource, decoding.decode(value, resource))
+        _check_preconditions(route, old, value["metadata"])
+        new = old
+        if not route.subresource:
+            new = self._admission.changed_metadata(old, before, value["metadata"])
+        return self._put(request, old, new, headers)
 
     def _update(self, route: Route, request: Request, resource: Resource) -> Answer:
         value = _body(request, resource)
@@ -157,17 +173,13 @@ class Rest:
         value: Json,
     ) -> Answer:
         headers = _strictness(request, resource, decoding.decode(value, resource))
-        meta = value.setdefault("metadata", {})
-        if meta.get("resourceVersion") not in (None, "", str(old.rv)):
-            raise conflict(resource, route.name)
-        uid = meta.get("uid")
-        if uid not in (None, "", old.uid):
-            raise conflict(
-                resource,
-                route.name,
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}",
-            )
+        _check_preconditions(route, old, value.setdefault("metadata", {}))
         new = self._admission.changed(resource, before, value, route.subresource)
+        return self._put(request, old, new, headers)
+
+    def _put(
+        self, request: Request, old: Obj, new: Obj, headers: tuple[tuple[str, str], ...]
+    ) -> Answer:
         if new.encode() == old.encode() or request.query.get("dryRun"):
             return Answer(200, new.encode(), headers=headers)
         new = self._store.put(new)
@@ -218,6 +230,19 @@ def merge(value: Json, patch: Json) -> None:
             merge(value[key], item)
         else:
             value[key] = item
+
+
+def _check_preconditions(route: Route, old: Obj, meta: Json) -> None:
+    """Raise 409 where ``meta`` is that of another object, or of another revision of it."""
+    if meta.get("resourceVersion") not in (None, "", str(old.rv)):
+        raise conflict(old.resource, route.name)
+    uid = meta.get("uid")
+    if uid not in (None, "", old.uid):
+        raise conflict(
+            old.resource,
+            route.name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}",
+        )
 
 
 def _body(request: Request, resource: Resource) -> Json:

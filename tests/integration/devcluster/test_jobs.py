@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 
 import pytest
@@ -236,3 +238,40 @@ def test_any_text_comes_back_and_a_lone_surrogate_as_a_question_mark(api, new_jo
     patched = api("PATCH", f"{JOBS}/build-a", {"metadata": {"labels": {"a": "b"}}}, MERGE)
     assert patched.json["metadata"]["annotations"] == expected
     assert api("GET", f"{JOBS}/build-a").json["metadata"]["labels"]["a"] == "b"
+
+
+@pytest.mark.parametrize("query", ["", "?dryRun=All", "?fieldValidation=Strict"])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"annotations": {"a": "1", "kept": None}},
+        {"annotations": None, "labels": {"a": "b"}},
+        {"labels": {"a": "not a label"}},
+        {"labels": {"a": 1}},
+        {"labels": []},
+        {"uid": "another"},
+        {"resourceVersion": "1"},
+        {"resourceVersion": None, "uid": ""},
+        {"name": "another", "namespace": "another", "creationTimestamp": None, "generation": 7},
+        {"finalizers": ["example.com/keep"]},
+        {"finalizers": "none"},
+        {"colour": "red"},
+        {},
+    ],
+)
+def test_a_patch_of_metadata_alone_does_what_it_does_beside_others(api, new_job, meta, query):
+    answers = []
+    for name, patch in (("build-a", {}), ("build-b", {"spec": {}})):
+        job = new_job(suspend=True)  # nothing happens to it meanwhile
+        job["metadata"] |= {"name": name, "annotations": {"kept": "yes"}}
+        api("POST", JOBS, job)
+        before = api("GET", f"{JOBS}/{name}").json["metadata"]
+        patched = api("PATCH", f"{JOBS}/{name}{query}", {"metadata": meta, **patch}, MERGE)
+        after = api("GET", f"{JOBS}/{name}").json["metadata"]
+        found = [patched.json.get("metadata"), after, patched.json.get("message")]
+        text = json.dumps(found, sort_keys=True).replace(before["uid"], "<uid>")
+        text = re.sub('Version": "[0-9]+"|Time[a-z]*": "[^"]+"', "<later>", text)
+        is_new = after["resourceVersion"] != before["resourceVersion"]
+        warning = patched.headers.get("warning")
+        answers.append((patched.status, warning, is_new, text.replace(name, "<name>")))
+    assert answers[0] == answers[1]
