@@ -28,7 +28,7 @@ class Mismatch(Exception):
 def read_json(body: bytes, kind: str) -> Json:
     """The request's body as an object; 400 for anything else."""
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): "
@@ -41,6 +41,11 @@ def read_json(body: bytes, kind: str) -> Json:
             "value of type struct"
         )
     return value
+
+
+def _refuse_constant(name: str) -> Any:
+    """Take no ``NaN`` or ``Infinity``, which JSON does not have (RFC 8259, 6)."""
+    raise ValueError(f"invalid character {name[0]!r} looking for beginning of value")
 
 
 def decode(value: Json, resource: Resource) -> list[str]:

@@ -125,7 +125,8 @@ class Rest:
             raise unsupported_media_type(_PATCH_TYPES)
         old = self.find(route, resource)
         patch = decoding.read_json(request.body, resource.kind)
-        if patch.keys() == {"metadata"} and isinstance(patch["metadata"], dict):
+        is_of_metadata = patch.keys() == {"metadata"} and isinstance(patch["metadata"], dict)
+        if is_of_metadata and not route.subresource:
             return self._patch_metadata(route, request, old, patch)
         value = old.decode()
         before = old.decode()
@@ -140,9 +141,7 @@ class Rest:
         merge(value, patch)
         headers = _strictness(request, resource, decoding.decode(value, resource))
         _check_preconditions(route, old, value["metadata"])
-        new = old
-        if not route.subresource:
-            new = self._admission.changed_metadata(old, before, value["metadata"])
+        new = self._admission.changed_metadata(old, before, value["metadata"])
         return self._put(request, old, new, headers)
 
     def _update(self, route: Route, request: Request, resource: Resource) -> Answer:

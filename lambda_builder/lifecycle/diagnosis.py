@@ -378,14 +378,18 @@ class JobDiagnosis:
         waiting = {record.uid: record for record in created if _should_run(record)}
         suspects = self._idle & waiting.keys()
         self._idle = set(waiting)
+        found: Mapping[str, BuildError] = {}
         if suspects and self._available():
             found, building = self._pods.of_waiting(suspects)
-            for uid in suspects:
-                if self._is_news(waiting[uid], found.get(uid)):
-                    self._tell(waiting[uid])
             for uid in building:
                 self._note_building(waiting[uid])
-        pause = max(self._look_seconds, _PAUSE_SHARE * (time.monotonic() - began))
+        else:
+            suspects = set()
+        took = time.monotonic() - began  # of the API: what follows waits for its turns
+        for uid in suspects:
+            if self._is_news(waiting[uid], found.get(uid)):
+                self._tell(waiting[uid])
+        pause = max(self._look_seconds, _PAUSE_SHARE * took)
         return time.monotonic() + min(pause, _LONGEST_PAUSE_SECONDS)
 
     def _is_news(self, record: JobRecord, trouble: BuildError | None) -> bool:

@@ -270,7 +270,14 @@ class BuildNotifier:
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
-        messages = self._messages(record, news, asked)
+        try:
+            messages = self._messages(record, news, asked)
+        except BaseException:
+            with self._changed:
+                self._due.setdefault(uid, name)
+                if asked is not None:
+                    self._asked.keep(asked)
+            raise
         before = self._furthest.get(record.uid)
         with self._changed:
             if not self._leadership.is_leader:

@@ -236,3 +236,12 @@ def test_a_token_is_asked_for_and_can_be_rotated(connect):
 def test_selectors_limits_and_tokens_that_cannot_be_read_are_bad_requests(api):
     for query in ("labelSelector=a%3D%3D%3Db", "limit=many", "continue=%21%21", "fieldSelector=x"):
         assert api("GET", f"{JOBS}?{query}").status == 400, query
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity"])
+def test_what_is_no_number_in_json_is_refused(api, new_job, text):
+    job = json.dumps(new_job()).encode().replace(b'"backoffLimit": 0', b'"backoffLimit": ' + text)
+    assert text in job
+    answer = api("POST", JOBS, job)
+    assert answer.status == 400
+    assert "json parse error: invalid character" in answer.json["message"]

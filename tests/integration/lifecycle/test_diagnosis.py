@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
 
+from lambda_builder import precedence
 from lambda_builder.builds import BuildError, BuildState
 from lambda_builder.kube.record import JobRecord
 from lambda_builder.lifecycle import diagnosis as lifecycle_diagnosis
 from lambda_builder.lifecycle.diagnosis import JobDiagnosis
+from lambda_builder.precedence import Precedence
 from tests.waiting import wait_until
 
 
@@ -176,3 +179,31 @@ def test_why_a_job_failed_is_found_out_at_once_though_digests_were_just_asked_fo
     wait_until(lambda: names == ["good"], "the digest")
     explain_soon(record("bad", BuildState.FAILED, FAILED))
     wait_until(lambda: names == ["good", "bad"], "the failure")
+
+
+def test_what_was_found_is_told_after_requests_and_the_next_look_is_no_later(monkeypatch):
+    monkeypatch.setattr(precedence, "BURST_SECONDS", 3600.0)
+    watch: Any = FollowedJob()
+    asked: Any = Looks(TROUBLE)
+    jobs: Any = None
+    order, told, looks = Precedence(), [], []
+    is_told = threading.Event()
+    diagnosis = JobDiagnosis(
+        watch, asked, jobs, available=lambda: True, look_seconds=0.01, precedence=order
+    )
+
+    def tell(job):
+        told.append(job.uid)
+        is_told.set()
+
+    diagnosis.on_found = tell
+    diagnosis._look()  # it may only just be about to run
+    order.answering()
+    look = threading.Thread(target=lambda: looks.append(diagnosis._look()), daemon=True)
+    look.start()
+    wait_until(order._line.locked, "the news to stand in line")
+    assert not is_told.wait(0.1)  # so long a look would put off the next one by half a second
+    order.resting(waiting=False)
+    look.join(5)
+    assert told == ["uid-waits"]
+    assert looks[0] - time.monotonic() < 0.3

@@ -331,6 +331,41 @@ def test_requests_come_before_news(monkeypatch, cluster, builds, new_replica, re
     wait_until(lambda: receiver.news(name) == ["started"], "the news")
 
 
+@pytest.mark.parametrize("where", ["holds", "news"])
+def test_news_that_could_not_be_made_is_told_later(
+    monkeypatch, cluster, builds, new_replica, receiver, where
+):
+    replica = new_replica()
+    notified = replica.notifier
+    of = notified._explanations if where == "holds" else notified._announcer
+    method, failures = getattr(of, where), [RuntimeError("no")]
+
+    def fail_once(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(of, where, fail_once)
+    name = running(cluster, builds.create())
+    wait_until(lambda: receiver.news(name) == ["started"], "the news")
+    assert not failures
+
+
+def test_jobs_that_were_held_are_looked_at_before_others(monkeypatch, client, receiver):
+    notified = Replica("first", client, receiver.url).notifier
+    notified._due.update({"uid-new": "new"})
+    held, looked_at = {"uid-1": "first", "uid-2": "second"}, []
+
+    def tell_next():
+        looked_at.append(notified._due.popitem(last=False)[0])
+        return True
+
+    monkeypatch.setattr(notified._explanations, "over", lambda: held)
+    monkeypatch.setattr(notified, "_tell_next", tell_next)
+    notified._tell_due()
+    assert looked_at == ["uid-1", "uid-2", "uid-new"]
+
+
 def test_a_job_deleted_before_its_end_is_told_as_cancelled(
     cluster, builds, jobs, new_replica, receiver
 ):
