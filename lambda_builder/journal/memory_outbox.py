@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 import structlog
@@ -17,6 +16,7 @@ OUTBOX_MAX = 10_000
 OUTBOX_MAX_BYTES = 64 * 1024 * 1024
 """What waits in memory; beyond it the oldest events are dropped and counted, and dead letters only
 where nothing else is left."""
+_DROPPED_FIRST: tuple[Destination, ...] = ("sink", "handoff", "dead_letter")
 
 
 class MemoryOutbox(News):
@@ -28,9 +28,9 @@ class MemoryOutbox(News):
         self._bytes = 0
         self.now = time.monotonic
         self._lock = threading.Lock()
-        self._waiting: defaultdict[Destination, WaitingMessages] = defaultdict(WaitingMessages)
-        self._destinations: OrderedDict[str, Destination] = OrderedDict()
-        """Of each message, by id, the oldest first."""
+        self._waiting: dict[Destination, WaitingMessages] = {
+            destination: WaitingMessages() for destination in _DROPPED_FIRST
+        }
         self.dropped = 0
         """Messages dropped for want of room."""
 
@@ -42,7 +42,7 @@ class MemoryOutbox(News):
         with self._lock:
             for message in messages:
                 self._put(message)
-            while len(self._destinations) > self._most or self._bytes > self._most_bytes:
+            while self._pending > self._most or self._bytes > self._most_bytes:
                 self._remove(self._least_wanted())
                 dropped += 1
             self.dropped += dropped
@@ -71,43 +71,42 @@ class MemoryOutbox(News):
     def failed(self, message_id: str, next_at: float) -> None:
         """See ``Outbox.failed``."""
         with self._lock:
-            destination = self._destinations.get(message_id)
-            if destination is not None:
-                self._waiting[destination].put_off(message_id, next_at)
+            for waiting in self._waiting.values():
+                waiting.put_off(message_id, next_at)
 
     def pending(self, destination: Destination | None = None) -> int:
         """See ``Outbox.pending``."""
         with self._lock:
-            if destination is None:
-                return len(self._destinations)
-            return len(self._waiting[destination])
+            return self._pending if destination is None else len(self._waiting[destination])
 
     # -- with the lock held --------------------------------------------------------------------
 
+    @property
+    def _pending(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def _put(self, message: OutboxMessage) -> None:
-        before = self._destinations.get(message.id)
-        known = None if before is None else self._waiting[before].get(message.id)
-        if known is not None:
-            self._bytes -= _size(known)
-            if known.destination != message.destination:
-                self._waiting[known.destination].remove(message.id)
+        for destination, waiting in self._waiting.items():
+            known = waiting.get(message.id)
+            if known is not None:
+                self._bytes -= _size(known)
+                if destination != message.destination:
+                    waiting.remove(message.id)
         self._bytes += _size(message)
-        self._destinations[message.id] = message.destination
         self._waiting[message.destination].put(message)
 
     def _remove(self, message_id: str) -> bool:
         """Return whether a message waits that was held back by this one."""
-        destination = self._destinations.pop(message_id, None)
-        if destination is None:
-            return False
-        waiting = self._waiting[destination]
-        message = waiting.get(message_id)
-        self._bytes -= 0 if message is None else _size(message)
-        return waiting.remove(message_id)
+        for waiting in self._waiting.values():
+            message = waiting.get(message_id)
+            if message is not None:
+                self._bytes -= _size(message)
+                return waiting.remove(message_id)
+        return False
 
     def _least_wanted(self) -> str:
-        event = self._waiting["sink"].first()
-        return next(iter(self._destinations)) if event is None else event.id
+        firsts = (self._waiting[destination].first() for destination in _DROPPED_FIRST)
+        return next(message.id for message in firsts if message is not None)
 
 
 def _size(message: OutboxMessage) -> int:

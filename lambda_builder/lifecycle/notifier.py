@@ -255,7 +255,7 @@ class BuildNotifier:
     def _tell_next(self) -> bool:
         """Look at the next Job, and tell of it unless more may soon be known of it."""
         with self._changed:
-            if not self._due or len(self._sent) >= self._window:
+            if not self._may_tell:
                 return False
             uid, name = self._due.popitem(last=False)
             record = self._latest(uid, name)
@@ -270,15 +270,12 @@ class BuildNotifier:
             if record is None:
                 return True  # told of already, and gone
             news = self._news_of(record)
+        before = self._furthest.get(record.uid)
         try:
             messages = self._messages(record, news, asked)
         except BaseException:
-            with self._changed:
-                self._due.setdefault(uid, name)
-                if asked is not None:
-                    self._asked.keep(asked)
+            self._put_off(record, [], before)
             raise
-        before = self._furthest.get(record.uid)
         with self._changed:
             if not self._leadership.is_leader:
                 self._due.setdefault(record.uid, record.name)
@@ -297,7 +294,7 @@ class BuildNotifier:
         messages: list[tuple[BuildNews, OutboxMessage]],
         furthest: BuildNews | None,
     ) -> None:
-        """Let news that the outbox did not take be due again."""
+        """Let news that could not be made, or that the outbox did not take, be due again."""
         with self._changed:
             for _, message in messages:
                 self._sent.pop(message.id, None)

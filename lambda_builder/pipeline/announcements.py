@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -53,8 +52,10 @@ def _log_not_made(result: BuildResult) -> None:
     )
 
 
-logged_of = attrgetter("state", "error")
-"""What of a build's changes is worth a line: that its image's digest was found is not."""
+def log_change(before: BuildResult, result: BuildResult) -> None:
+    """Log a change that is worth a line: that a build's digest was found is not."""
+    if (before.state, before.error) != (result.state, result.error):
+        log_state(result)
 
 
 def log_state(result: BuildResult, **extra: Any) -> None:

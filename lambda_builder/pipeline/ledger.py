@@ -24,7 +24,7 @@ from lambda_builder.errors import RefusalCode, Refused
 from lambda_builder.journal import Journal, OpenBuild
 from lambda_builder.kube.jobs import CreatedJob
 from lambda_builder.kube.record import JobRecord, with_job
-from lambda_builder.pipeline.announcements import Announcements, log_state, logged_of
+from lambda_builder.pipeline.announcements import Announcements, log_change, log_state
 from lambda_builder.pipeline.live_builds import Build, LiveBuilds
 from lambda_builder.pipeline.results import ResultStore
 
@@ -231,8 +231,8 @@ class Ledger:
             return new
 
         result = self._results.change(known.request.event_hash, take)
-        if result is not None and logged_of(result) != logged_of(before[0]):
-            log_state(result)
+        if result is not None:
+            log_change(before[0], result)
         return result
 
     def knows(self, record: JobRecord) -> bool:
